@@ -1,0 +1,3 @@
+"""Zegel: an open, self-hosted encryption gateway for e-mail."""
+
+VERSION = "0.1.0"

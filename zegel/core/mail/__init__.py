@@ -1,0 +1,1 @@
+"""Values and grammars of Internet mail: addresses, envelope, replies, fields, MIME, trace, DSN, DKIM."""
