@@ -1,0 +1,1 @@
+"""What is asked, what is allowed, what is chosen: pure functions over values."""
