@@ -1,0 +1,1 @@
+"""Who may act: organisations, sending domains, accounts, SMTP credentials, sign-in."""

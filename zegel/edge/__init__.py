@@ -1,0 +1,1 @@
+"""Where the world is touched: database, blobs, DNS, keys, SMS, log."""

@@ -1,0 +1,1 @@
+"""Django's own settings, addresses, middleware, base templates and static files."""

@@ -1,0 +1,134 @@
+"""Fields and constraints of who may act. Rules are in :mod:`zegel.core`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from zegel.core.mail.address import Mailbox
+
+
+class Organisation(models.Model):
+    """A customer: a hospital, a municipality, a law firm."""
+
+    class Subject(models.TextChoices):
+        """How much of a subject a notification shows."""
+
+        SHOWN = "shown", _("shown")
+        GENERIC = "generic", _("generic")
+
+    name = models.CharField(max_length=200)
+    language = models.CharField(max_length=5, default="nl")
+    region = models.CharField(max_length=2, default="NL")  # for telephone numbers in national format
+    allows_transport = models.BooleanField(default=True)  # a message may ask for direct delivery (row 4)
+    allowed_methods = models.JSONField(null=True, default=None)  # list of Method values; null: all
+    holds = models.BooleanField(default=True)  # D-6: hold a recipient who lacks required data, or bounce
+    takes_inbound_direct_delivery = models.BooleanField(default=False)
+    subject = models.CharField(max_length=10, choices=Subject.choices, default=Subject.GENERIC)
+    expires_after_days = models.PositiveIntegerField(null=True, default=None)  # default expiry of conversations
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DirectDeliveryDomain(models.Model):
+    """A recipient domain that the organisation delivers to readable, over at least this transport (row 4)."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="direct_delivery_domains")
+    domain = models.CharField(max_length=255)  # A-labels
+    tls = models.PositiveSmallIntegerField(default=12)  # core.policy.transport.Tls
+    authentication = models.PositiveSmallIntegerField(default=1)  # core.policy.transport.Authentication
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("organisation", "domain"), name="one_list_entry")]
+
+    def __str__(self) -> str:
+        return self.domain
+
+
+class SendingDomain(models.Model):
+    """A domain that the organisation sends for through this gateway, once its DNS settings are in place."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="sending_domains")
+    name = models.CharField(max_length=255, unique=True)  # A-labels
+    ownership_token = models.CharField(max_length=64)
+    dkim_selector = models.CharField(max_length=63, default="zegel")
+    dkim_key = models.BinaryField()  # wrapped to the gateway
+    dkim_record = models.TextField()  # what the TXT record must say
+    checked_at = models.DateTimeField(null=True)  # the last check that was conclusive
+    in_place = models.BooleanField(default=False)  # as of that check
+    missing_since = models.DateTimeField(null=True)
+    findings = models.JSONField(default=list)  # of that check, per record: what, expected, found
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def return_path_host(self) -> str:
+        """The CNAME that gives SPF alignment and brings bounces home."""
+        return f"zegel-bounce.{self.name}"
+
+
+class AccountManager(BaseUserManager["Account"]):
+    """Makes accounts whose address was parsed first."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> Account:
+        """Raises ``NotAMailbox``; without a password nobody can sign in until one is set."""
+        mailbox = Mailbox.parse(email)
+        account = self.model(email=str(mailbox), key=mailbox.key, **fields)
+        account.set_password(password)
+        account.save(using=self._db)
+        return account
+
+    def get_by_natural_key(self, username: str | None) -> Account:
+        return self.get(email__iexact=username)
+
+
+class Account(AbstractBaseUser):
+    """A person or functional mailbox that may send through, sign in to or administer Zegel."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, null=True, related_name="accounts")
+    email = models.EmailField(max_length=254, unique=True)
+    key = models.CharField(max_length=254, unique=True)  # Mailbox.key
+    display_name = models.CharField(max_length=200, blank=True)
+    language = models.CharField(max_length=5, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_administrator = models.BooleanField(default=False)  # of its organisation
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[AccountManager] = AccountManager()
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    def __str__(self) -> str:
+        return self.email
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """The key follows the address, whoever changes it."""
+        self.key = Mailbox.parse(self.email).key
+        super().save(*args, **kwargs)
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The address as a value."""
+        return Mailbox.parse(self.email)
+
+
+class SmtpCredential(models.Model):
+    """A name and secret with which a mail server submits for an organisation. The secret is shown once."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="smtp_credentials")
+    description = models.CharField(max_length=200)
+    username = models.CharField(max_length=64, unique=True)
+    secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; nothing to guess, so nothing to slow down
+    created_at = models.DateTimeField(auto_now_add=True)
+    disabled_at = models.DateTimeField(null=True, default=None)
+    last_used_at = models.DateTimeField(null=True, default=None)
+
+    def __str__(self) -> str:
+        return self.username

@@ -1,0 +1,133 @@
+"""The keys on this machine: three files, each as open as its role needs.
+
+``sealing.key``     the public half: every role
+``submission.key``  secrets that recognise a message again (identity MAC, loop marker): submission and dispatch
+``opening.key``     the private half, from which the web's own secrets derive too: dispatch and web, never submission
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zegel.core.seal.slot import derive
+from zegel.core.seal.wrap import OpeningKey, SealingKey
+from zegel.core.secret import Secret
+
+SEALING: Final = "sealing.key"
+SUBMISSION: Final = "submission.key"
+OPENING: Final = "opening.key"
+
+
+class KeyTrouble(Exception):
+    """One sentence for the operator: which key file, what is wrong, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionKeys:
+    """What the process that talks to strangers holds: it can close and recognise, not open."""
+
+    sealing: SealingKey
+    identity: Secret[bytes]  # D-4: MAC over what makes two transactions the same message
+    marker: Secret[bytes]  # of the loop marker
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningKeys:
+    """What dispatch and web hold."""
+
+    opening: OpeningKey
+    sealing: SealingKey
+    codes: Secret[bytes]  # MAC key of challenge codes
+    cookies: Secret[bytes]  # encloses link secrets in the browser
+    web: Secret[bytes]  # Django's own signing
+    marker: Secret[bytes]
+
+
+def create(folder: Path) -> bool:
+    """Makes the three files, or does nothing and returns ``False`` when the keyring is there.
+
+    An incomplete keyring is never completed: a new key beside old mail would look like health and be loss.
+    """
+    present = [name for name in (SEALING, SUBMISSION, OPENING) if (folder / name).exists()]
+    if present:
+        return False
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    opening = OpeningKey.generate()
+    _write(folder / OPENING, "zegel opening key v1", opening.to_bytes().reveal(), mode=0o600)
+    _write(folder / SUBMISSION, "zegel submission key v1", os.urandom(32), mode=0o600)
+    _write(folder / SEALING, "zegel sealing key v1", opening.sealing_bytes(), mode=0o644)
+    _sync(folder)
+    return True
+
+
+def submission_keys(folder: Path) -> SubmissionKeys:
+    """For the submission role. Raises :class:`KeyTrouble`."""
+    root = Secret(_read(folder / SUBMISSION, "zegel submission key v1", private=True))
+    return SubmissionKeys(_sealing(folder), derive(root, "identity"), derive(root, "marker"))
+
+
+def opening_keys(folder: Path) -> OpeningKeys:
+    """For dispatch and web. Raises :class:`KeyTrouble`."""
+    try:
+        opening = OpeningKey.from_bytes(Secret(_read(folder / OPENING, "zegel opening key v1", private=True)))
+    except ValueError as cause:
+        raise KeyTrouble(f"{folder / OPENING} is damaged. Put back your backup of it.") from cause
+    sealing = _sealing(folder)
+    if sealing.key_id != opening.key_id:
+        raise KeyTrouble(
+            f"{folder / SEALING} and {folder / OPENING} don't belong together: what is sealed now could not be opened. "
+            "Put back the pair from your backup."
+        )
+    root = opening.to_bytes()
+    marker = derive(Secret(_read(folder / SUBMISSION, "zegel submission key v1", private=True)), "marker")
+    return OpeningKeys(opening, sealing, derive(root, "codes"), derive(root, "cookies"), derive(root, "web"), marker)
+
+
+def _sealing(folder: Path) -> SealingKey:
+    try:
+        return SealingKey.from_bytes(_read(folder / SEALING, "zegel sealing key v1", private=False))
+    except ValueError as cause:
+        raise KeyTrouble(f"{folder / SEALING} is damaged. Put back your backup of it.") from cause
+
+
+def _read(path: Path, label: str, *, private: bool) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("ascii")
+    except FileNotFoundError as cause:
+        raise KeyTrouble(
+            f"There is no {path}. Put back your backup of it; `zegel run` makes keys only at first run."
+        ) from cause
+    except PermissionError as cause:
+        raise KeyTrouble(f"{path} can't be read by this user. Give it to the user that Zegel runs as.") from cause
+    except (OSError, UnicodeError) as cause:
+        raise KeyTrouble(f"{path} can't be read. Put back your backup of it.") from cause
+    if private and mode & 0o077:
+        raise KeyTrouble(f"{path} can be read by other users. Run: chmod 600 {path}")
+    first, _, rest = text.partition("\n")
+    try:
+        if first != label:
+            raise ValueError("label")
+        return base64.b64decode(rest, validate=False)
+    except ValueError as cause:
+        raise KeyTrouble(f"{path} is damaged. Put back your backup of it.") from cause
+
+
+def _write(path: Path, label: str, octets: bytes, *, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{label}\n{base64.b64encode(octets).decode()}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,62 @@
+"""Wake-ups between processes on one machine: "there is work", without polling the database for it.
+
+A lost wake-up costs a second, not a message: who waits also looks by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+_PATTERN: Final = "*.bell"
+
+
+def ring(folder: Path) -> None:
+    """Wakes every process that listens in ``folder``. Never blocks, never raises."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as bell:
+        for path in folder.glob(_PATTERN):
+            try:
+                bell.sendto(b"!", str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)  # its process was killed
+            except OSError:
+                continue  # its buffer is full: it is awake
+
+
+class Bell:
+    """What a process waits on. Made inside a running event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = folder / f"{os.getpid()}.bell"
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(self._path))
+        self._rung = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain)
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(16):
+                pass
+        self._rung.set()
+
+    def ring(self) -> None:
+        """From inside this process."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Until somebody rings, at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rung.wait(), seconds)
+        self._rung.clear()
+
+    def close(self) -> None:
+        """Stops listening."""
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""Jobs: work that is due, leased by one process at a time, done in the transaction that records its result."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from django.db import connection
+from django.db.models import F, Min, Q
+
+from zegel.core.clock import Instant
+from zegel.edge.chance import identifier
+from zegel.journey.custody.models import Job
+
+LEASE: Final = timedelta(minutes=10)  # the holder renews it while an SMTP session still moves
+
+
+class Kind(StrEnum):
+    """What is to be done, and to what the subject id belongs."""
+
+    DECIDE = "decide"  # a submission
+    TRANSMIT = "transmit"  # a transmission
+    SMS = "sms"  # an sms
+    EXPIRE = "expire"  # a conversation
+
+
+class LeaseLost(Exception):
+    """Another process took the job over; what this one did is not recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The right to do one job; results are refused once somebody else took it over."""
+
+    job: uuid.UUID
+    kind: Kind
+    subject: uuid.UUID
+    token: uuid.UUID
+
+
+def put(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> None:
+    """Inside a transaction: one job for each subject that has none of this kind yet."""
+    Job.objects.bulk_create(
+        [Job(kind=kind, subject=subject, due_at=due) for subject in subjects], ignore_conflicts=True
+    )
+
+
+def lease(kinds: Sequence[Kind], *, most: int, now: Instant) -> list[Leased]:
+    """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first."""
+    due = Job.objects.filter(Q(leased_until=None) | Q(leased_until__lt=now), kind__in=kinds, due_at__lte=now)
+    if connection.features.has_select_for_update_skip_locked:
+        due = due.select_for_update(skip_locked=True)
+    rows = list(due.order_by("due_at").values_list("id", "kind", "subject")[:most])
+    if not rows:
+        return []
+    token = identifier()
+    Job.objects.filter(id__in=[row[0] for row in rows]).update(lease=token, leased_until=now + LEASE)
+    return [Leased(job, Kind(kind), subject, token) for job, kind, subject in rows]
+
+
+def finish(leased: Leased) -> None:
+    """Inside the transaction that records the result; raises :class:`LeaseLost`, which undoes that transaction."""
+    if not Job.objects.filter(id=leased.job, lease=leased.token).delete()[0]:
+        raise LeaseLost
+
+
+def postpone(leased: Leased, *, until: Instant) -> None:
+    """Inside the transaction that records the attempt: the same job again later. Raises :class:`LeaseLost`."""
+    found = Job.objects.filter(id=leased.job, lease=leased.token)
+    if not found.update(due_at=until, lease=None, leased_until=None):
+        raise LeaseLost
+
+
+def renew(leased: Sequence[Leased], *, now: Instant) -> None:
+    """Keeps jobs that are still being done."""
+    for one in leased:
+        Job.objects.filter(id=one.job, lease=one.token).update(leased_until=now + LEASE)
+
+
+def release_all_of(token: uuid.UUID) -> None:
+    """Gives back what a process that stops has not begun."""
+    Job.objects.filter(lease=token).update(lease=None, leased_until=None)
+
+
+def next_due(kinds: Sequence[Kind]) -> Instant | None:
+    """When the next job falls due that nobody holds."""
+    found: Instant | None = Job.objects.filter(kind__in=kinds, lease=None).aggregate(at=Min("due_at"))["at"]
+    return found
+
+
+def oldest_due(kinds: Sequence[Kind], *, now: Instant) -> Instant | None:
+    """Since when work waits; ``None`` when none does."""
+    found: Instant | None = Job.objects.filter(kind__in=kinds, due_at__lte=now).aggregate(at=Min(F("due_at")))["at"]
+    return found

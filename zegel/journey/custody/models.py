@@ -1,0 +1,231 @@
+"""What is kept of a message: sealed content, and the metadata without which nobody can be served.
+
+Addresses, Message-IDs and times are metadata. Subjects, names of attachments, numbers, codes and content are
+sealed; fields that hold sealed octets say how: *wrapped* (to the gateway), *enclosed* (under another key).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from zegel.accounts.models import Account, Organisation, SmtpCredential
+from zegel.edge.chance import identifier
+
+
+class _Row(models.Model):
+    id = models.UUIDField(primary_key=True, default=identifier, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Content(_Row):
+    """The octets of one message, sealed as a stream under its message key; written before the 250, never changed."""
+
+    size = models.BigIntegerField()  # octets of content
+    header_size = models.IntegerField()  # of which header section with its empty line
+    sealed = models.BinaryField(null=True)  # small content; else it is a blob named after the id
+    head = models.BinaryField()  # enclosed under the message key: core.seal.head
+    created_at = models.DateTimeField()
+
+
+class Submission(_Row):
+    """One accepted SMTP transaction: its envelope, and what a report about it needs."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE)
+    account = models.ForeignKey(Account, models.PROTECT)
+    credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True)
+    reverse_path = models.CharField(max_length=254, blank=True)  # empty: the null reverse-path
+    envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 ENVID
+    message_id = models.CharField(max_length=998, db_index=True)
+    identity = models.BinaryField()  # D-4: keyed MAC over what makes it the same message
+    directives = models.BinaryField()  # wrapped: what the control fields asked
+    source = models.CharField(max_length=64)  # client address
+    tls = models.CharField(max_length=100)
+    accepted_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=("organisation", "identity", "accepted_at"), name="submission_identity")
+        ]
+
+
+class Conversation(_Row):
+    """What readers share: all To and Cc recipients of a submission together, each Bcc recipient alone."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE)
+    author = models.ForeignKey(Account, models.PROTECT)
+    submission = models.ForeignKey(Submission, models.CASCADE, related_name="conversations")
+    is_blind = models.BooleanField(default=False)  # of one Bcc recipient
+    gateway_slot = models.BinaryField(null=True)  # wrapped conversation key; null: destroyed
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, db_index=True)
+    destroyed_at = models.DateTimeField(null=True)
+
+
+class Message(_Row):
+    """A message in a conversation: the one submitted, or an answer."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    content = models.ForeignKey(Content, models.PROTECT)
+    key = models.BinaryField(null=True)  # message key, enclosed under the conversation key; null: destroyed
+    answered_by = models.ForeignKey("Recipient", models.CASCADE, null=True, related_name="answers")  # null: the author
+    created_at = models.DateTimeField()
+
+
+class Recipient(_Row):
+    """One mailbox in a conversation, and how far its message has come."""
+
+    class State(models.TextChoices):
+        """Where a recipient is; the last three are final (P7)."""
+
+        ACCEPTED = "accepted"  # awaits the decision
+        DECIDED = "decided"  # awaits delivery of the step it stands at
+        HELD = "held"  # lacks what policy demands (D-6)
+        NOTIFIED = "notified"  # the receiving server took the notification
+        DELIVERED = "delivered"  # the receiving server took the readable message
+        OPENED = "opened"  # read after verification
+        UNDELIVERABLE = "undeliverable"  # the sender was told
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="recipients")
+    submission = models.ForeignKey(Submission, models.CASCADE, related_name="recipients")
+    address = models.CharField(max_length=254)
+    key = models.CharField(max_length=254, db_index=True)  # Mailbox.key
+    notify = models.CharField(max_length=40, blank=True)  # RFC 3461 NOTIFY, comma-separated; empty: not given
+    original = models.CharField(max_length=500, blank=True)  # RFC 3461 ORCPT as given
+    state = models.CharField(max_length=16, choices=State.choices, default=State.ACCEPTED)
+    plan = models.JSONField(null=True)  # core.policy.precedence.plan_to_json
+    step = models.PositiveSmallIntegerField(default=0)  # index in the plan
+    method = models.CharField(max_length=16, blank=True)  # core.policy.verification.Method that opens it
+    verification = models.BinaryField(null=True)  # wrapped: number, or access code and hint
+    masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
+    code_needs_tls = models.PositiveSmallIntegerField(default=0)  # level that a mail with a code must travel at
+    code_needs_authentication = models.PositiveSmallIntegerField(default=0)
+    link_hash = models.BinaryField(null=True, db_index=True)
+    link_share = models.BinaryField(null=True)  # wrapped: the server's half
+    link_slot = models.BinaryField(null=True)  # conversation key, closed with both halves
+    status = models.CharField(max_length=12, blank=True)  # RFC 3463, when undeliverable
+    reason = models.CharField(max_length=300, blank=True)  # for sender and administrator; no content, no codes
+    decided_at = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True)
+    opened_at = models.DateTimeField(null=True)
+    opened_with = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
+
+
+class Transmission(_Row):
+    """One mail on its way to one mailbox: a step of a plan, or a mail of the gateway's own."""
+
+    class Kind(models.TextChoices):
+        """What it carries."""
+
+        READABLE = "readable"
+        NOTIFICATION = "notification"
+        CODE = "code"
+        REPORT = "report"  # DSN
+        NOTICE = "notice"  # to a sender: an answer, a warning
+
+    class State(models.TextChoices):
+        """How it ended, if it did."""
+
+        QUEUED = "queued"
+        SENT = "sent"
+        FAILED = "failed"
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE)
+    submission = models.ForeignKey(Submission, models.CASCADE, null=True)
+    recipient = models.ForeignKey(Recipient, models.CASCADE, null=True, related_name="transmissions")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    step = models.PositiveSmallIntegerField(default=0)
+    reverse_path = models.CharField(max_length=254, blank=True)
+    address = models.CharField(max_length=254)
+    message_id = models.CharField(max_length=300)
+    sealed = models.BinaryField(null=True)  # the gateway's own mail, wrapped; destroyed once it was sent
+    needs_tls = models.PositiveSmallIntegerField(default=0)
+    needs_authentication = models.PositiveSmallIntegerField(default=0)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
+    tries = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)  # a code that comes too late helps nobody
+    warned = models.BooleanField(default=False)  # the sender had the report of a delay
+
+
+class Attempt(models.Model):
+    """One try at one host, with its evidence. Never content."""
+
+    transmission = models.ForeignKey(Transmission, models.CASCADE, related_name="attempts")
+    at = models.DateTimeField()
+    host = models.CharField(max_length=255, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    outcome = models.CharField(max_length=32)
+    stage = models.CharField(max_length=16, blank=True)
+    reply = models.CharField(max_length=500, blank=True)
+    tls = models.PositiveSmallIntegerField(default=0)
+    authentication = models.PositiveSmallIntegerField(default=0)
+    protocol = models.CharField(max_length=16, blank=True)
+    cipher = models.CharField(max_length=64, blank=True)
+    certificate = models.CharField(max_length=500, blank=True)  # subject names, issuer, end of validity, fingerprint
+
+
+class Job(_Row):
+    """Work that is due. Leased by one process, done in the transaction that records its result."""
+
+    kind = models.CharField(max_length=12)
+    subject = models.UUIDField()
+    due_at = models.DateTimeField(db_index=True)
+    leased_until = models.DateTimeField(null=True)
+    lease = models.UUIDField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("kind", "subject"), name="job_once")]
+
+
+class Sms(_Row):
+    """A text message on its way; the number and the text are wrapped, and destroyed once it was handed over."""
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE)
+    sealed = models.BinaryField(null=True)
+    created_at = models.DateTimeField()
+    state = models.CharField(max_length=8, default="queued")  # queued, sent, failed
+
+
+class Challenge(_Row):
+    """A verification in progress. Knows the code only as a keyed MAC."""
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="challenges")
+    method = models.CharField(max_length=16)
+    browser = models.BinaryField()  # hash of the browser session that asked; no other can answer
+    code = models.BinaryField(null=True)  # MAC; null for access codes
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    used_at = models.DateTimeField(null=True)
+    transmission = models.ForeignKey(Transmission, models.SET_NULL, null=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("recipient", "created_at"), name="challenge_recent")]
+
+
+class WrongTry(models.Model):
+    """A wrong code, counted per recipient and conversation over 24 hours (P12)."""
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="wrong_tries")
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("recipient", "at"), name="wrong_try_recent")]
+
+
+class Proof(_Row):
+    """A passed verification: this browser may read as this recipient until it ends."""
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="proofs")
+    method = models.CharField(max_length=16)
+    browser = models.BinaryField()
+    created_at = models.DateTimeField()
+    used_at = models.DateTimeField()
+    expires_at = models.DateTimeField()

@@ -1,0 +1,232 @@
+"""The one typed configuration: a TOML file, overridden by ``ZEGEL_…`` environment variables.
+
+Every module gets the values that it needs as arguments; only :mod:`zegel.compose` and the command line read this.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_VARIABLE = "ZEGEL_CONFIG"
+
+
+class BadSettings(Exception):
+    """One sentence for the operator: which setting, what is wrong, what to do."""
+
+
+class Listen(BaseModel):
+    """An address and port, written ``host:port`` in the file."""
+
+    model_config = ConfigDict(frozen=True)
+    host: str
+    port: int = Field(ge=0, le=65535)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _parse_listen(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ip_address(host)
+    except ValueError:
+        colon = ""
+    if not colon or not port.isdigit():
+        raise ValueError(f"write an IP address and a port, like 127.0.0.1:587, instead of {value!r}")
+    return {"host": host, "port": int(port)}
+
+
+Address = Annotated[Listen, BeforeValidator(_parse_listen)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Submission(_Section):
+    """The door for mail servers (port 587)."""
+
+    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=587),)  # noqa: S104
+    listen_implicit_tls: tuple[Address, ...] = ()
+    certificate: Path | None = None  # PEM chain; without one a self-signed certificate is made at first run
+    certificate_key: Path | None = None
+    processes: int = Field(default=1, ge=1, le=64)
+    max_size: int = Field(default=150_000_000, ge=100_000)
+    max_recipients: int = Field(default=1000, ge=1, le=10_000)
+
+
+class Delivery(_Section):
+    """Outgoing mail."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    connections: int = Field(default=50, ge=1, le=1000)  # per process
+    resolver: str | None = None  # IP address of the DNS resolver; a port (IP:port) only while testing
+    mx_port: int = Field(default=25, ge=1, le=65535)  # other than 25 only while testing
+    extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
+    retry_first: float = Field(default=300.0, gt=0)  # seconds; below 60 only while testing
+    timeout: float = Field(default=60.0, gt=0)  # seconds for each SMTP command, RFC 5321 §4.5.3.2 bounds it from below
+
+
+class Portal(_Section):
+    """The web pages for recipients, senders and administrators."""
+
+    url: str = "http://localhost:8080"
+    listen: Address = Listen(host="127.0.0.1", port=8080)
+    certificate: Path | None = None  # PEM chain: the portal then speaks HTTPS itself; else put a TLS proxy before it
+    certificate_key: Path | None = None
+    processes: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=8, ge=1, le=128)
+
+
+class Sms(_Section):
+    """Where codes for telephones go."""
+
+    driver: Literal["none", "folder"] = "none"
+    folder: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Read with :func:`load`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="ZEGEL_", env_nested_delimiter="__", toml_file=None
+    )
+    testing: bool = False
+    hostname: str = "localhost"  # the gateway's own name in mail: greeting, Received, MAILER-DAEMON
+    folder: Path = Path("state")  # all state: database, blobs, keys
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    submission: Submission = Submission()
+    delivery: Delivery = Delivery()
+    portal: Portal = Portal()
+    sms: Sms = Sms()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (env_settings, init_settings)
+
+    @model_validator(mode="after")
+    def _testing_only(self) -> Self:
+        """product.md §10: settings for tests are accepted only with ``testing = true``."""
+        used = [
+            name
+            for name, is_used in (
+                (
+                    "delivery.resolver with a port",
+                    self.delivery.resolver is not None and _has_port(self.delivery.resolver),
+                ),
+                ("delivery.mx_port", self.delivery.mx_port != 25),
+                ("delivery.extra_ca", self.delivery.extra_ca is not None),
+                ("delivery.retry_first below 60", self.delivery.retry_first < 60),
+            )
+            if is_used
+        ]
+        if used and not self.testing:
+            raise ValueError(f"{', '.join(used)}: only for tests; set testing = true, or remove it")
+        if self.sms.driver == "folder" and self.sms.folder is None:
+            raise ValueError('sms.folder: the driver "folder" needs a folder to write to')
+        for name, section in (("submission", self.submission), ("portal", self.portal)):
+            if (section.certificate is None) != (section.certificate_key is None):
+                raise ValueError(f"{name}.certificate and {name}.certificate_key belong together: give both or neither")
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "zegel.sqlite3"
+
+    @property
+    def blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and process ids; emptied at start."""
+        return self.folder / "run"
+
+    def resolver(self) -> tuple[str, int] | None:
+        """Address and port of the resolver, or ``None`` for the system's."""
+        text = self.delivery.resolver
+        if text is None:
+            return None
+        if not _has_port(text):
+            return text, 53
+        listen = Listen.model_validate(_parse_listen(text))
+        return listen.host, listen.port
+
+
+def load(path: Path | None) -> Settings:
+    """The settings in force. Raises :class:`BadSettings` with a sentence for the operator, not a stack trace."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            raise BadSettings(f"There is no configuration file {path}. Make one, or name another with --config.")
+        try:
+            given = TomlConfigSettingsSource(Settings, path)()
+        except (ValueError, OSError) as cause:
+            raise BadSettings(f"{path} is not a readable TOML file: {cause}") from cause
+    try:
+        settings = Settings(**given)
+    except pydantic.ValidationError as cause:
+        where = f"{path}: " if path else ""
+        problems = "; ".join(
+            ": ".join(
+                part for part in (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) if part
+            )
+            for one in cause.errors()
+        )
+        raise BadSettings(f"{where}{problems}") from cause
+    return _anchored(settings, path.resolve().parent if path else Path.cwd())
+
+
+def load_from_environment() -> Settings:
+    """For processes that are started by another one: the file that :data:`CONFIG_VARIABLE` names."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    return load(Path(path) if path else None)
+
+
+def _anchored(settings: Settings, base: Path) -> Settings:
+    """Relative paths are relative to the configuration file, wherever the command was started."""
+
+    def anchor(path: Path | None) -> Path | None:
+        return None if path is None else (base / path.expanduser())
+
+    def section(one: _Section, *names: str) -> _Section:
+        return one.model_copy(update={name: anchor(getattr(one, name)) for name in names})
+
+    return settings.model_copy(
+        update={
+            "folder": anchor(settings.folder),
+            "submission": section(settings.submission, "certificate", "certificate_key"),
+            "portal": section(settings.portal, "certificate", "certificate_key"),
+            "delivery": section(settings.delivery, "extra_ca"),
+            "sms": section(settings.sms, "folder"),
+        }
+    )
+
+
+def _has_port(resolver: str) -> bool:
+    try:
+        ip_address(resolver)
+    except ValueError:
+        return True
+    return False
