@@ -25,6 +25,8 @@ class Kind(StrEnum):
     DECIDE = "decide"  # a submission
     TRANSMIT = "transmit"  # a transmission
     SMS = "sms"  # an sms
+    REPORT = "report"  # a recipient that can't be served
+    WARN = "warn"  # a submission whose control fields hold something odd
     EXPIRE = "expire"  # a conversation
 
 

@@ -46,7 +46,7 @@ class Unsealer:
         self.keys = keys
         self._blobs = blobs
 
-    def field(self, wrapped: bytes | None, *, name: str, owner: uuid.UUID | str) -> Secret[bytes]:
+    def field(self, wrapped: bytes | memoryview | None, *, name: str, owner: uuid.UUID | str) -> Secret[bytes]:
         """What :func:`seal.wrap_field` closed under the same name and owner."""
         if wrapped is None:
             raise CannotOpen("destroyed")

@@ -1,0 +1,50 @@
+"""What the stops tell each other. A milestone is a job in the transaction that reached it: told once, and durably."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from zegel.core.clock import Instant
+from zegel.journey.custody.jobs import Kind, put
+
+SPLIT_WINDOW: Final = timedelta(minutes=10)  # product.md §10: a split names recipients of its other half
+
+
+def accepted(submission: uuid.UUID, *, warn: bool, now: Instant) -> None:
+    """Arrival: a submission is durable and sealed; its recipients await their decision."""
+    put(Kind.DECIDE, [submission], due=now)
+    if warn:
+        put(Kind.WARN, [submission], due=now + SPLIT_WINDOW)
+
+
+def decided(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Decision, or delivery that fell back: these transmissions are to be made."""
+    put(Kind.TRANSMIT, transmissions, due=now)
+
+
+def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Decision or delivery: nothing is left for these recipients; the sender is to be told."""
+    put(Kind.REPORT, recipients, due=now)
+
+
+def code_asked(transmission: uuid.UUID, *, now: Instant) -> None:
+    """Portal: a mail with a code is to go out."""
+    put(Kind.TRANSMIT, [transmission], due=now)
+
+
+def sms_asked(sms: uuid.UUID, *, now: Instant) -> None:
+    """Portal: a text message with a code is to go out."""
+    put(Kind.SMS, [sms], due=now)
+
+
+def answered(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Portal: an answer is durable and sealed; these mails tell its readers."""
+    put(Kind.TRANSMIT, transmissions, due=now)
+
+
+def expires(conversations: Sequence[uuid.UUID], *, at: Instant) -> None:
+    """Arrival: the keys of these conversations are to be destroyed then."""
+    put(Kind.EXPIRE, conversations, due=at)
