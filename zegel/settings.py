@@ -73,7 +73,7 @@ class Delivery(_Section):
     resolver: str | None = None  # IP address of the DNS resolver; a port (IP:port) only while testing
     mx_port: int = Field(default=25, ge=1, le=65535)  # other than 25 only while testing
     extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
-    retry_first: float = Field(default=300.0, gt=0)  # seconds; below 60 only while testing
+    retry_first: float = Field(default=900.0, gt=0)  # seconds; below 60 only while testing
     timeout: float = Field(default=60.0, gt=0)  # seconds for each SMTP command, RFC 5321 §4.5.3.2 bounds it from below
 
 

@@ -9,3 +9,7 @@ class AccountsConfig(AppConfig):
     name = "zegel.accounts"
     label = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Listens to what sign-in reports."""
+        from zegel.accounts import signals  # noqa: F401

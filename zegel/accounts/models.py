@@ -132,3 +132,18 @@ class SmtpCredential(models.Model):
 
     def __str__(self) -> str:
         return self.username
+
+
+class SignInFailure(models.Model):
+    """Wrong passwords, or wrong codes, since the last right one: of one account or address, from one place.
+
+    Both are keyed hashes: the table tells nobody which addresses were typed, or where.
+    """
+
+    whose = models.BinaryField()
+    place = models.BinaryField()  # a network, a known browser, or all unknown places together
+    failures = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "place"), name="failures_once")]

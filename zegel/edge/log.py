@@ -73,7 +73,7 @@ class Attempted(Event):
     outcome: str
     host: str
     reply: str
-    level: str
+    security: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
     put(Kind.REPORT, recipients, due=now)
 
 
+def code_withheld(transmission: uuid.UUID, *, now: Instant) -> None:
+    """Delivery: a mail with a code could not travel as securely as demanded; the sender is to be told."""
+    put(Kind.WITHHELD, [transmission], due=now)
+
+
 def code_asked(transmission: uuid.UUID, *, now: Instant) -> None:
     """Portal: a mail with a code is to go out."""
     put(Kind.TRANSMIT, [transmission], due=now)

@@ -1,1 +1,23 @@
-urlpatterns: list[object] = []
+"""Addresses of all pages. Links in mail stay valid for years: what is below /m/ never moves."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from django.urls import include, path
+from django.views.i18n import set_language
+
+from zegel.web import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("language/", set_language, name="set_language"),
+    path("account/", include("zegel.accounts.urls")),
+    path("console/", include("zegel.console.urls")),
+]
+if find_spec("zegel.journey.portal.urls"):  # TEMPORARY
+    urlpatterns.append(path("", include("zegel.journey.portal.urls")))
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+handler500 = views.broken

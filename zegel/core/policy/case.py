@@ -25,6 +25,7 @@ class RecipientAccount:
 
     has_second_factor: bool
     proven_methods: frozenset[Method] = frozenset()  # D-9: passed once since the account was made
+    vouched_for: bool = False  # D-9: more than proof of the mailbox made it (an administrator knows the holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Nta7516Facts:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Verification data that this recipient has opened a message with before; own use goes before the organisation's."""
+    """Verification data that this recipient has opened a message with before; the sender's own goes before that of
+    the rest of the organisation."""
 
     sms: SmsCode | None = None
     access_code: AccessCode | None = None

@@ -42,7 +42,9 @@ class TransportSecurity:
         return TransportSecurity(max(self.tls, other.tls), max(self.authentication, other.authentication))
 
     def __str__(self) -> str:
-        return f"{self.tls.name.lower().replace('_', '.', 2)} {self.authentication.name.lower().replace('_', '-')}"
+        """``tls1.2 certificate``: for traces, reports and ``zegel explain``."""
+        tls = self.tls.name.lower().replace("tls_", "tls").replace("_", ".")
+        return f"{tls} {self.authentication.name.lower().replace('_', '-')}"
 
 
 NO_DEMAND = TransportSecurity(Tls.NONE, Authentication.NONE)

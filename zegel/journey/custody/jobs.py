@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SMS = "sms"  # an sms
     REPORT = "report"  # a recipient that can't be served
     WARN = "warn"  # a submission whose control fields hold something odd
+    WITHHELD = "withheld"  # a transmission with a code that was not sent
     EXPIRE = "expire"  # a conversation
 
 

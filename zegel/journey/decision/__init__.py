@@ -1,0 +1,1 @@
+"""Stop 3: facts in, plan out."""

@@ -1,0 +1,19 @@
+"""What all tests share: one temporary folder with its own keys, named before Django reads its settings."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="zegel-test-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+os.environ["ZEGEL_FOLDER"] = str(_FOLDER)
+os.environ["ZEGEL_TESTING"] = "true"
+os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
+
+from zegel.edge import keyring  # noqa: E402
+
+keyring.create(_FOLDER / "keys")

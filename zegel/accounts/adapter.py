@@ -1,0 +1,101 @@
+"""Where sign-in (django-allauth) differs here: throttling in the database, sealed secrets, no public sign-up."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any, ClassVar
+
+from allauth.account import app_settings
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
+from allauth.core import context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from django.contrib.auth import authenticate
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from zegel.accounts import throttle
+from zegel.accounts.backend import key_of
+from zegel.accounts.models import Account
+from zegel.accounts.sign_in import SECOND_FACTORS
+from zegel.core.seal.slot import disclose, enclose
+from zegel.core.secret import Secret
+from zegel.edge import chance
+from zegel.edge.log import SignInRefused, log
+from zegel.web.keys import web_key
+
+PASSWORD = "password"  # noqa: S105 a kind of secret, not one
+_MFA_CONTEXT = "mfa"
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    """Passwords."""
+
+    error_messages: ClassVar = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": _("The e-mail address or the password is not right."),
+        "incorrect_password": _("The password is not right."),
+        "too_many_login_attempts": _("Too many tries. Wait a few minutes, then try again."),
+        "enter_current_password": _("This is not your current password."),
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Accounts are made by administrators."""
+        return False
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Account | None:
+        """The account, or ``None``; raises a validation error that is the same for every reason to wait."""
+        one = self._begin(request, key_of(credentials.get("email", "")))
+        account = authenticate(request, **credentials)
+        if not isinstance(account, Account):
+            log(SignInRefused(source=request.META.get("REMOTE_ADDR", ""), at="portal"))
+            return None
+        one.succeeded()
+        return account
+
+    def reauthenticate(self, user: Account, password: str) -> bool:
+        """The account's own password, counted like any other try."""
+        one = self._begin(context.request, user.key)
+        if not user.check_password(password):
+            return False
+        one.succeeded()
+        return True
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Who signed in a moment ago isn't asked again."""
+        request = context.request
+        records = get_authentication_records(request, request.user)
+        return not records or time.time() - records[-1]["at"] >= app_settings.REAUTHENTICATION_TIMEOUT
+
+    def _begin(self, request: HttpRequest, key: str) -> throttle.Try:
+        try:
+            return throttle.begin(request, PASSWORD, key)
+        except throttle.TooManyTries:
+            raise self.validation_error("too_many_login_attempts") from None
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """TOTP, passkeys, recovery codes."""
+
+    error_messages: ClassVar = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": _("This code is not right, or was used before."),
+        "rate_limited": _("Too many tries. Wait a few minutes, then try again."),
+        "cannot_delete_authenticator": _("This is your only second step."),
+    }
+
+    def encrypt(self, text: str) -> str:
+        """For the database: a dump shows no secret."""
+        sealed = enclose(Secret(text.encode()), web_key("mfa"), context=_MFA_CONTEXT, nonce=chance.octets(12))
+        return base64.b64encode(sealed).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Raises ``CannotOpen`` for what was damaged."""
+        return disclose(base64.b64decode(encrypted_text), web_key("mfa"), context=_MFA_CONTEXT).reveal().decode()
+
+    def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
+        """The last second factor can be replaced, not removed."""
+        others = Authenticator.objects.filter(user=authenticator.user, type__in=SECOND_FACTORS)
+        return bool(others.exclude(pk=authenticator.pk).exists())

@@ -1,0 +1,57 @@
+"""Nobody goes on without a second factor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from allauth.account.internal.flows.login import get_authentication_records
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import resolve
+
+from zegel.accounts import throttle
+from zegel.accounts.models import Account
+from zegel.accounts.sign_in import has_second_factor
+
+ENROLLED: Final = "enrolled"
+_OPEN: Final = frozenset(
+    {
+        "account_logout",
+        "account_reauthenticate",
+        "mfa_activate_totp",
+        "mfa_add_webauthn",
+        "mfa_reauthenticate",
+        "mfa_reauthenticate_webauthn",
+        "set_language",
+    }
+)
+
+
+class SecondFactorRequired:
+    """An account without a second factor sets one up before anything else; a session that skipped it ends."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        account = request.user
+        if not isinstance(account, Account):
+            return self._get_response(request)
+        if has_second_factor(account):
+            if not _passed(request, account):
+                # The password was given before the second factor was set up elsewhere: that isn't enough any more.
+                logout(request)
+                return redirect("account_login")
+            response = self._get_response(request)
+            throttle.remember_browser(request, response, account.key)
+            return response
+        if resolve(request.path_info).url_name not in _OPEN:
+            return redirect("mfa_activate_totp")
+        return self._get_response(request)
+
+
+def _passed(request: HttpRequest, account: Account) -> bool:
+    records = get_authentication_records(request, account)
+    return ENROLLED in request.session or any(record.get("method") == "mfa" for record in records)

@@ -1,0 +1,65 @@
+"""What all commands share: the configuration, Django, and errors told in one sentence."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from zegel import compose
+from zegel.cli.supervise import CONFIGURATION
+from zegel.edge.keyring import KeyTrouble
+from zegel.edge.tls import CertificateTrouble
+from zegel.settings import BadSettings, Settings, load, load_from_environment
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+config_option = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    envvar="ZEGEL_CONFIG",
+    help="The configuration file (TOML). Also read from ZEGEL_CONFIG.",
+)
+
+
+class Trouble(click.ClickException):
+    """One sentence for the operator; the exit code says that the configuration, not the command, is at fault."""
+
+    exit_code = CONFIGURATION
+
+    def show(self, file: object = None) -> None:
+        if self.message:
+            click.echo(f"zegel: {self.message}", err=True)
+
+
+def tells_trouble(command: Callable[P, R]) -> Callable[P, R]:
+    """Known troubles become one sentence instead of a stack trace."""
+
+    @functools.wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (BadSettings, KeyTrouble, CertificateTrouble, compose.NotReady) as cause:
+            raise Trouble(str(cause)) from cause
+
+    return told
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The settings of a configuration file; this process then uses that file."""
+    settings = load(config) if config is not None else load_from_environment()
+    compose.use(config)
+    return settings
+
+
+def ready(config: Path | None) -> Settings:
+    """As :func:`settings_of`, with Django started and folders, keys and schema in place."""
+    settings = settings_of(config)
+    compose.start_django()
+    compose.prepare(settings)
+    return settings

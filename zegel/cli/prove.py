@@ -1,0 +1,324 @@
+"""Is all well, and what became of the mail: doctor, evidence, keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from zegel import compose
+from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_trouble
+from zegel.cli.supervise import answers
+from zegel.core.seal.wrap import CannotOpen
+from zegel.edge import keyring, sqlite
+from zegel.edge.tls import CertificateTrouble, server_context
+
+if TYPE_CHECKING:
+    from zegel.journey.custody.models import Conversation, Recipient
+    from zegel.settings import Settings
+
+Verdict = Literal["good", "look", "bad"]
+BACKUP_MARK = "backup-made"
+_SIGNS: dict[Verdict, tuple[str, str]] = {"good": ("ok  ", "green"), "look": ("look", "yellow"), "bad": ("BAD ", "red")}
+LOW_SPACE = 1_000_000_000  # octets
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, what was found, and what to do."""
+
+    verdict: Verdict
+    what: str
+    remedy: str = ""
+
+
+@click.command()
+@config_option
+@tells_trouble
+def doctor(config: Path | None) -> None:
+    """Check configuration, keys, disk, database, resolver, clock, certificates and domains; say what to do.
+
+    Exit code 1 when something is bad.
+    """
+    settings = settings_of(config)
+    compose.start_django()
+    worst = 0
+    for check in examine(settings):
+        sign, colour = _SIGNS[check.verdict]
+        click.echo(f"{click.style(sign, fg=colour)}  {check.what}")
+        if check.remedy:
+            click.echo(f"      {check.remedy}")
+        worst = max(worst, int(check.verdict == "bad"))
+    raise click.exceptions.Exit(worst)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks, one after the other; none of them changes anything."""
+    yield Check("good", f"configuration: folder {settings.folder}, host name {settings.hostname}")
+    if settings.testing:
+        yield Check(
+            "look", "testing = true: settings for tests are in force", "Remove it before real mail passes here."
+        )
+    if settings.hostname == "localhost" and not settings.testing:
+        yield Check("bad", "hostname is localhost", "Set hostname to the name that mail servers know this machine by.")
+    for examiner in (_keys, _backup, _disk, _database, _certificate, _resolver, _clock, _listeners, _domains, _sms):
+        try:
+            yield from examiner(settings)
+        except Exception as cause:  # a doctor that faints helps nobody
+            name = examiner.__name__.strip("_")
+            yield Check("bad", f"{name}: could not be checked ({type(cause).__name__})", "See the log.")
+
+
+def _keys(settings: Settings) -> Iterator[Check]:
+    try:
+        keyring.opening_keys(settings.keys)
+        keyring.submission_keys(settings.keys)
+    except keyring.KeyTrouble as cause:
+        yield Check("bad", "keys", str(cause))
+    else:
+        yield Check("good", f"keys: complete, closed to other users ({settings.keys})")
+
+
+def _backup(settings: Settings) -> Iterator[Check]:
+    if not (settings.keys / BACKUP_MARK).exists():
+        yield Check(
+            "look",
+            "keys: no backup was made",
+            "Without the keys nobody reads the stored mail again. Run: zegel keys backup FILE, and keep it elsewhere.",
+        )
+
+
+def _disk(settings: Settings) -> Iterator[Check]:
+    free = shutil.disk_usage(settings.folder).free
+    text = f"disk: {free / 1e9:.1f} GB free at {settings.folder}"
+    if free < compose.MINIMUM_FREE:
+        yield Check("bad", text, "Mail is refused with 452 until there is room. Free some space.")
+    elif free < LOW_SPACE:
+        yield Check("look", text, "Below 16 MB mail is refused with 452. Free some space in time.")
+    else:
+        yield Check("good", text)
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    if not sqlite.is_safe():
+        yield Check("bad", "database: this SQLite can lose data", "Install the locked requirements.")
+    if not settings.database.exists():
+        yield Check("look", "database: not made yet", "`zegel run` makes it at its first start.")
+        return
+    executor = MigrationExecutor(connection)
+    known = executor.loader.disk_migrations or {}
+    if any(key not in known for key in executor.loader.applied_migrations or {}):
+        yield Check("bad", "database: written by a newer Zegel", "Start that version, or restore an older backup.")
+    elif executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        yield Check("look", "database: of an older Zegel", "`zegel run` brings it up to date; make a backup first.")
+    else:
+        version = ".".join(map(str, sqlite.version()))
+        yield Check("good", f"database: up to date (SQLite {version}, WAL, synchronous FULL)")
+
+
+def _certificate(settings: Settings) -> Iterator[Check]:
+    from cryptography import x509
+
+    certificate, key = compose.certificate_files(settings)
+    try:
+        server_context(certificate, key)
+    except CertificateTrouble as cause:
+        yield Check("bad", "certificate", str(cause))
+        return
+    parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
+    days = (parsed.not_valid_after_utc - compose.now()).days
+    names = ", ".join(
+        str(name.value) for name in parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    )
+    if days < 0:
+        yield Check("bad", f"certificate: expired ({certificate})", "Put a new one in its place and restart.")
+    elif parsed.issuer == parsed.subject:
+        yield Check(
+            "look",
+            f"certificate: self-signed, for {names}",
+            "Mail servers that verify refuse it. Name one of a CA in submission.certificate and certificate_key.",
+        )
+    else:
+        verdict: Verdict = "look" if days < 14 else "good"
+        yield Check(verdict, f"certificate: for {names}, {days} days left", "Renew it." if days < 14 else "")
+
+
+def _resolver(settings: Settings) -> Iterator[Check]:
+    from zegel.edge.dns import DnsResolver
+    from zegel.edge.dns import Trouble as DnsTrouble
+
+    name = settings.delivery.resolver or "of this machine"
+    try:
+        resolver = DnsResolver(settings.resolver())
+        started = time.monotonic()
+        answer = asyncio.run(resolver.ask("test" if settings.testing else "nl", "SOA"))
+    except Exception as cause:
+        yield Check("bad", f"resolver {name}: {type(cause).__name__}", "Set delivery.resolver to a working resolver.")
+        return
+    if isinstance(answer, DnsTrouble):
+        yield Check(
+            "bad",
+            f"resolver {name}: no answer ({answer.reason})",
+            "Mail waits until it answers. Start it, or set delivery.resolver to another.",
+        )
+    else:
+        yield Check("good", f"resolver {name}: answered in {(time.monotonic() - started) * 1000:.0f} ms")
+
+
+def _clock(settings: Settings) -> Iterator[Check]:
+    year = compose.now().year
+    newest = max((path.stat().st_mtime for path in settings.folder.glob("*")), default=0)
+    if year < 2026 or newest > time.time() + 60:
+        yield Check(
+            "bad", "clock: runs behind what is stored here", "Set the time (NTP): codes and expiry depend on it."
+        )
+    else:
+        yield Check("good", "clock: not behind what is stored")
+
+
+def _listeners(settings: Settings) -> Iterator[Check]:
+    for what, listen in (
+        *(("submission", one) for one in settings.submission.listen),
+        ("portal", settings.portal.listen),
+    ):
+        if answers(listen):
+            yield Check("good", f"{what}: answers at {listen}")
+        else:
+            yield Check("look", f"{what}: nobody answers at {listen}", "Start it with: zegel run")
+    if settings.portal.url.startswith("http://") and not settings.testing:
+        host = settings.portal.url.removeprefix("http://").split("/")[0].split(":")[0]
+        if host not in ("localhost", "127.0.0.1"):
+            yield Check("bad", "portal.url is not https", "Put a TLS proxy before it, or name portal.certificate.")
+
+
+def _domains(settings: Settings) -> Iterator[Check]:
+    from zegel.accounts.models import SendingDomain
+
+    if not settings.database.exists():
+        return
+    for domain in SendingDomain.objects.order_by("name"):
+        if domain.in_place:
+            yield Check("good", f"domain {domain.name}: DNS settings in place")
+        else:
+            remedy = f"See what lacks with: zegel domain check {domain.name}"
+            yield Check("bad", f"domain {domain.name}: DNS settings not in place, its mail is refused", remedy)
+
+
+def _sms(settings: Settings) -> Iterator[Check]:
+    if settings.sms.driver == "none":
+        yield Check("look", "sms: no driver", "Codes by SMS can't be sent. Set sms.driver.")
+    else:
+        yield Check("good", f"sms: driver {settings.sms.driver}")
+
+
+@click.command()
+@click.option("--message-id", help="Only the message with this Message-ID.")
+@config_option
+@tells_trouble
+def evidence(message_id: str | None, config: Path | None) -> None:
+    """Print, one JSON object a line, what is held of every conversation and recipient.
+
+    Message-ID, SHA-256 of the content as stored (control fields and Bcc removed, trace fields added) and of its body,
+    state and times. Reads content to hash it: takes the opening key, and prints none of it.
+    """
+    settings = ready(config)
+    from zegel.edge.blobs import Blobs
+    from zegel.journey.custody.models import Conversation
+    from zegel.journey.custody.unseal import Unsealer
+
+    unsealer = Unsealer(keyring.opening_keys(settings.keys), Blobs(settings.blobs))
+    found = Conversation.objects.select_related("submission", "author").order_by("created_at", "id")
+    if message_id is not None:
+        found = found.filter(submission__message_id=message_id)
+    for conversation in found.iterator():
+        click.echo(json.dumps(_evidence(conversation, unsealer), ensure_ascii=False, separators=(",", ":")))
+
+
+def _evidence(conversation: Conversation, unsealer: Any) -> dict[str, Any]:
+    message = conversation.messages.select_related("content").order_by("created_at", "id")[0]
+    recipients = conversation.recipients.order_by("address")
+    return {
+        "conversation": conversation.id.hex,
+        "submission": conversation.submission_id.hex,
+        "message_id": conversation.submission.message_id,
+        "author": conversation.author.email,
+        "blind": conversation.is_blind,
+        "accepted_at": conversation.created_at.isoformat(),
+        "expires_at": conversation.expires_at.isoformat() if conversation.expires_at else None,
+        **_hashes(conversation, message, unsealer),
+        "recipients": [_recipient(one) for one in recipients],
+    }
+
+
+def _hashes(conversation: Conversation, message: Any, unsealer: Any) -> dict[str, Any]:
+    import hashlib
+
+    whole, body = hashlib.sha256(), hashlib.sha256()
+    left = message.content.header_size
+    try:
+        key = unsealer.message_key(message, unsealer.conversation_key(conversation))
+        for piece in unsealer.octets(message.content, key):
+            whole.update(piece)
+            body.update(piece[left:])
+            left = max(0, left - len(piece))
+    except (CannotOpen, FileNotFoundError) as cause:
+        state = "destroyed" if conversation.destroyed_at else "damaged"
+        return {"content": state, "cause": type(cause).__name__, "sha256": None, "body_sha256": None}
+    return {"content": "sealed", "sha256": whole.hexdigest(), "body_sha256": body.hexdigest()}
+
+
+def _recipient(recipient: Recipient) -> dict[str, Any]:
+    def moment(value: Any) -> str | None:
+        return value.isoformat() if value else None
+
+    return {
+        "recipient": recipient.id.hex,
+        "address": recipient.address,
+        "state": recipient.state,
+        "method": recipient.method or None,
+        "status": recipient.status or None,
+        "decided_at": moment(recipient.decided_at),
+        "delivered_at": moment(recipient.delivered_at),
+        "opened_at": moment(recipient.opened_at),
+        "opened_with": recipient.opened_with or None,
+    }
+
+
+@click.group()
+def keys() -> None:
+    """The keys that close and open the stored mail."""
+
+
+@keys.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+@tells_trouble
+def keys_backup(file: Path, config: Path | None) -> None:
+    """Copy all keys into FILE (tar, 0600). With it and the data all mail can be read: keep it offline, apart."""
+    settings = settings_of(config)
+    keyring.opening_keys(settings.keys)
+    if file.exists():
+        raise Trouble(f"{file} exists. Choose another name; a backup is never overwritten.")
+    try:
+        file.touch(mode=0o600)
+        with tarfile.open(file, "w") as archive:
+            for name in (keyring.SEALING, keyring.SUBMISSION, keyring.OPENING):
+                archive.add(settings.keys / name, arcname=name)
+    except OSError as cause:
+        raise Trouble(f"{file} can't be written: {cause.strerror}.") from cause
+    (settings.keys / BACKUP_MARK).touch(mode=0o600)
+    click.echo(f"Wrote {file}. Keep it offline, apart from the backups of the data folder.")
+
+
+COMMANDS: Sequence[click.Command] = (doctor, evidence, keys)

@@ -1,0 +1,366 @@
+"""Wires everything: the only module that knows all stops. Returns daemons; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from zegel.core.clock import Instant
+from zegel.edge import keyring
+from zegel.edge.blobs import Blobs
+from zegel.edge.certificates import self_signed
+from zegel.edge.log import Started, Stopped, configure, log
+from zegel.edge.sms import FolderSms, NoSms, SmsDriver
+from zegel.edge.sqlite import is_safe, use_current_sqlite
+from zegel.edge.tls import opportunistic_context, server_context, verifying_context
+from zegel.edge.wake import Bell, ring
+from zegel.settings import CONFIG_VARIABLE, Settings, load_from_environment
+
+if TYPE_CHECKING:
+    from zegel.journey.arrival.listener import Door
+
+Role = Literal["submission", "dispatch", "web"]
+ROLE_VARIABLE: Final = "ZEGEL_ROLE"
+MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
+GRACE: Final = 10.0  # seconds to finish what is under way
+
+
+class NotReady(Exception):
+    """One sentence for the operator: what stands in the way of starting, and what to do."""
+
+
+def now() -> Instant:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def use(settings_file: Path | None, *, role: Role | None = None) -> None:
+    """Makes this process (and those it starts) use a configuration file. Before :func:`start_django`."""
+    if settings_file is not None:
+        os.environ[CONFIG_VARIABLE] = str(settings_file.resolve())
+    if role is not None:
+        os.environ[ROLE_VARIABLE] = role
+    os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
+
+
+def start_django() -> None:
+    """After this the models can be imported."""
+    use_current_sqlite()
+    import django
+
+    django.setup()
+
+
+def prepare(settings: Settings) -> bool:
+    """Folders, keys, certificate and schema, as far as they are not there; ``True`` at the very first run.
+
+    Raises :class:`NotReady` and :class:`zegel.edge.keyring.KeyTrouble`. Run by one process, before the others start.
+    """
+    if not is_safe():
+        raise NotReady(
+            "The SQLite in use has a defect that can lose data (fixed in 3.51.3). Install the locked requirements, "
+            "which bring a newer one."
+        )
+    try:
+        for folder in (settings.folder, settings.blobs, settings.run):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as cause:
+        raise NotReady(f"The folder {settings.folder} can't be made or written: {cause.strerror}.") from cause
+    is_first = False
+    if not settings.keys.exists():
+        if settings.database.exists():
+            raise NotReady(
+                f"There is a database in {settings.folder} but no keys: what it holds could not be opened. "
+                f"Put back your backup of {settings.keys}."
+            )
+        is_first = keyring.create(settings.keys)
+    keyring.opening_keys(settings.keys)
+    keyring.submission_keys(settings.keys)
+    certificate_files(settings)
+    _migrate()
+    return is_first
+
+
+def certificate_files(settings: Settings) -> tuple[Path, Path]:
+    """The submission server's certificate and key; self-signed ones are made where the settings name none."""
+    section = settings.submission
+    if section.certificate is not None and section.certificate_key is not None:
+        return section.certificate, section.certificate_key
+    return self_signed(settings.hostname, settings.keys)
+
+
+def _migrate() -> None:
+    from django.core.management import call_command
+    from django.db import DatabaseError, connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    try:
+        loader = MigrationExecutor(connection).loader
+        unknown = [key for key in loader.applied_migrations if key not in loader.disk_migrations]
+        if unknown:
+            raise NotReady(
+                "The database was written by a newer version of Zegel. Start that version, or restore the backup from "
+                "before the upgrade."
+            )
+        call_command("migrate", interactive=False, verbosity=0)
+    except DatabaseError as cause:
+        raise NotReady(
+            f"The database can't be used: {cause}. Is the disk full, or the file of another user?"
+        ) from cause
+    finally:
+        connection.close()
+
+
+# --- submission ---------------------------------------------------------------------------------------------------
+
+
+async def submission(settings: Settings, ready: Callable[[], None]) -> None:
+    """The door for mail servers, until SIGTERM. Holds the sealing key only."""
+    from zegel.core.smtp.server import Profile
+    from zegel.edge.database import Readers, Writer
+    from zegel.journey.arrival.intake import Place
+    from zegel.journey.arrival.listener import Door
+
+    stop = _stop_event()
+    writer, readers = Writer(), Readers()
+    section = settings.submission
+    door = Door(
+        place=Place(
+            hostname=settings.hostname,
+            keys=keyring.submission_keys(settings.keys),
+            blobs=Blobs(settings.blobs),
+            writer=writer,
+            readers=readers,
+            now=now,
+            ring=lambda: ring(settings.run),
+        ),
+        profile=Profile(
+            hostname=settings.hostname,
+            requires_auth=True,
+            max_size=section.max_size,
+            max_recipients=section.max_recipients,
+        ),
+        tls=server_context(*certificate_files(settings)),
+    )
+    await door.open([(one.host, one.port) for one in section.listen])
+    await door.open([(one.host, one.port) for one in section.listen_implicit_tls], implicit_tls=True)
+    watch = asyncio.create_task(_watch_space(settings, door))
+    log(Started("submission", " ".join(map(str, (*section.listen, *section.listen_implicit_tls)))))
+    ready()
+    await stop.wait()
+    watch.cancel()
+    await door.close(grace=GRACE)
+    writer.close()
+    readers.close()
+    log(Stopped("submission"))
+
+
+async def _watch_space(settings: Settings, door: Door) -> None:
+    while True:
+        with contextlib.suppress(OSError):
+            door.has_room = shutil.disk_usage(settings.folder).free > MINIMUM_FREE
+        await asyncio.sleep(1.0)
+
+
+# --- dispatch -----------------------------------------------------------------------------------------------------
+
+
+async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
+    """Decision, delivery and report, until SIGTERM. Holds the opening key."""
+    from zegel.edge.database import Readers, Writer
+    from zegel.edge.dns import DnsResolver
+    from zegel.journey.custody.jobs import Kind
+    from zegel.journey.custody.retention import Retention
+    from zegel.journey.custody.unseal import Unsealer
+    from zegel.journey.custody.worker import Worker
+    from zegel.journey.decision.decide import Decision
+    from zegel.journey.delivery.connection import Contexts, Dialler
+    from zegel.journey.delivery.deliver import Delivery
+    from zegel.journey.delivery.texting import Texting
+    from zegel.journey.report.tell import Telling
+
+    stop = _stop_event()
+    writer, readers, bell = Writer(), Readers(), Bell(settings.run)
+    keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
+    unsealer = Unsealer(keys, blobs)
+    dialler = Dialler(
+        helo=settings.hostname,
+        port=settings.delivery.mx_port,
+        contexts=Contexts(verifying_context(settings.delivery.extra_ca), opportunistic_context()),
+        timeout=settings.delivery.timeout,
+    )
+    decision = Decision(writer, readers, open_field=unsealer.field, sealing=keys.sealing, now=now)
+    delivery = Delivery(
+        writer=writer,
+        readers=readers,
+        unsealer=unsealer,
+        dns=DnsResolver(settings.resolver(), trusted=_is_trusted(settings)),
+        dialler=dialler,
+        hostname=settings.hostname,
+        url=settings.portal.url,
+        first_retry=timedelta(seconds=settings.delivery.retry_first),
+        now=now,
+    )
+    telling = Telling(writer, readers, unsealer, hostname=settings.hostname, url=settings.portal.url, now=now)
+    texting = Texting(writer, readers, unsealer, sms_driver(settings), now=now)
+    retention = Retention(writer, blobs, now=now)
+    worker = Worker(
+        {
+            Kind.DECIDE: decision.decide,
+            Kind.TRANSMIT: delivery.transmit,
+            Kind.REPORT: telling.report,
+            Kind.WARN: telling.warn,
+            Kind.WITHHELD: telling.code_withheld,
+            Kind.SMS: texting.send,
+            Kind.EXPIRE: retention.expire,
+        },
+        writer=writer,
+        bell=bell,
+        most=settings.delivery.connections,
+        now=now,
+        chores=dialler.tidy,
+    )
+    sweeping = asyncio.create_task(retention.keep_sweeping())
+    log(Started("dispatch", ""))
+    ready()
+    running = asyncio.create_task(worker.run())
+    await stop.wait()
+    worker.stop()
+    await running
+    sweeping.cancel()
+    await dialler.close()
+    bell.close()
+    writer.close()
+    readers.close()
+    log(Stopped("dispatch"))
+
+
+def sms_driver(settings: Settings) -> SmsDriver:
+    """The driver that the settings name."""
+    if settings.sms.driver == "folder" and settings.sms.folder is not None:
+        return FolderSms(settings.sms.folder)
+    return NoSms()
+
+
+def _is_trusted(settings: Settings) -> bool:
+    """standards B: the AD bit counts from a validator on loopback, or from one that the settings name."""
+    resolver = settings.resolver()
+    return resolver is not None and (settings.delivery.resolver is not None or ip_address(resolver[0]).is_loopback)
+
+
+# --- web ----------------------------------------------------------------------------------------------------------
+
+
+def web_application() -> Any:
+    """The WSGI application; called once in each worker process of the web role."""
+    settings = load_from_environment()
+    use(None, role="web")
+    configure(settings.log_level)
+    start_django()
+    from zegel.journey.custody.unseal import Unsealer
+    from zegel.journey.portal import setup
+    from zegel.web.application import application
+
+    keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
+    setup.configure(
+        setup.Portal(
+            unsealer=Unsealer(keys, blobs),
+            blobs=blobs,
+            keys=keys,
+            url=settings.portal.url,
+            ring=lambda: ring(settings.run),
+            now=now,
+        )
+    )
+    _end_with_parent()
+    return application()
+
+
+def serve_web(settings: Settings) -> None:
+    """Granian in this process until SIGTERM."""
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    section = settings.portal
+    server = Granian(
+        "zegel.compose:web_application",
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=section.listen.host,
+        port=section.listen.port,
+        workers=section.processes,
+        blocking_threads=section.threads,
+        respawn_failed_workers=True,
+        log_access=False,
+        log_level=LogLevels.warning,
+        ssl_cert=section.certificate,
+        ssl_key=section.certificate_key,
+        workers_kill_timeout=5,
+    )
+    log(Started("web", str(section.listen)))
+    server.serve()
+    log(Stopped("web"))
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def run_role(settings: Settings, role: Role) -> None:
+    """Runs one role in this process until SIGTERM, or until the process that started it is gone."""
+    configure(settings.log_level)
+    start_django()
+    if os.environ.get("ZEGEL_CHILD"):
+        threading.Thread(target=end_with_stdin, daemon=True).start()
+    if role == "web":
+        serve_web(settings)
+        return
+    import uvloop
+
+    daemon = submission if role == "submission" else dispatch
+    uvloop.run(daemon(settings, _tell_ready))
+
+
+def _tell_ready() -> None:
+    if os.environ.get("ZEGEL_CHILD"):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def end_with_stdin() -> None:
+    """The supervisor holds the other end of our standard input: its death, even by kill -9, ends us in good order."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    """A worker whose server was killed must not keep the port."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            threading.Event().wait(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(5.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,631 @@
+"""The words of the gateway's own mails and text messages, in Dutch and English.
+
+Each mail is written once, as blocks, and printed twice: as text and as HTML. What others wrote (names, addresses,
+subjects) is plain text in a block, and escaping happens in one place, the printing, so no mail can forget it.
+Links and codes are revealed here and nowhere else. No content of a message ever comes here.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta, tzinfo
+from typing import Final, Literal, NamedTuple, assert_never
+from urllib.parse import urlsplit
+
+from zegel.core.clock import Duration, Instant
+from zegel.core.mail.address import Mailbox
+from zegel.core.secret import Secret
+
+Language = Literal["nl", "en"]
+Method = Literal["account", "sms", "access_code", "email"]
+
+LONGEST_NAME: Final = 80
+LONGEST_SUBJECT: Final = 160
+
+
+class NotWords(ValueError):
+    """A link, code or host that doesn't look like one: it is not put before a person."""
+
+
+class Mail(NamedTuple):
+    """What :func:`zegel.core.mail.compose.compose` takes."""
+
+    subject: str
+    text: str
+    html: str
+
+
+# --- what is told -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A message waits. ``subject`` is None where policy hides it; ``masked`` is the number an SMS code goes to."""
+
+    sender_display: str
+    sender_address: Mailbox
+    organisation: str
+    link: Secret[str]
+    expires: Instant | None
+    subject: Secret[str] | None
+    method: Method
+    masked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMail:
+    """Six digits for who asked for them, to open the message that ``sender_display`` sent at ``sent``."""
+
+    code: Secret[str]
+    sender_display: str
+    sender_address: Mailbox
+    organisation: str
+    sent: Instant
+    valid: Duration = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """Which message of the author a notice is about; ``subject`` is None where policy hides it."""
+
+    sent: Instant
+    subject: Secret[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A recipient answered in the portal; ``link`` leads to the author's inbox."""
+
+    answerer_display: str
+    answerer_address: Mailbox
+    organisation: str
+    link: Secret[str]
+    original: Original
+
+
+@dataclass(frozen=True, slots=True)
+class StrayAddress:
+    """An access-right field names an address that is no recipient (D-4): nothing was done with it."""
+
+    field: str
+    address: Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedTransport:
+    """A direct-delivery field without a valid value: ``tls1.2`` and ``certificate-validation`` were taken (seed)."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoFallBack:
+    """A minimum-verification field without a valid value: no fall-back to e-mail verification (seed, D-3)."""
+
+    field: str
+
+
+Oddity = StrayAddress | AssumedTransport | NoFallBack
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """The one mail to an author about what is wrong with the control fields of a message."""
+
+    original: Original
+    oddities: tuple[Oddity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeWithheld:
+    """A recipient asked for a code, and the mail with it could not travel at the level that was demanded."""
+
+    recipient: Mailbox
+    organisation: str
+    original: Original
+    link: Secret[str]
+
+
+# --- blocks -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Paragraph:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A link as a button, and bare for who rather copies it."""
+
+    label: str
+    bare: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Digits:
+    label: str
+    code: str
+
+
+_Block = _Paragraph | _Section | _Facts | _Way | _Digits
+
+
+# --- the mails ----------------------------------------------------------------------------------------------------
+
+
+def notification_mail(told: Notification, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """Who sends, what to do, until when, how to tell that it is real; ``zone`` is the one the recipient reads in.
+
+    It says that only an answer in the portal is safe (seed: Beperkingen).
+    """
+    say = _speaker(language)
+    sender = _name(told.sender_display, told.sender_address)
+    link, host, beginning = _link(told.link)
+    subject = _one_line(told.subject.reveal(), LONGEST_SUBJECT) if told.subject else ""
+    line = say(f"Beveiligd bericht van {sender}", f"Secure message from {sender}")
+    rows = [
+        (say("Van", "From"), _who(told.sender_display, told.sender_address)),
+        (say("Organisatie", "Organisation"), _name(told.organisation)),
+    ]
+    if subject:
+        rows.append((say("Onderwerp", "Subject"), subject))
+    if told.expires is not None:
+        rows.append((say("Te openen tot", "Open before"), _when(told.expires, say, zone)))
+    blocks: list[_Block] = [
+        _Facts(tuple(rows)),
+        _Paragraph(
+            say(
+                "Het bericht staat niet in deze e-mail. U leest het op een beveiligde pagina.",
+                "The message is not in this e-mail. You read it on a secure page.",
+            )
+        ),
+        _way(say("Bericht openen", "Open the message"), link, say),
+        _Section(say("Wat gebeurt er als u klikt?", "What happens when you click?"), _at_the_click(told, host, say)),
+        _Section(
+            say("Hoe weet u dat dit echt is?", "How do you know that this is genuine?"),
+            say(
+                f"De link begint met {beginning} en gaat nergens anders heen. Daar wordt u nooit gevraagd om het "
+                "wachtwoord van uw e-mail, om bankgegevens of om een betaling. Twijfelt u? Bel de afzender dan op een "
+                "nummer dat u al kende.",
+                f"The link begins with {beginning} and leads nowhere else. There you are never asked for the password "
+                "of your e-mail, for bank details or for a payment. In doubt? Call the sender on a number that you "
+                "knew before.",
+            ),
+        ),
+        _Section(
+            say("Antwoorden", "Answering"),
+            say(
+                "Antwoord op de beveiligde pagina: alleen dat antwoord is veilig. Een gewoon antwoord op deze e-mail "
+                "komt wel aan bij de afzender, maar is niet beveiligd.",
+                "Answer on the secure page: only that answer is safe. An ordinary reply to this e-mail does reach the "
+                "sender, but it is not protected.",
+            ),
+        ),
+    ]
+    title = say(f"{sender} stuurde u een beveiligd bericht", f"{sender} sent you a secure message")
+    return _mail(f"{line}: {subject}" if subject else line, title, blocks, language)
+
+
+def _at_the_click(told: Notification, host: str, say: _Say) -> str:
+    nothing_needed = say(
+        "U hoeft niets te installeren en geen account te maken.", "You need not install anything or make an account."
+    )
+    match told.method:
+        case "account":
+            return say(
+                f"U komt op {host} en logt daar in met uw eigen account. Daarna ziet u het bericht.",
+                f"You come to {host} and sign in there with your own account. Then you see the message.",
+            )
+        case "sms":
+            masked = _one_line(told.masked or "", LONGEST_NAME).replace(" ", "\u00a0")
+            number = masked or say("uw telefoon", "your phone")
+            return say(
+                f"U komt op {host}. Als u daar om een code vraagt, krijgt u die per sms op {number}. Met die code "
+                f"opent u het bericht. {nothing_needed}",
+                f"You come to {host}. When you ask for a code there, you get it by text message on {number}. With "
+                f"that code you open the message. {nothing_needed}",
+            )
+        case "access_code":
+            return say(
+                f"U komt op {host} en vult daar de toegangscode in die u van de afzender hebt of krijgt. "
+                f"De code staat niet in deze e-mail. {nothing_needed}",
+                f"You come to {host} and enter the access code there that the sender gave or will give you. "
+                f"The code is not in this e-mail. {nothing_needed}",
+            )
+        case "email":
+            return say(
+                f"U komt op {host}. Als u daar om een code vraagt, krijgt u die in een tweede e-mail op dit adres. "
+                f"Met die code opent u het bericht. {nothing_needed}",
+                f"You come to {host}. When you ask for a code there, you get it in a second e-mail at this address. "
+                f"With that code you open the message. {nothing_needed}",
+            )
+        case unreachable:
+            assert_never(unreachable)
+
+
+def code_mail(told: CodeMail, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """The digits and what they are for. No link: who did not ask has nothing to click. The code is not in the
+    subject, where a locked screen would show it."""
+    say = _speaker(language)
+    code, minutes = _code(told.code), _minutes(told.valid)
+    sender = _name(told.sender_display, told.sender_address)
+    blocks: list[_Block] = [
+        _Digits(say("Uw code", "Your code"), code),
+        _Paragraph(
+            say(
+                f"Vul deze code in op de pagina waar u erom vroeg. De code is {minutes} minuten geldig.",
+                f"Enter this code on the page where you asked for it. It is valid for {minutes} minutes.",
+            )
+        ),
+        _Facts(
+            (
+                (say("Bericht van", "Message from"), _who(told.sender_display, told.sender_address)),
+                (say("Organisatie", "Organisation"), _name(told.organisation)),
+                (say("Verzonden", "Sent"), _when(told.sent, say, zone)),
+            )
+        ),
+        _Section(
+            say("Vroeg u niet om een code?", "Didn’t you ask for a code?"),
+            say(
+                "Iemand vroeg om deze code. Was u dat niet, dan hoeft u niets te doen: zonder de code gaat het bericht "
+                "niet open. Geef de code aan niemand, ook niet aan wie erom belt.",
+                "Someone asked for this code. If it wasn’t you, ignore this e-mail: without the code the message stays "
+                "closed. Give the code to nobody, not even to someone who calls for it.",
+            ),
+        ),
+    ]
+    line = say(f"Uw code voor het bericht van {sender}", f"Your code for the message from {sender}")
+    return _mail(line, line, blocks, language)
+
+
+def sms_text(code: Secret[str], host: str, language: Language, *, valid: Duration = timedelta(minutes=10)) -> str:
+    """One line for people and a last one for browsers, which fill in the code on ``host`` alone (WebOTP).
+
+    No name of a sender: a locked screen would tell who writes to whom. In the alphabet of GSM 03.38, so it stays
+    one text message of at most 160 characters. Raises :class:`NotWords` where host or code are none.
+    """
+    digits, minutes = _code(code), _minutes(valid)
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9.-]{0,60}[a-z0-9])?", host):
+        raise NotWords("not a host name, or too long for one text message")
+    say = _speaker(language)
+    line = say(
+        f"Uw code is {digits}, {minutes} minuten geldig. Niet gevraagd? Doe dan niets.",
+        f"Your code is {digits}, valid for {minutes} minutes. Not asked for it? Do nothing.",
+    )
+    return f"{line}\n@{host} #{digits}"
+
+
+def answer_mail(told: Answer, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author: an answer waits in the inbox, and what it says is to be read there."""
+    say = _speaker(language)
+    answerer = _name(told.answerer_display, told.answerer_address)
+    link, host, _ = _link(told.link)
+    blocks: list[_Block] = [
+        _Facts(
+            (
+                (say("Antwoord van", "Answer from"), _who(told.answerer_display, told.answerer_address)),
+                *_original(told.original, say, zone),
+                (say("Organisatie", "Organisation"), _name(told.organisation)),
+            )
+        ),
+        _Paragraph(
+            say(
+                f"Het antwoord staat niet in deze e-mail. U leest het in uw postvak op {host}, nadat u hebt ingelogd.",
+                f"The answer is not in this e-mail. You read it in your inbox on {host}, after signing in.",
+            )
+        ),
+        _way(say("Naar mijn postvak", "To my inbox"), link, say),
+        _Section(
+            say("Terugschrijven", "Writing back"),
+            say(
+                "Antwoord in uw postvak: dat is veilig. Een antwoord op deze e-mail is dat niet.",
+                "Answer in your inbox: that is safe. A reply to this e-mail is not.",
+            ),
+        ),
+    ]
+    line = say(f"Beveiligd antwoord van {answerer}", f"Secure answer from {answerer}")
+    title = say(f"{answerer} heeft geantwoord", f"{answerer} has answered")
+    return _mail(line, title, blocks, language)
+
+
+def warning_mail(told: Warned, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author: what is wrong with the control fields and what was done instead. Addresses are named; numbers
+    and codes have no place in :class:`Warned`, so they can't be."""
+    say = _speaker(language)
+    blocks: list[_Block] = [
+        _Paragraph(
+            say(
+                "Uw bericht is aangenomen, maar niet alles wat erin gevraagd werd, was duidelijk.",
+                "Your message was accepted, but not everything that was asked in it was clear.",
+            )
+        ),
+        _Facts(_original(told.original, say, zone)),
+        *(_oddity(oddity, say) for oddity in told.oddities),
+    ]
+    line = say("Controleer de mailheaders van uw bericht", "Check the header fields of your message")
+    return _mail(line, line, blocks, language)
+
+
+def _oddity(oddity: Oddity, say: _Say) -> _Section:
+    field = _one_line(oddity.field, LONGEST_NAME)
+    match oddity:
+        case StrayAddress(address=address):
+            text = say(
+                f"Het veld noemt {address}, maar dat adres is geen ontvanger van dit bericht. Er is niets mee gedaan. "
+                "Controleer de spelling: voor de ontvanger die u bedoelde, geldt nu de gewone volgorde van "
+                "verificatiemethoden.",
+                f"The field names {address}, but that address is no recipient of this message. Nothing was done with "
+                "it. Check the spelling: for the recipient you meant, the ordinary order of verification methods "
+                "applies now.",
+            )
+        case AssumedTransport():
+            text = say(
+                "De waarde ontbreekt of is ongeldig. Het bericht is behandeld alsof er stond: tls tls1.2 auth "
+                "certificate-validation.",
+                "The value is missing or invalid. The message was treated as if it said: tls tls1.2 auth "
+                "certificate-validation.",
+            )
+        case NoFallBack():
+            text = say(
+                "De waarde ontbreekt of is ongeldig. Daarom wordt voor dit bericht niet teruggevallen op verificatie "
+                "per e-mail.",
+                "The value is missing or invalid. Therefore this message does not fall back to verification by e-mail.",
+            )
+        case unreachable:
+            assert_never(unreachable)
+    return _Section(field, text)
+
+
+def code_withheld_mail(told: CodeWithheld, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author: a recipient can't be reached by e-mail code at the level the message demands, and the way out."""
+    say = _speaker(language)
+    link, _, _ = _link(told.link)
+    blocks: list[_Block] = [
+        _Facts(
+            (
+                (say("Ontvanger", "Recipient"), str(told.recipient)),
+                *_original(told.original, say, zone),
+                (say("Organisatie", "Organisation"), _name(told.organisation)),
+            )
+        ),
+        _Paragraph(
+            say(
+                "De ontvanger vroeg om een code per e-mail. De mailserver van de ontvanger haalde op dat moment niet "
+                "de beveiliging die voor dit bericht geldt. Daarom is er geen code verstuurd en is het bericht nog "
+                "niet geopend.",
+                "The recipient asked for a code by e-mail. At that moment the recipient’s mail server did not meet the "
+                "security that applies to this message. Therefore no code was sent and the message has not been "
+                "opened yet.",
+            )
+        ),
+        _Paragraph(
+            say(
+                "U kunt een mobiel nummer of een toegangscode voor deze ontvanger opgeven. De ontvanger kan het ook "
+                "later nog eens proberen.",
+                "You can give a mobile number or an access code for this recipient. The recipient can also try again "
+                "later.",
+            )
+        ),
+        _way(say("Andere manier kiezen", "Choose another way"), link, say),
+    ]
+    line = say("Een ontvanger kan uw bericht niet openen", "A recipient cannot open your message")
+    return _mail(line, line, blocks, language)
+
+
+# --- phrases ------------------------------------------------------------------------------------------------------
+
+_Say = Callable[[str, str], str]
+
+
+def _speaker(language: Language) -> _Say:
+    return (lambda nl, en: nl) if language == "nl" else (lambda nl, en: en)
+
+
+def _way(label: str, link: str, say: _Say) -> _Way:
+    return _Way(label, say("Of open dit adres in uw browser:", "Or open this address in your browser:"), link)
+
+
+def _original(original: Original, say: _Say, zone: tzinfo) -> tuple[tuple[str, str], ...]:
+    rows = [(say("Uw bericht van", "Your message of"), _when(original.sent, say, zone))]
+    if original.subject is not None:
+        rows.append((say("Onderwerp", "Subject"), _one_line(original.subject.reveal(), LONGEST_SUBJECT)))
+    return tuple(rows)
+
+
+_MONTHS_NL: Final = (
+    "januari", "februari", "maart", "april", "mei", "juni",
+    "juli", "augustus", "september", "oktober", "november", "december",
+)  # fmt: skip
+_MONTHS_EN: Final = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+
+def _when(at: Instant, say: _Say, zone: tzinfo) -> str:
+    there = at.astimezone(zone)
+    month = say(_MONTHS_NL[there.month - 1], _MONTHS_EN[there.month - 1])
+    clock = f"{there.hour:02}:{there.minute:02}"
+    zone_name = f" ({there.tzname()})" if there.tzname() else ""
+    return say(
+        f"{there.day} {month} {there.year}, {clock} uur{zone_name}",
+        f"{there.day} {month} {there.year}, {clock}{zone_name}",
+    )
+
+
+def _minutes(valid: Duration) -> int:
+    return int(valid.total_seconds()) // 60
+
+
+def _code(code: Secret[str]) -> str:
+    digits = code.reveal()
+    if not (digits.isascii() and digits.isdigit() and len(digits) == 6):
+        raise NotWords("a code has six digits")
+    return digits
+
+
+_LINK: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*")
+
+
+def _link(link: Secret[str]) -> tuple[str, str, str]:
+    """The link, its host, and its beginning that a person can compare: scheme and host."""
+    url = link.reveal()
+    if not _LINK.fullmatch(url):
+        raise NotWords("not a link")
+    parts = urlsplit(url)
+    return url, parts.netloc, f"{parts.scheme}://{parts.netloc}/"
+
+
+_BIDI_CONTROLS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOT_ON_A_LINE: Final = {"Cc", "Zl", "Zp", "Cs"}
+_RIGHT_TO_LEFT: Final = {"R", "AL"}
+
+
+def _one_line(text: str, longest: int) -> str:
+    """What a stranger wrote, as one line that can't break out of its line or reorder what stands around it."""
+    text = _BIDI_CONTROLS.sub("", text)
+    text = "".join(" " if unicodedata.category(char) in _NOT_ON_A_LINE else char for char in text)
+    text = " ".join(text.split())
+    if len(text) > longest:
+        text = text[: longest - 1].rstrip() + "…"
+    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text):
+        return f"\u2068{text}\u2069"  # isolated, so that Hebrew or Arabic leaves our sentence in order
+    return text
+
+
+def _name(display: str, fall_back: Mailbox | str = "") -> str:
+    """A name as a name: mail programs would turn an address on the web within it into a link of our mail."""
+    unlinked = re.sub(r"(?i)\bwww\.", "www ", display.replace("://", " "))
+    return _one_line(unlinked, LONGEST_NAME) or str(fall_back)
+
+
+def _who(display: str, mailbox: Mailbox) -> str:
+    name = _name(display)
+    return f"{name} <{mailbox}>" if name else str(mailbox)
+
+
+# --- printing -----------------------------------------------------------------------------------------------------
+
+
+def _mail(subject: str, title: str, blocks: list[_Block], language: Language) -> Mail:
+    return Mail(subject, _as_text(title, blocks), _as_html(title, blocks, language))
+
+
+def _as_text(title: str, blocks: list[_Block]) -> str:
+    return "\n\n".join([title, *map(_block_as_text, blocks)]) + "\n"
+
+
+def _block_as_text(block: _Block) -> str:
+    match block:
+        case _Paragraph(text):
+            return text
+        case _Section(title, text):
+            return f"{title}\n{text}"
+        case _Facts(rows):
+            return "\n".join(f"{label}: {value}" for label, value in rows)
+        case _Way(label, _, url):
+            return f"{label}:\n{url}"
+        case _Digits(label, code):
+            return f"{label}: {code}"
+        case unreachable:
+            assert_never(unreachable)
+
+
+# Colours in the light stand inline, where every mail program reads them; the dark ones override by class. All pairs
+# of text and background keep a contrast of 4.5 : 1 (WCAG 2.2 §1.4.3).
+_STYLE: Final = """\
+:root { color-scheme: light dark; supported-color-schemes: light dark; }
+@media (prefers-color-scheme: dark) {
+  .z-page { background: #14171a !important; color: #e6e8ea !important; }
+  .z-card { background: #1f2428 !important; border-color: #3a4147 !important; }
+  .z-soft { color: #aeb6bd !important; }
+  .z-rule { border-color: #3a4147 !important; }
+  .z-way { background: #8ab8f0 !important; color: #0c1a2b !important; }
+  .z-code { background: #2b3238 !important; color: #ffffff !important; }
+}
+"""
+_FONT: Final = "font-family: -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def _as_html(title: str, blocks: list[_Block], language: Language) -> str:
+    safe_title = html.escape(title)
+    body = "\n".join(map(_block_as_html, blocks))
+    return (
+        "<!DOCTYPE html>\n"
+        f'<html lang="{language}" dir="ltr">\n'
+        "<head>\n"
+        '<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="supported-color-schemes" content="light dark">\n'
+        f"<title>{safe_title}</title>\n"
+        f"<style>\n{_STYLE}</style>\n"
+        "</head>\n"
+        f'<body class="z-page" style="margin: 0; padding: 0; background: #f1f3f5; color: #1d2125; {_FONT};'
+        ' font-size: 16px; line-height: 1.5;">\n'
+        '<div style="max-width: 36em; margin: 0 auto; padding: 24px 12px;">\n'
+        '<div class="z-card" style="background: #ffffff; border: 1px solid #d5dade; border-radius: 8px;'
+        ' padding: 28px 24px; overflow-wrap: anywhere;">\n'
+        f'<h1 style="margin: 0 0 20px; font-size: 22px; line-height: 1.3; font-weight: 600;">{safe_title}</h1>\n'
+        f"{body}\n"
+        "</div>\n</div>\n</body>\n</html>\n"
+    )
+
+
+def _block_as_html(block: _Block) -> str:
+    match block:
+        case _Paragraph(text):
+            return f'<p style="margin: 0 0 20px;">{html.escape(text)}</p>'
+        case _Section(title, text):
+            return (
+                '<div class="z-rule" style="border-top: 1px solid #e3e6e9; padding-top: 16px; margin-top: 16px;">\n'
+                f'<h2 style="margin: 0 0 4px; font-size: 16px; font-weight: 600;">{html.escape(title)}</h2>\n'
+                f'<p class="z-soft" style="margin: 0; font-size: 15px; color: #50585f;">{html.escape(text)}</p>\n'
+                "</div>"
+            )
+        case _Facts(rows):
+            return f'<dl style="margin: 0 0 20px;">\n{"".join(map(_fact_as_html, rows))}</dl>'
+        case _Way(label, bare, url):
+            safe = html.escape(url)
+            return (
+                '<p style="margin: 0 0 16px;">'
+                f'<a class="z-way" href="{safe}" style="display: inline-block; padding: 12px 24px; border-radius: 6px;'
+                f' background: #1b5aa6; color: #ffffff; font-weight: 600; text-decoration: none;">{html.escape(label)}'
+                "</a></p>\n"
+                f'<p class="z-soft" style="margin: 0 0 20px; font-size: 14px; color: #50585f;">{html.escape(bare)}<br>'
+                f'<span style="word-break: break-all;">{safe}</span></p>'
+            )
+        case _Digits(label, code):
+            return (
+                f'<p style="margin: 0 0 20px;">{html.escape(label)}<br>'
+                '<span class="z-code" style="display: inline-block; margin-top: 8px; padding: 8px 16px;'
+                " border-radius: 6px; background: #eef1f4; color: #1d2125; font-size: 28px; font-weight: 600;"
+                f' letter-spacing: 0.15em;">{html.escape(code)}</span></p>'
+            )
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _fact_as_html(row: tuple[str, str]) -> str:
+    label, value = row
+    return (
+        f'<dt class="z-soft" style="margin: 0; font-size: 14px; color: #50585f;">{html.escape(label)}</dt>'
+        f'<dd dir="auto" style="margin: 0 0 8px; text-align: left;">{html.escape(value)}</dd>\n'
+    )

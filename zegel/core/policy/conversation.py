@@ -1,0 +1,108 @@
+"""Arrival: who shares a conversation, and what makes two submissions the same one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from zegel.core.clock import Duration
+from zegel.core.mail.address import Mailbox
+from zegel.core.policy.directives import is_control_field
+
+SAME_SUBMISSION_WINDOW: Final[Duration] = timedelta(hours=24)  # D-4
+UNMATCHED_GRACE: Final[Duration] = timedelta(minutes=10)  # D-4: a split names recipients of its other half
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The recipients of a message, each once, in the order of the envelope."""
+
+    shared: tuple[Mailbox, ...]  # To and Cc: one conversation together
+    blind: tuple[Mailbox, ...]  # Bcc: a conversation for each
+
+
+def split(recipients: Iterable[Mailbox], shown: Set[Mailbox]) -> Split:
+    """Only envelope recipients are served; ``shown`` (To and Cc) decides who of them shares a conversation.
+
+    A recipient in To or Cc and also in Bcc counts as shown: everybody sees that address already. Two spellings of
+    one mailbox are one recipient. A shown mailbox that is not in the envelope gets nothing.
+    """
+    once = tuple(dict.fromkeys(recipients))
+    return Split(
+        shared=tuple(mailbox for mailbox in once if mailbox in shown),
+        blind=tuple(mailbox for mailbox in once if mailbox not in shown),
+    )
+
+
+def is_removed_field(name: str) -> bool:
+    """True for what never leaves and is never stored readable: control fields and everything that names a Bcc."""
+    return is_control_field(name) or name.strip().lower() in _BLIND_FIELDS
+
+
+_BLIND_FIELDS: Final = frozenset({"bcc", "resent-bcc"})
+
+_TRACE_FIELDS: Final = frozenset(
+    {
+        "received",
+        "return-path",  # RFC 5321 §4.4
+        "received-spf",  # RFC 7208 §9.1
+        "authentication-results",  # RFC 8601
+        "dkim-signature",  # RFC 6376: a second signature of the same content has another time
+        "domainkey-signature",
+        "delivered-to",
+        "x-original-to",
+        "x-envelope-from",
+        "x-envelope-to",
+        "x-received",
+        "x-originating-ip",
+        "x-originatororg",
+        "x-eopattributedmessage",
+        "x-eoptenantattributedmessage",
+        "x-ld-processed",
+    }
+)
+_TRACE_PREFIXES: Final = (
+    "arc-",  # RFC 8617
+    "x-ms-",  # Exchange writes its routing, timing and filtering here, and writes it anew for each half of a split
+    "x-microsoft-antispam",
+    "x-forefront-",
+    "x-exchange-",
+    "x-google-",
+    "x-gm-",
+    "x-spam-",
+    "x-virus-",
+    "x-mimecast-",
+    "x-proofpoint-",
+    "x-barracuda-",
+    "x-ironport-",
+    "x-sophos-",
+)
+
+
+def is_trace_field(name: str) -> bool:
+    """True for what transport adds on the way: it differs between two copies of one message."""
+    lower = name.strip().lower()
+    return lower in _TRACE_FIELDS or lower.startswith(_TRACE_PREFIXES)
+
+
+def fields_for_identity(fields: Sequence[tuple[str, bytes]]) -> bytes:
+    """The octets of the header section that make a message this message (D-4).
+
+    Equal for the halves of a split and for a retry; different when any other field differs. The caller computes a
+    keyed MAC over them and the body, before anything is added to the message (a Message-ID made here would be
+    another one at the retry). Order, folding, white space and the case of names don't count: transport may change
+    all four.
+    """
+    lines = (
+        name.strip().lower().encode("utf-8") + b":" + _collapse(value)
+        for name, value in fields
+        if not is_removed_field(name) and not is_trace_field(name)
+    )
+    return b"".join(line + b"\r\n" for line in sorted(lines))
+
+
+def _collapse(value: bytes) -> bytes:
+    return re.sub(rb"[ \t\r\n]+", b" ", value).strip(b" ")

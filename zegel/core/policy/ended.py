@@ -1,0 +1,33 @@
+"""Delivery: what ended before it could be tried."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zegel.core.policy.carriage import Cause
+from zegel.core.policy.reasons import Why
+from zegel.core.policy.wording import Wording
+
+
+class Ended(Wording):
+    """Why nothing was sent."""
+
+    DESTROYED = (
+        "destroyed",
+        "The message expired or was revoked before it could be delivered. Send it again if it is still needed.",
+        "Het bericht is verlopen of ingetrokken voordat het kon worden afgeleverd. Verstuur het opnieuw als het nog "
+        "nodig is.",
+    )
+    TOO_LATE = (
+        "too-late",
+        "The mail could not be delivered in time to be of use.",
+        "De mail kon niet op tijd worden afgeleverd om nog van nut te zijn.",
+    )
+
+
+_BY_CODE: Final[dict[str, Wording]] = {one.value: one for kind in (Cause, Why, Ended) for one in kind}
+
+
+def wording_of(code: str) -> Wording | None:
+    """The sentence that belongs to a stored reason; ``None`` for a code of another version."""
+    return _BY_CODE.get(code)

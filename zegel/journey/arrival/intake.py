@@ -1,0 +1,430 @@
+"""One message on its way in: its header section edited as octets, its content sealed while it streams, then recorded.
+
+The order is the promise: sealed, durable, committed, and only then the 250.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from django.db import DatabaseError
+
+from zegel.core.clock import Instant
+from zegel.core.mail.address import Mailbox, ReversePath
+from zegel.core.mail.dkim import BodyHash
+from zegel.core.mail.fields import (
+    Author,
+    BrokenHeader,
+    HeaderReader,
+    HeaderSection,
+    HeaderTooLong,
+    NotOneAuthor,
+    addresses,
+    author,
+    decode_words,
+    message_id,
+)
+from zegel.core.mail.head import Head
+from zegel.core.mail.mime import MimeIndexer
+from zegel.core.mail.reply import Reply
+from zegel.core.mail.trace import MAX_RECEIVED, carries_own_marker, date_field, loop_marker, received, received_count
+from zegel.core.policy.conversation import fields_for_identity, split
+from zegel.core.policy.directives import (
+    Directives,
+    MalformedField,
+    is_control_field,
+    read_directives,
+    to_json_bytes,
+    unmatched,
+)
+from zegel.edge import chance
+from zegel.edge.blobs import Blobs
+from zegel.edge.database import Readers, Writer
+from zegel.edge.keyring import SubmissionKeys
+from zegel.edge.log import Broken, SubmissionAccepted, SubmissionRepeated, log
+from zegel.journey import milestones
+from zegel.journey.arrival.sender import Sender, Submitter, authorise
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Submission
+from zegel.journey.custody.seal import ContentSink, NewConversation, new_conversation, wrap_field
+
+LOOP: Final = Reply(
+    554, "5.4.6", "This message went around in a loop; see where your mail server sends what it receives"
+)
+HEADER_TOO_LONG: Final = Reply(552, "5.3.4", "The header section is larger than 256 KiB")
+NO_RECIPIENT: Final = Reply(554, "5.5.1", "No recipient was accepted")
+DISK_FULL: Final = Reply(452, "4.3.1", "Temporarily out of storage; try again later")
+LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Temporary local problem; try again later")
+_REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", "x-zegel-transport"})
+REPEAT_WINDOW: Final = timedelta(hours=24)  # D-4
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRecipient:
+    """A recipient as the envelope named it."""
+
+    mailbox: Mailbox
+    notify: frozenset[str] = frozenset()
+    original: str = ""
+
+
+@dataclass(slots=True)
+class Envelope:
+    """The envelope of one transaction, as far as it has come."""
+
+    reverse_path: ReversePath
+    envelope_id: str = ""
+    recipients: list[AcceptedRecipient] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is at the other end of the connection, for the trace field."""
+
+    address: str
+    helo: str
+    tls: str  # "TLSv1.3 TLS_AES_256_GCM_SHA384"
+    smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What intake needs of its surroundings."""
+
+    hostname: str
+    keys: SubmissionKeys
+    blobs: Blobs
+    writer: Writer
+    readers: Readers
+    now: Callable[[], Instant]
+    ring: Callable[[], None]
+
+
+class Intake:
+    """Takes one message. ``feed`` any cut of its content, then ``finish``; or ``abandon`` at any time.
+
+    A refusal that is known early is kept until the end: the protocol has no place for it before.
+    """
+
+    def __init__(self, place: Place, submitter: Submitter, client: Client, envelope: Envelope) -> None:
+        self._place = place
+        self._submitter = submitter
+        self._client = client
+        self._envelope = envelope
+        self._reader = HeaderReader()
+        self._sink: ContentSink | None = None
+        self._indexer: MimeIndexer | None = None
+        self._body_hash = BodyHash()
+        self._identity = hmac.new(place.keys.identity.reveal(), digestmod=hashlib.sha256)
+        self._header_size = 0
+        self._submission = chance.identifier()
+        self._at = place.now()
+        self._author: Author | None = None
+        self._head: Head | None = None
+        self._directives: Directives | None = None
+        self._refusal: Reply | None = None
+
+    def feed(self, octets: bytes) -> None:
+        """Never raises: what goes wrong becomes the reply of :meth:`finish`."""
+        if self._refusal is not None:
+            return
+        try:
+            if self._sink is None:
+                self._read_header(octets)
+            else:
+                self._take_body(octets)
+        except Exception as cause:  # hostile input or our disk: never a lost connection, never a 250
+            self._refuse(self._reply_to(cause))
+
+    async def finish(self) -> Reply:
+        """The verdict on the message; 250 only after it is durable and sealed (P2)."""
+        try:
+            if self._refusal is None and self._sink is None:
+                self._begin_content(self._reader.finish(), b"")
+            if self._refusal is not None:
+                return self._refusal
+            return await self._accept()
+        except Exception as cause:
+            self.abandon()
+            return self._reply_to(cause)
+
+    def abandon(self) -> None:
+        """Leaves nothing behind."""
+        if self._sink is not None:
+            self._sink.abandon()
+
+    def _read_header(self, octets: bytes) -> None:
+        if (found := self._reader.feed(octets)) is not None:
+            self._begin_content(*found)
+
+    def _begin_content(self, section_octets: bytes, rest: bytes) -> None:
+        section = HeaderSection.parse(section_octets)
+        if received_count(section) > MAX_RECEIVED or carries_own_marker(section, self._place.keys.marker):
+            self._refuse(LOOP)
+            return
+        self._author = author(section)
+        fields = [(one.key, one.value) for one in section.fields]
+        self._directives = read_directives(fields, region=self._submitter.region)
+        self._identity.update(fields_for_identity(fields) + b"\r\n\r\n")
+        edited = self._edit(section)
+        self._head = self._describe(edited)
+        header = edited.encode() + b"\r\n"
+        self._header_size = len(header)
+        self._sink = ContentSink(self._place.blobs)
+        self._sink.feed(header)
+        self._indexer = MimeIndexer(edited.encode(), self._header_size)
+        if rest:
+            self._take_body(rest)
+
+    def _take_body(self, octets: bytes) -> None:
+        assert self._sink is not None and self._indexer is not None
+        self._sink.feed(octets)
+        self._indexer.feed(octets)
+        self._body_hash.feed(octets)
+        self._identity.update(octets)
+
+    def _edit(self, section: HeaderSection) -> HeaderSection:
+        """Control fields and Bcc go, what RFC 6409 §8 asks is added; everything else stays octet for octet."""
+        kept = section.without({one.key for one in section.fields if one.key in _REMOVED or is_control_field(one.key)})
+        if message_id(kept) is None:
+            kept = kept.without({"message-id"}).append(
+                f"Message-ID: <{self._submission.hex}@{self._place.hostname}>\r\n".encode()
+            )
+        if kept.first("date") is None:
+            kept = kept.append(date_field(self._at))
+        marker = loop_marker(self._place.hostname, kept, self._place.keys.marker)
+        return kept.prepend(marker).prepend(
+            received(
+                by=self._place.hostname,
+                source=f"{self._client.helo} ([{self._client.address}])",
+                protocol="UTF8SMTPSA" if self._client.smtputf8 else "ESMTPSA",  # RFC 3848, RFC 6531 §4.3
+                id=self._submission.hex,
+                tls=self._client.tls,
+                at=self._at,
+            )
+        )
+
+    def _describe(self, section: HeaderSection) -> Head:
+        def text(name: str) -> str:
+            found = section.first(name)
+            return decode_words(found.value) if found else ""
+
+        def shown(name: str) -> tuple[tuple[str, str], ...]:
+            return tuple((one.display, str(one.mailbox)) for line in section.all(name) for one in addresses(line.value))
+
+        assert self._author is not None
+        return Head(
+            subject=text("subject"),
+            author=self._author.display,
+            author_address=str(self._author.mailbox),
+            to=shown("to"),
+            cc=shown("cc"),
+            date=text("date"),
+            message_id=message_id(section) or "",
+            body_hash=b"",
+            parts=(),
+        )
+
+    async def _accept(self) -> Reply:
+        assert self._sink is not None and self._indexer is not None and self._head is not None and self._author
+        if not self._envelope.recipients:
+            self.abandon()
+            return NO_RECIPIENT
+        author_mailbox = self._author.mailbox
+        sender = await self._place.readers.read(lambda: authorise(self._submitter, author_mailbox))
+        if isinstance(sender, Reply):
+            self.abandon()
+            return sender
+        prepared = await self._prepare(sender)
+        outcome = await self._place.writer.write(prepared.record)
+        if not outcome.content_kept:
+            self.abandon()
+        if outcome.recipients:
+            self._place.ring()
+            log(SubmissionAccepted(self._submission, outcome.recipients, self._sink.size))
+        else:
+            log(SubmissionRepeated())
+        return Reply(250, "2.0.0", f"Accepted as {self._submission.hex}")
+
+    async def _prepare(self, sender: Sender) -> Prepared:
+        """Everything that costs time happens before the transaction: sealing, wrapping, syncing."""
+        assert self._sink is not None and self._indexer is not None and self._head is not None
+        assert self._directives is not None
+        sink = self._sink
+        shown = {Mailbox.parse(address) for _, address in (*self._head.to, *self._head.cc)}
+        parts = split([one.mailbox for one in self._envelope.recipients], shown)
+        head = Head(
+            **{
+                **{name: getattr(self._head, name) for name in Head.__slots__},
+                "body_hash": self._body_hash.digest(),
+                "parts": self._indexer.finish(),
+            }
+        )
+        enclosed_head = sink.enclosed_head(head.to_bytes())
+        if sink.size > 256 * 1024:
+            sealed = await asyncio.to_thread(sink.finish)
+        else:
+            sealed = sink.finish()
+        sealing = self._place.keys.sealing
+        days = sender.organisation.expires_after_days
+        lives = self._directives.expires_after or (timedelta(days=days) if days else None)
+        return Prepared(
+            submission=Submission(
+                id=self._submission,
+                organisation=sender.organisation,
+                account=sender.account,
+                credential=sender.credential,
+                reverse_path=str(self._envelope.reverse_path),
+                envelope_id=self._envelope.envelope_id,
+                message_id=head.message_id[:998],
+                identity=self._identity.digest(),
+                directives=wrap_field(
+                    to_json_bytes(self._directives), name="directives", owner=self._submission, to=sealing
+                ),
+                source=self._client.address,
+                tls=self._client.tls,
+                accepted_at=self._at,
+            ),
+            content=Content(
+                id=sink.id,
+                size=sink.size,
+                header_size=self._header_size,
+                sealed=sealed,
+                head=enclosed_head,
+                created_at=self._at,
+            ),
+            envelope={one.mailbox: one for one in reversed(self._envelope.recipients)},
+            shared=tuple(parts.shared),
+            shared_conversation=new_conversation(sink.message_key, to=sealing) if parts.shared else None,
+            blind={one: new_conversation(sink.message_key, to=sealing) for one in parts.blind},
+            expires_at=self._at + lives if lives else None,
+            warn=bool(self._directives.warnings)
+            or bool(unmatched(self._directives, [one.mailbox for one in self._envelope.recipients])),
+        )
+
+    def _refuse(self, reply: Reply) -> None:
+        self._refusal = reply
+        self.abandon()
+
+    @staticmethod
+    def _reply_to(cause: Exception) -> Reply:
+        """Theirs is 5yz, ours is 4yz; the stranger gets a fixed sentence, the log the cause."""
+        match cause:
+            case MalformedField(reply=reply):
+                return reply
+            case NotOneAuthor() | BrokenHeader():
+                return Reply(550, "5.6.0", f"{cause}")
+            case HeaderTooLong():
+                return HEADER_TOO_LONG
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                log(Broken("intake: no space left", cause))
+                return DISK_FULL
+            case DatabaseError() if "full" in str(cause):
+                log(Broken("intake: no space left for the database", cause))
+                return DISK_FULL
+            case _:
+                log(Broken("intake", cause))
+                return LOCAL_PROBLEM
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a prepared submission."""
+
+    recipients: int  # new ones; none: all of it was accepted before
+    content_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A submission that is sealed and durable except for its rows."""
+
+    submission: Submission
+    content: Content
+    envelope: dict[Mailbox, AcceptedRecipient]
+    shared: tuple[Mailbox, ...]
+    shared_conversation: NewConversation | None
+    blind: dict[Mailbox, NewConversation]
+    expires_at: Instant | None
+    warn: bool
+
+    def record(self) -> Recorded:
+        """Inside the writer's transaction. What was accepted within 24 h is not accepted again (D-4): a recipient who
+        is new joins, one who is in gets nothing more."""
+        earlier = list(
+            Conversation.objects.filter(
+                submission__organisation=self.submission.organisation,
+                submission__identity=self.submission.identity,
+                submission__accepted_at__gt=self.submission.accepted_at - REPEAT_WINDOW,
+                gateway_slot__isnull=False,
+                author=self.submission.account,
+            ).only("id", "is_blind", "expires_at")
+        )
+        served = set(
+            Recipient.objects.filter(conversation__in=earlier).values_list("key", flat=True) if earlier else ()
+        )
+        shared = [one for one in self.shared if one.key not in served]
+        blind = {one: keys for one, keys in self.blind.items() if one.key not in served}
+        if not shared and not blind:
+            return Recorded(0, content_kept=False)
+        open_shared = next((one for one in earlier if not one.is_blind), None)
+        conversations = [self._conversation(keys, is_blind=True) for keys in blind.values()]
+        messages = list(blind.values())
+        joined = open_shared
+        if shared and joined is None:
+            assert self.shared_conversation is not None
+            joined = self._conversation(self.shared_conversation, is_blind=False)
+            conversations.append(joined)
+            messages.append(self.shared_conversation)
+        recipients = [
+            self._recipient(one, conversation) for one, conversation in zip(blind, conversations, strict=False)
+        ]
+        recipients += [self._recipient(one, joined) for one in shared if joined is not None]
+        self.submission.save(force_insert=True)
+        if conversations:
+            self.content.save(force_insert=True)
+            Conversation.objects.bulk_create(conversations)
+            Message.objects.bulk_create([self._message(keys) for keys in messages])
+            if self.expires_at is not None:
+                milestones.expires([one.id for one in conversations], at=self.expires_at)
+        Recipient.objects.bulk_create(recipients)
+        milestones.accepted(self.submission.id, warn=self.warn, now=self.submission.accepted_at)
+        return Recorded(len(recipients), content_kept=bool(conversations))
+
+    def _conversation(self, keys: NewConversation, *, is_blind: bool) -> Conversation:
+        return Conversation(
+            id=keys.id,
+            organisation=self.submission.organisation,
+            author=self.submission.account,
+            submission=self.submission,
+            is_blind=is_blind,
+            gateway_slot=keys.gateway_slot,
+            created_at=self.submission.accepted_at,
+            expires_at=self.expires_at,
+        )
+
+    def _message(self, keys: NewConversation) -> Message:
+        return Message(
+            id=keys.message,
+            conversation_id=keys.id,
+            content=self.content,
+            key=keys.enclosed_message_key,
+            created_at=self.submission.accepted_at,
+        )
+
+    def _recipient(self, mailbox: Mailbox, conversation: Conversation) -> Recipient:
+        given = self.envelope[mailbox]
+        return Recipient(
+            conversation=conversation,
+            submission=self.submission,
+            address=str(mailbox),
+            key=mailbox.key,
+            notify=",".join(sorted(given.notify)),
+            original=given.original,
+        )

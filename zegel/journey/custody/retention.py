@@ -1,0 +1,75 @@
+"""What ends: keys at expiry, and blobs that a crash left behind before their commit."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from django.db import connection
+
+from zegel.core.clock import Instant
+from zegel.edge.blobs import Blobs
+from zegel.edge.database import Writer
+from zegel.edge.log import Broken, log
+from zegel.journey.custody import jobs
+from zegel.journey.custody.jobs import Leased
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Transmission
+
+SWEEP: Final = 3600.0  # seconds between sweeps
+ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
+
+
+class Retention:
+    """Destroys what may no longer be read."""
+
+    def __init__(self, writer: Writer, blobs: Blobs, *, now: Callable[[], Instant]) -> None:
+        self._writer = writer
+        self._blobs = blobs
+        self._now = now
+
+    async def expire(self, leased: Leased) -> None:
+        """The keys of a conversation are destroyed; what has no key left is removed."""
+        contents = await self._writer.write(lambda: self._destroy(leased))
+        for content in contents:
+            await asyncio.to_thread(self._blobs.remove, content)
+
+    def _destroy(self, leased: Leased) -> list[uuid.UUID]:
+        jobs.finish(leased)
+        return destroy(leased.subject, now=self._now())
+
+    async def keep_sweeping(self) -> None:
+        """Removes orphaned blobs, now and then."""
+        while True:
+            try:
+                await asyncio.to_thread(self._sweep)
+            except Exception as cause:
+                log(Broken("sweep", cause))
+            await asyncio.sleep(SWEEP)
+
+    def _sweep(self) -> None:
+        try:
+            for name, path in self._blobs.names_older_than(ORPHAN.total_seconds()):
+                if path.suffix == ".part" or not Content.objects.filter(id=name).exists():
+                    path.unlink(missing_ok=True)
+        finally:
+            connection.close()
+
+
+def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
+    """Inside a transaction: destroys every key of a conversation. Returns the contents that no conversation can open
+    any more; their rows are gone, their blobs are the caller's to remove after the commit."""
+    Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=now)
+    Recipient.objects.filter(conversation_id=conversation).update(
+        link_slot=None, link_share=None, link_hash=None, verification=None
+    )
+    Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
+    messages = Message.objects.filter(conversation_id=conversation)
+    contents = set(messages.values_list("content_id", flat=True))
+    messages.update(key=None)
+    alive = set(Message.objects.filter(content_id__in=contents, key__isnull=False).values_list("content_id", flat=True))
+    gone = sorted(contents - alive)
+    Content.objects.filter(id__in=gone).update(sealed=None, head=b"")
+    return gone

@@ -1,0 +1,103 @@
+"""Takes jobs that are due and has them done, many at once, each by the stop that wired itself to its kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from zegel.core.clock import Instant
+from zegel.edge.database import Writer
+from zegel.edge.log import Broken, log
+from zegel.edge.wake import Bell
+from zegel.journey.custody import jobs
+from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
+
+Doing = Callable[[Leased], Awaitable[None]]
+LOOK: Final = 1.0  # seconds between looks when nobody rings
+AFTER_DEFECT: Final = timedelta(seconds=30)
+RENEW: Final = 120.0  # seconds
+
+
+class Worker:
+    """Leases due jobs and runs their doers; a doer finishes or postpones its job in the transaction of its result."""
+
+    def __init__(
+        self,
+        doers: Mapping[Kind, Doing],
+        *,
+        writer: Writer,
+        bell: Bell,
+        most: int,
+        now: Callable[[], Instant],
+        chores: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._doers = doers
+        self._writer = writer
+        self._bell = bell
+        self._most = most
+        self._now = now
+        self._chores = chores
+        self._running: dict[asyncio.Task[None], Leased] = {}
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Until :meth:`stop`; then what is under way is finished and the rest given back."""
+        renewing = asyncio.create_task(self._keep_renewing())
+        try:
+            while not self._stopping:
+                try:
+                    await self._round()
+                except Exception as cause:  # the database is away or full: wait, and look again (P22)
+                    log(Broken("worker", cause))
+                    await asyncio.sleep(LOOK)
+        finally:
+            renewing.cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=15)
+
+    def stop(self) -> None:
+        """Takes no more jobs."""
+        self._stopping = True
+        self._bell.ring()
+
+    async def _round(self) -> None:
+        room = self._most - len(self._running)
+        taken: list[Leased] = []
+        if room > 0:
+            taken = await self._writer.write(lambda: jobs.lease(tuple(self._doers), most=room, now=self._now()))
+        for leased in taken:
+            task = asyncio.create_task(self._do(leased))
+            self._running[task] = leased
+            task.add_done_callback(self._done)
+        await self._chores()
+        if len(taken) < max(room, 1):
+            await self._bell.wait(LOOK)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.pop(task, None)
+        self._bell.ring()  # what it did may have made a job, and there is room again
+
+    async def _do(self, leased: Leased) -> None:
+        try:
+            await self._doers[leased.kind](leased)
+        except LeaseLost:
+            return
+        except Exception as cause:
+            log(Broken(f"job {leased.kind}", cause))
+            try:
+                await self._writer.write(lambda: jobs.postpone(leased, until=self._now() + AFTER_DEFECT))
+            except Exception as second:  # the lease runs out by itself
+                log(Broken(f"job {leased.kind}, giving it back", second))
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW)
+            try:
+                await self._writer.write(self._renew)
+            except Exception as cause:
+                log(Broken("renewing leases", cause))
+
+    def _renew(self) -> None:
+        jobs.renew(tuple(self._running.values()), now=self._now())

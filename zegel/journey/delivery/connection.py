@@ -1,0 +1,460 @@
+"""A connection to a receiving server that knows how secure it is, and sends nothing before it is secure enough.
+
+The level is judged on the very connection that carries the content, before MAIL (P8). Connections are kept for
+the next mail to the same host: a handshake costs more than everything else together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ssl
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final, cast
+
+from zegel.core.mail.address import Mailbox, ReversePath
+from zegel.core.mail.reply import Reply
+from zegel.core.policy.carriage import Accepted, Deferred, InsufficientSecurity, NetworkFailure, Refused, Stage
+from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
+from zegel.core.smtp.client import Extensions, NotSmtp, ReplyReader, Stuffer
+from zegel.journey.delivery.mx import NextHop
+
+CONNECT: Final = 30.0  # seconds
+KEEP: Final = 4.0  # seconds that an idle connection is kept
+MOST_MAILS: Final = 100  # on one connection
+_WRITE: Final = 256 * 1024  # octets buffered before we wait for the peer
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one attempt; kept with it, shown to sender and administrator."""
+
+    host: str = ""
+    address: str = ""
+    security: TransportSecurity = NO_DEMAND
+    protocol: str = ""
+    cipher: str = ""
+    certificate: str = ""
+    detail: str = ""  # the remote reply, or a word of ours for what went wrong
+
+
+SendOutcome = Accepted | InsufficientSecurity | NetworkFailure | Deferred | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one attempt ended, and what is known of it."""
+
+    outcome: SendOutcome
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail for one mailbox. ``octets`` can be iterated once more for each try."""
+
+    reverse_path: ReversePath
+    recipient: Mailbox
+    size: int
+    octets: Iterable[bytes]
+    is_eight_bit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """TLS contexts, made once."""
+
+    verifying: ssl.SSLContext
+    opportunistic: ssl.SSLContext
+
+
+class _Broken(Exception):
+    """There will be no connection; this is why."""
+
+    def __init__(self, outcome: SendOutcome, detail: str) -> None:
+        super().__init__()
+        self.outcome = outcome
+        self.detail = detail
+
+
+class _Weaker(Exception):
+    """This way of securing failed; a mail without a demand may try the next."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Way(Enum):
+    VERIFIED = 0
+    OPPORTUNISTIC = 1
+    CLEAR = 2
+
+
+class _Channel(asyncio.Protocol):
+    """Octets of one connection, with time limits and back-pressure."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.reader = ReplyReader()
+        self._news = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._handshaking = False
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=_WRITE)
+
+    def data_received(self, data: bytes) -> None:
+        self.reader.feed(data)
+        self._news.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._news.set()
+        self._writable.set()
+
+    async def reply(self, limit: float) -> Reply:
+        """Raises ``TimeoutError``, ``ConnectionError``, :class:`NotSmtp`."""
+        async with asyncio.timeout(limit):
+            while (reply := self.reader.next()) is None:
+                if self.lost:
+                    raise ConnectionResetError("closed by the other side")
+                self._news.clear()
+                await self._news.wait()
+        return reply
+
+    async def write(self, octets: bytes, limit: float) -> None:
+        if self.lost or self.transport is None:
+            raise ConnectionResetError("closed by the other side")
+        self.transport.write(octets)
+        if not self._writable.is_set():
+            async with asyncio.timeout(limit):
+                await self._writable.wait()
+
+    async def secure(self, context: ssl.SSLContext, host: str, limit: float) -> None:
+        if self.reader.has_leftover:  # NO STARTTLS: a reply that came in clear is not taken for a secure one
+            raise NotSmtp("octets in clear behind STARTTLS")
+        assert self.transport is not None
+        secured = await asyncio.get_running_loop().start_tls(
+            self.transport, self, context, server_hostname=host, ssl_handshake_timeout=limit
+        )
+        if secured is None:
+            raise ConnectionResetError("closed during the handshake")
+        self.transport = secured
+        self.transport.set_write_buffer_limits(high=_WRITE)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+@dataclass(slots=True)
+class Connection:
+    """An open connection after its last EHLO."""
+
+    channel: _Channel
+    extensions: Extensions
+    evidence: Evidence
+    timeout: float
+    sent: int = 0
+    idle_since: float = 0.0
+
+    async def send(self, mail: Mail) -> Result:
+        """One mail transaction. The connection stays usable unless it broke."""
+        stage = Stage.MAIL
+        try:
+            if (lacks := self._lacks(mail)) is not None:
+                return lacks
+            pipelines = "PIPELINING" in self.extensions
+            commands = [
+                f"MAIL FROM:<{mail.reverse_path}>{self._parameters(mail)}\r\n",
+                f"RCPT TO:<{mail.recipient}>\r\n",
+                "DATA\r\n",
+            ]
+            if pipelines:
+                await self.channel.write("".join(commands).encode(), self.timeout)
+            refusal: Result | None = None
+            for stage, command in zip((Stage.MAIL, Stage.RCPT, Stage.DATA), commands, strict=True):
+                if not pipelines:
+                    await self.channel.write(command.encode(), self.timeout)
+                reply = await self.channel.reply(self.timeout)
+                if stage is Stage.DATA and reply.code == 354:
+                    break
+                if not reply.is_positive and refusal is None:
+                    refusal = self._refused(stage, reply)
+                    if not pipelines:
+                        break
+                elif stage is Stage.DATA:
+                    refusal = refusal or self._refused(stage, reply)
+            else:
+                return await self._after_refusal(refusal)
+            if refusal is not None:  # RFC 2920 §3.1: DATA was accepted all the same: end it with nothing sent
+                if pipelines:
+                    self.channel.close()
+                    self.sent = MOST_MAILS
+                    return refusal
+                return await self._after_refusal(refusal)
+            stage = Stage.END_OF_DATA
+            stuffer = Stuffer()
+            for octets in mail.octets:
+                await self.channel.write(stuffer.feed(octets), self.timeout)
+            await self.channel.write(stuffer.finish(), self.timeout)
+            reply = await self.channel.reply(max(self.timeout, 600.0) if self.timeout >= 60 else self.timeout)
+            self.sent += 1
+            if reply.is_positive:
+                return Result(Accepted(), replace(self.evidence, detail=str(reply)))
+            return self._refused(Stage.END_OF_DATA, reply)
+        except (OSError, TimeoutError, NotSmtp) as cause:
+            self.channel.close()
+            self.sent = MOST_MAILS
+            return Result(NetworkFailure(stage), replace(self.evidence, detail=_reason(cause)))
+
+    def _refused(self, stage: Stage, reply: Reply) -> Result:
+        return Result(refusal_of(stage, reply), replace(self.evidence, detail=str(reply)))
+
+    async def _after_refusal(self, refusal: Result | None) -> Result:
+        assert refusal is not None
+        await self.channel.write(b"RSET\r\n", self.timeout)
+        await self.channel.reply(self.timeout)
+        return refusal
+
+    def _parameters(self, mail: Mail) -> str:
+        words = []
+        if "SIZE" in self.extensions:
+            words.append(f" SIZE={mail.size}")
+        if mail.is_eight_bit and "8BITMIME" in self.extensions:
+            words.append(" BODY=8BITMIME")
+        if mail.recipient.needs_smtputf8:
+            words.append(" SMTPUTF8")
+        return "".join(words)
+
+    def _lacks(self, mail: Mail) -> Result | None:
+        """What is known to fail is not tried: RFC 6531 §3.2, RFC 1870 §6."""
+        if mail.recipient.needs_smtputf8 and "SMTPUTF8" not in self.extensions:
+            reply = Reply(550, "5.6.7", "The receiving server takes no internationalised addresses")
+            return self._refused(Stage.RCPT, reply)
+        if (limit := self.extensions.size) is not None and mail.size > limit:
+            reply = Reply(552, "5.3.4", "The receiving server announced that it takes no message of this size")
+            return self._refused(Stage.MAIL, reply)
+        return None
+
+    async def quit(self) -> None:
+        """Says goodbye, without waiting long."""
+        with contextlib.suppress(OSError, TimeoutError, NotSmtp):
+            await self.channel.write(b"QUIT\r\n", 1.0)
+            await self.channel.reply(1.0)
+        self.channel.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """Another mail may go over it."""
+        return not self.channel.lost and self.sent < MOST_MAILS
+
+
+@dataclass(slots=True)
+class Dialler:
+    """Opens connections, and keeps them for the next mail."""
+
+    helo: str
+    port: int
+    contexts: Contexts
+    timeout: float
+    _idle: dict[tuple[str, str], list[Connection]] = field(default_factory=lambda: defaultdict(list))
+
+    async def send(self, hop: NextHop, mail: Mail, *, needs: TransportSecurity) -> Result:
+        """One attempt at one host. Not an octet of ``mail`` leaves over a connection that doesn't meet ``needs``."""
+        try:
+            connection = await self._connection(hop, needs)
+        except _Broken as broken:
+            return Result(broken.outcome, Evidence(hop.host, hop.address, detail=broken.detail))
+        if not connection.evidence.security.meets(needs):
+            await connection.quit()
+            return self._too_weak(connection)
+        result = await connection.send(mail)
+        if connection.is_usable:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle[hop.host, hop.address].append(connection)
+        return result
+
+    async def probe(self, hop: NextHop, *, needs: TransportSecurity) -> Result:
+        """As :meth:`send`, without a mail: EHLO, STARTTLS and authentication tell whether ``needs`` is met now."""
+        try:
+            connection = await self._connection(hop, needs)
+        except _Broken as broken:
+            return Result(broken.outcome, Evidence(hop.host, hop.address, detail=broken.detail))
+        await connection.quit()
+        if not connection.evidence.security.meets(needs):
+            return self._too_weak(connection)
+        return Result(Accepted(), connection.evidence)
+
+    @staticmethod
+    def _too_weak(connection: Connection) -> Result:
+        reached = connection.evidence.security
+        return Result(InsufficientSecurity(reached), replace(connection.evidence, detail="transport security too weak"))
+
+    async def tidy(self) -> None:
+        """Ends connections that nobody used for a while; called every second or so."""
+        limit = asyncio.get_running_loop().time() - KEEP
+        for key, connections in tuple(self._idle.items()):
+            late = [one for one in connections if one.idle_since < limit or one.channel.lost]
+            kept = [one for one in connections if one not in late]
+            if kept:
+                self._idle[key] = kept
+            else:
+                del self._idle[key]
+            for connection in late:
+                await connection.quit()
+
+    async def close(self) -> None:
+        """Ends all idle connections."""
+        for connections in self._idle.values():
+            for connection in connections:
+                await connection.quit()
+        self._idle.clear()
+
+    async def _connection(self, hop: NextHop, needs: TransportSecurity) -> Connection:
+        idle = self._idle[hop.host, hop.address]
+        for position in range(len(idle) - 1, -1, -1):
+            if idle[position].is_usable and idle[position].evidence.security.meets(needs):
+                return idle.pop(position)
+        return await self._dial(hop, needs)
+
+    async def _dial(self, hop: NextHop, needs: TransportSecurity) -> Connection:
+        """The best way first; a weaker way only as far as nothing is demanded of it."""
+        ways = [_Way.VERIFIED]
+        if needs.authentication is Authentication.NONE:
+            ways.append(_Way.OPPORTUNISTIC)
+        if needs.tls is Tls.NONE and needs.authentication is Authentication.NONE:
+            ways.append(_Way.CLEAR)
+        reason = ""
+        for way in ways:
+            try:
+                return await self._open(hop, way)
+            except _Weaker as weaker:
+                reason = weaker.reason
+        raise _Broken(InsufficientSecurity(NO_DEMAND), reason)
+
+    async def _open(self, hop: NextHop, way: _Way) -> Connection:
+        stage = Stage.CONNECT
+        channel = _Channel()
+        try:
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(CONNECT):
+                await loop.create_connection(lambda: channel, hop.address, self.port)
+            stage = Stage.GREETING
+            _expect(await channel.reply(self.timeout), stage)
+            stage = Stage.EHLO
+            extensions = await self._ehlo(channel)
+            evidence = Evidence(hop.host, hop.address)
+            if "STARTTLS" not in extensions:
+                if way is not _Way.CLEAR:
+                    raise _Weaker("the server offers no STARTTLS")
+                return Connection(channel, extensions, evidence, self.timeout)
+            if way is _Way.CLEAR:
+                return Connection(channel, extensions, evidence, self.timeout)
+            stage = Stage.STARTTLS
+            evidence = await self._secure(channel, hop, way)
+            stage = Stage.EHLO
+            extensions = await self._ehlo(channel)
+        except _Broken:
+            channel.close()
+            raise
+        except _Weaker:
+            channel.close()
+            raise
+        except (OSError, TimeoutError, NotSmtp) as cause:
+            channel.close()
+            raise _Broken(NetworkFailure(stage), _reason(cause)) from cause
+        return Connection(channel, extensions, evidence, self.timeout)
+
+    async def _ehlo(self, channel: _Channel) -> Extensions:
+        await channel.write(f"EHLO {self.helo}\r\n".encode(), self.timeout)
+        reply = await channel.reply(self.timeout)
+        if reply.is_permanent:
+            await channel.write(f"HELO {self.helo}\r\n".encode(), self.timeout)
+            _expect(await channel.reply(self.timeout), Stage.EHLO)
+            return Extensions()
+        _expect(reply, Stage.EHLO)
+        return Extensions.of(reply)
+
+    async def _secure(self, channel: _Channel, hop: NextHop, way: _Way) -> Evidence:
+        await channel.write(b"STARTTLS\r\n", self.timeout)
+        reply = await channel.reply(self.timeout)
+        if reply.code != 220:
+            raise _Weaker(f"STARTTLS: {reply.code}")
+        context = self.contexts.verifying if way is _Way.VERIFIED else self.contexts.opportunistic
+        try:
+            await channel.secure(context, hop.host, CONNECT)
+        except ssl.SSLCertVerificationError as cause:
+            raise _Weaker(f"certificate: {cause.verify_message or 'not valid for this host'}") from cause
+        except ssl.SSLError as cause:
+            raise _Weaker(f"TLS: {cause.reason or 'handshake failed'}") from cause
+        except (ConnectionError, TimeoutError) as cause:
+            raise _Weaker(f"TLS: {_reason(cause)}") from cause
+        return _evidence(channel, hop, is_verified=way is _Way.VERIFIED)
+
+
+def _evidence(channel: _Channel, hop: NextHop, *, is_verified: bool) -> Evidence:
+    assert channel.transport is not None
+    tls: ssl.SSLObject = channel.transport.get_extra_info("ssl_object")
+    version = tls.version() or ""
+    level = {"TLSv1.3": Tls.TLS_1_3, "TLSv1.2": Tls.TLS_1_2}.get(version, Tls.ENCRYPTED)
+    authentication = Authentication.NONE
+    if is_verified:
+        authentication = Authentication.SIGNED_MX if hop.mx_is_secure else Authentication.CERTIFICATE
+    cipher = tls.cipher()
+    return replace(
+        Evidence(hop.host, hop.address),
+        security=TransportSecurity(level, authentication),
+        protocol=version,
+        cipher=cipher[0] if cipher else "",
+        certificate=_summary(tls),
+    )
+
+
+def _summary(tls: ssl.SSLObject) -> str:
+    """Who the certificate is for, who issued it, until when, and its SHA-256: enough to recognise it later."""
+    octets = tls.getpeercert(binary_form=True)
+    if not octets:
+        return ""
+    fingerprint = hashlib.sha256(octets).hexdigest()
+    fields = cast(dict[str, Any], tls.getpeercert() or {})
+    if not fields:
+        return f"sha256 {fingerprint} (not verified)"
+    names = ",".join(name for kind, name in fields.get("subjectAltName", ()) if kind == "DNS")
+    issuer = next((value for pairs in fields.get("issuer", ()) for key, value in pairs if key == "commonName"), "")
+    return f"{names[:200]}; issued by {issuer[:80]}; until {fields.get('notAfter', '')}; sha256 {fingerprint}"
+
+
+def refusal_of(stage: Stage, reply: Reply) -> Deferred | Refused:
+    """What a reply that is not positive means. A positive one that makes no sense where it stands is a 5yz."""
+    return Deferred(reply, stage) if reply.is_transient else Refused(reply, stage)
+
+
+def _expect(reply: Reply, stage: Stage) -> None:
+    if not reply.is_positive:
+        raise _Broken(refusal_of(stage, reply), str(reply))
+
+
+def _reason(cause: BaseException) -> str:
+    """A word for the evidence; never the peer's text, which the reply would hold."""
+    if isinstance(cause, TimeoutError):
+        return "timed out"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(cause, NotSmtp):
+        return str(cause)
+    return type(cause).__name__ if not isinstance(cause, OSError) else (cause.strerror or type(cause).__name__)

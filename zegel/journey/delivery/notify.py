@@ -1,0 +1,79 @@
+"""The notification: a mail that says that a message waits, with the link that opens it. No content of the message."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from zegel.accounts.models import Organisation
+from zegel.core.clock import Instant
+from zegel.core.mail.address import Mailbox
+from zegel.core.mail.compose import compose, writable
+from zegel.core.mail.texts import Language, Notification, notification_mail
+from zegel.core.mail.texts import Method as MethodWord
+from zegel.core.policy.verification import Method
+from zegel.core.secret import Secret
+from zegel.journey.custody.models import Transmission
+from zegel.journey.custody.seal import wrap_field
+from zegel.journey.custody.unseal import Link, Unsealer
+
+ZONE: Final = ZoneInfo("Europe/Amsterdam")
+_WORDS: Final[dict[Method, MethodWord]] = {
+    Method.ACCOUNT: "account",
+    Method.SMS: "sms",
+    Method.ACCESS_CODE: "access_code",
+    Method.EMAIL: "email",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A notification that waits to be stored: the mail wrapped, and the recipient's half of the link in it alone."""
+
+    wrapped: bytes
+    link: Link
+
+
+def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
+    """Composes the notification of a recipient and makes its link. Raises ``CannotOpen`` for a destroyed message."""
+    recipient = transmission.recipient
+    assert recipient is not None
+    conversation = recipient.conversation
+    message = conversation.messages.select_related("content").order_by("created_at", "id").first()
+    assert message is not None
+    key = unsealer.conversation_key(conversation)
+    head = unsealer.head(message.content, unsealer.message_key(message, key))
+    link = unsealer.make_link(recipient, conversation)
+    organisation = conversation.organisation
+    author, display = Mailbox.parse(head.author_address), writable(head.author)
+    told = Notification(
+        sender_display=display,
+        sender_address=author,
+        organisation=organisation.name,
+        link=Secret(f"{url}/m/{link.token.reveal()}"),
+        expires=conversation.expires_at,
+        subject=Secret(writable(head.subject)) if organisation.subject == Organisation.Subject.SHOWN else None,
+        method=_WORDS[Method(recipient.method)],
+        masked=recipient.masked or None,
+    )
+    words = notification_mail(told, language_of(organisation), zone=ZONE)
+    octets = compose(
+        author=(display, author),
+        to=Mailbox.parse(recipient.address),
+        subject=words.subject,
+        text=words.text,
+        html=words.html,
+        message_id=transmission.message_id,
+        at=at,
+        boundary=f"zegel-{secrets.token_hex(12)}",
+        fields=(("X-Zegel-Conversation", conversation.id.hex),),  # D-10
+    )
+    wrapped = wrap_field(octets, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
+    return Prepared(wrapped, link)
+
+
+def language_of(organisation: Organisation) -> Language:
+    """The organisation's language, as far as there are texts in it."""
+    return "en" if organisation.language == "en" else "nl"

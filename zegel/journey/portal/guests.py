@@ -1,0 +1,79 @@
+"""A guest: a browser that holds a recipient's link."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+
+from zegel.core.clock import Instant
+from zegel.core.policy.verification import Method
+from zegel.core.secret import Secret
+from zegel.journey.custody.models import Conversation, Recipient
+from zegel.journey.portal import links
+from zegel.journey.portal.pages import View, no_way_in, private, speak_for
+from zegel.journey.portal.setup import portal
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who asks, and the link by which the message can be opened once the verification is passed."""
+
+    recipient: Recipient
+    token: Secret[str]
+
+    @property
+    def conversation(self) -> Conversation:
+        """What the link leads to."""
+        return self.recipient.conversation
+
+    @property
+    def method(self) -> Method:
+        """What is asked of this guest."""
+        return Method(self.recipient.method)
+
+    def address(self, page: str, **parts: object) -> str:
+        """The address of one of this guest's pages."""
+        return reverse(f"portal:{page}", kwargs={"recipient": self.recipient.id, **parts})
+
+
+def for_guests(view: View) -> View:
+    """The page of who holds the link. Without it nothing is looked up, so nothing can tell whether it exists."""
+
+    @private
+    @wraps(view)
+    def outer(request: HttpRequest, /, recipient: uuid.UUID, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        guest = guest_of(request, recipient)
+        if guest is None:
+            return no_way_in(request)
+        speak_for(guest.conversation.organisation, request)
+        if not is_open(guest.conversation, portal().now()):
+            return render(request, "portal/gone.html", {"guest": guest}, status=HTTPStatus.GONE)
+        return view(request, guest, *args, **kwargs)
+
+    return outer
+
+
+def guest_of(request: HttpRequest, recipient: uuid.UUID) -> Guest | None:
+    """The guest, if this browser holds the link as it is now."""
+    token = links.held(request).get(recipient)
+    if token is None:
+        return None
+    row = (
+        Recipient.objects.select_related("conversation__organisation", "conversation__author")
+        .filter(id=recipient)
+        .first()
+    )
+    known = row is not None and row.method in {method.value for method in Method} and links.fits(row, token)
+    return Guest(row, token) if row is not None and known else None
+
+
+def is_open(conversation: Conversation, now: Instant) -> bool:
+    """It did not expire, and its keys were not destroyed."""
+    return conversation.destroyed_at is None and (conversation.expires_at is None or now < conversation.expires_at)

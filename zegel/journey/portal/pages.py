@@ -1,0 +1,72 @@
+"""What every page of the portal does: headers, language, and the one page for all that can't be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils import translation
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+from zegel.accounts.models import Organisation
+from zegel.core.mail.texts import Language
+
+
+View = Callable[..., HttpResponseBase]
+
+
+def private(view: View) -> View:
+    """No cache keeps it, no other site learns of it. ``same-origin`` and not ``no-referrer``: browsers send
+    ``Origin: null`` with a form under the latter, and no address of these pages holds a secret."""
+
+    @wraps(view)
+    def outer(request: HttpRequest, /, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        return response
+
+    return outer
+
+
+def see_other(address: str) -> HttpResponse:
+    """RFC 9110 §15.4.4: the answer to a form is another page, fetched with GET."""
+    response = HttpResponseRedirect(address)
+    response.status_code = HTTPStatus.SEE_OTHER
+    return response
+
+
+def speak_for(organisation: Organisation, request: HttpRequest) -> None:
+    """The organisation's language, unless the browser chose one."""
+    if not _chose_language(request):
+        translation.activate(organisation.language)
+        request.LANGUAGE_CODE = translation.get_language()
+
+
+def language() -> Language:
+    """The language of this page, for mail and text messages that it causes."""
+    return "nl" if (translation.get_language() or "nl").startswith("nl") else "en"
+
+
+def no_way_in(request: HttpRequest) -> HttpResponse:
+    """One page, equal for links and addresses that never were, are no longer, or belong to another browser (P14)."""
+    # The form that changes the language leads back to the page it is on; from here that would put a link into a page.
+    request.path = request.path_info = "/"
+    request.META["QUERY_STRING"] = ""
+    return render(request, "portal/no_way_in.html", status=HTTPStatus.NOT_FOUND)
+
+
+def _chose_language(request: HttpRequest) -> bool:
+    if request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME):
+        return True
+    for tag, _ in parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", "").lower()):
+        try:
+            return bool(translation.get_supported_language_variant(tag))
+        except LookupError:
+            continue
+    return False

@@ -1,0 +1,157 @@
+"""Who reads a conversation, with which key, under which address. Guests and account holders share all pages behind it.
+
+Raises ``CannotOpen`` where keys were destroyed or octets damaged; nothing of a message is kept between two requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.urls import reverse
+
+from zegel.core.mail.head import Head
+from zegel.core.mail.mime import Part, Reading, as_text, select
+from zegel.core.secret import Secret
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient
+from zegel.journey.portal.inert import MAX_HTML, Inert, Inline, make_inert
+from zegel.journey.portal.setup import portal
+
+MAX_TEXT: Final = 400_000  # octets of a text that a page shows; the rest is in the file
+MAX_PICTURES: Final = 30_000_000  # octets of images inside one message's page
+PICTURES: Final = {
+    "image/png": "image/png",
+    "image/jpeg": "image/jpeg",
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/gif": "image/gif",
+    "image/webp": "image/webp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The right to read one conversation, proven before it was made."""
+
+    conversation: Conversation
+    key: Secret[bytes]  # of the conversation
+    recipient: Recipient | None  # None: the author
+    pages: str  # "guest" or "inbox": whose addresses
+    owner: uuid.UUID  # what these addresses are named after
+
+    def address(self, page: str, **parts: object) -> str:
+        """The address of one of this reader's pages."""
+        name = "recipient" if self.pages == "guest" else "conversation"
+        return reverse(f"portal:{self.pages}-{page}", kwargs={name: self.owner, **parts})
+
+    def messages(self) -> list[Opened]:
+        """All of the conversation, oldest first: the original, then the answers."""
+        rows = Message.objects.filter(conversation=self.conversation).select_related("content", "answered_by")
+        return [self.open(row) for row in rows.order_by("created_at", "id")]
+
+    def message(self, message: uuid.UUID) -> Opened | None:
+        """One message, if it belongs to this conversation."""
+        rows = Message.objects.filter(conversation=self.conversation, id=message)
+        row = rows.select_related("content", "answered_by").first()
+        return None if row is None else self.open(row)
+
+    def original(self) -> Opened | None:
+        """The message that began the conversation."""
+        rows = Message.objects.filter(conversation=self.conversation, answered_by=None)
+        row = rows.select_related("content").order_by("created_at", "id").first()
+        return None if row is None else self.open(row)
+
+    def open(self, row: Message) -> Opened:
+        """The keys of one message. Raises ``CannotOpen``."""
+        key = portal().unsealer.message_key(row, self.key)
+        head = portal().unsealer.head(row.content, key)
+        return Opened(row, row.content, key, head)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A message and the key that opens its content."""
+
+    row: Message
+    content: Content
+    key: Secret[bytes]
+    head: Head
+    _reading: Reading | None = field(default=None, init=False)
+    _inert: Inert | None = field(default=None, init=False)
+
+    def reading(self) -> Reading:
+        """What of it is read and what lies beside it. Inline images that the page doesn't show are attachments."""
+        if self._reading is None:
+            reading = select(self.head.parts)
+            if reading.html is not None:
+                reading = reading.with_references(self._shown_pictures(reading))
+            self._reading = reading
+        return self._reading
+
+    def inert(self) -> Inert | None:
+        """Its HTML, made harmless; ``None`` where it has none or too much."""
+        if self._inert is None:
+            html = select(self.head.parts).html
+            if html is None or html.decoded_size > MAX_HTML:
+                return None
+            self._inert = make_inert(as_text(self.whole(html), html.charset))
+        return self._inert
+
+    def text(self) -> str:
+        """Its plain text, at most :data:`MAX_TEXT` octets of it."""
+        part = self.reading().text
+        return "" if part is None else as_text(self.whole(part, most=MAX_TEXT), part.charset)
+
+    def whole(self, part: Part, *, most: int = 2 * MAX_HTML) -> bytes:
+        """A part's decoded octets, at most so many."""
+        found = bytearray()
+        for piece in self.octets(part):
+            found += piece
+            if len(found) >= most:
+                break
+        return bytes(found[:most])
+
+    def octets(self, part: Part) -> Iterator[bytes]:
+        """A part's decoded octets in pieces."""
+        return portal().unsealer.part(self.content, self.key, part)
+
+    def source(self) -> Iterator[bytes]:
+        """The message as it was sent, in pieces."""
+        return portal().unsealer.octets(self.content, self.key)
+
+    def markup(self) -> Iterator[str]:
+        """Its harmless HTML with its images in it, as far as they fit.
+
+        As ``data:`` and not by address: the frame has no origin, so a browser would ask for the images without the
+        cookie that allows to see them.
+        """
+        inert, left = self.inert(), MAX_PICTURES
+        pictures = {part.content_id: part for part in select(self.head.parts).inline if part.type in PICTURES}
+        for piece in inert.pieces if inert else ():
+            if isinstance(piece, str):
+                yield piece
+            elif (part := pictures.get(piece.content_id)) is not None and part.decoded_size <= left:
+                left -= part.decoded_size
+                yield f'src="data:{PICTURES[part.type]};base64,'
+                yield from _as_base64(self.octets(part))
+                yield '"'
+
+    def _shown_pictures(self, reading: Reading) -> frozenset[str]:
+        inert = self.inert()
+        if inert is None:
+            return frozenset()
+        drawable = {part.content_id for part in reading.inline if part.type in PICTURES and part.content_id}
+        return frozenset(piece.content_id for piece in inert.pieces if isinstance(piece, Inline)) & drawable
+
+
+def _as_base64(pieces: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for piece in pieces:
+        octets = rest + piece
+        cut = len(octets) - len(octets) % 3
+        rest = octets[cut:]
+        yield base64.b64encode(octets[:cut]).decode("ascii")
+    yield base64.b64encode(rest).decode("ascii")

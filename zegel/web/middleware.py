@@ -1,0 +1,87 @@
+"""What holds for every page: nothing is kept by a cache, and no session outlives its owner's attention."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest, HttpResponseBase
+
+Page = Callable[[HttpRequest], HttpResponseBase]
+
+IDLE: Final = 30 * 60  # seconds, P19
+ABSOLUTE: Final = 12 * 3600
+_NOTED_EVERY: Final = 60  # a session isn't written for every click
+_STARTED, _SEEN = "started", "seen"
+_PERMISSIONS: Final = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer",
+        "autoplay",
+        "browsing-topics",
+        "camera",
+        "display-capture",
+        "encrypted-media",
+        "fullscreen",
+        "geolocation",
+        "gyroscope",
+        "magnetometer",
+        "microphone",
+        "midi",
+        "payment",
+        "usb",
+        "xr-spatial-tracking",
+    )
+)
+
+
+class PrivatePages:
+    """Headers of everything that isn't a static file."""
+
+    def __init__(self, get_response: Page) -> None:
+        self._get_response = get_response
+        # Said here and not by SecurityMiddleware: behind a TLS proxy this process sees http.
+        self._is_https = settings.ZEGEL.portal.url.startswith("https:")
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        if "no-store" not in response.get("Cache-Control", ""):
+            response["Cache-Control"] = "no-store"
+        response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        if self._is_https:
+            response["Strict-Transport-Security"] = "max-age=31536000"
+        return response
+
+
+class SessionLimits:
+    """Ends a session 30 minutes after it was last used and 12 hours after it began, on the server (P19)."""
+
+    def __init__(self, get_response: Page) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        session = request.session
+        if session.session_key is not None and not _within_limits(session, time.time()):
+            session.flush()
+        response = self._get_response(request)
+        if not session.is_empty():
+            _note(session, time.time())
+        return response
+
+
+def _within_limits(session: SessionBase, now: float) -> bool:
+    """A clock that jumped back doesn't lengthen a session (P23)."""
+    started: float = session.get(_STARTED, now)
+    seen: float = session.get(_SEEN, now)
+    return -_NOTED_EVERY <= now - started <= ABSOLUTE and -_NOTED_EVERY <= now - seen <= IDLE
+
+
+def _note(session: SessionBase, now: float) -> None:
+    if _STARTED not in session:
+        session[_STARTED] = now
+    if now - session.get(_SEEN, 0) > _NOTED_EVERY:
+        session[_SEEN] = now
