@@ -120,6 +120,12 @@ def test_a_boundary_that_begins_another_one_is_not_mistaken_for_it() -> None:
     assert contents(MIXED, body) == {(0, 0): b"one", (1, 0): b"two", (2,): b"three"}
 
 
+def test_a_line_that_could_end_two_multiparts_belongs_to_the_inner_one() -> None:
+    header = b"Content-Type: multipart/mixed; boundary=b--\r\n"
+    inner = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
+    assert contents(header, b"--b--\r\n" + inner + b"--b--\r\n\r\ntwo\r\n--b----\r\n") == {(0, 0): b"one", (1,): b"two"}
+
+
 def test_an_inner_multipart_with_the_same_boundary_is_read_first() -> None:
     inner = b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n"
     assert contents(MIXED, inner + b"--b\r\n\r\nthree\r\n--b--\r\n") == {(0, 0): b"one", (0, 1): b"two", (1,): b"three"}
@@ -253,7 +259,9 @@ def test_the_part_that_is_one_too_many_may_be_cut_off_in_its_delimiter() -> None
     "piece", [b"--b\r\n", b"--b\r\n\r\n", b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"]
 )
 def test_any_number_of_empty_parts_gives_a_bounded_number(piece: bytes) -> None:
-    assert len(index(MIXED, piece * 100_000)) <= mime.MAX_PARTS
+    parts = index(MIXED, piece * 100_000)
+    assert len(parts) <= mime.MAX_PARTS
+    assert parts[-1].type == mime.OPAQUE
 
 
 def part_header(size: int) -> bytes:

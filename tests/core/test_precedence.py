@@ -318,6 +318,14 @@ def test_an_account_replaces_a_remembered_method_once_that_was_passed() -> None:
         assert ranks(proved) == (1,)
 
 
+def test_an_account_is_measured_by_the_method_that_would_be_used_without_it() -> None:
+    proved_code = RecipientAccount(True, frozenset({Method.ACCESS_CODE}))
+    both = Remembered(OTHER_SMS, OTHER_CODE)
+    without_sms = OrganisationPolicy(allowed=ALL - {Method.SMS})
+    assert ranks(plan(Case(account=proved_code, remembered=both))) == (5,)
+    assert ranks(plan(Case(policy=without_sms, account=proved_code, remembered=both))) == (1,)
+
+
 def test_inbound_direct_delivery_needs_no_account_and_falls_back_to_a_notification() -> None:
     assert plan(Case(takes_inbound_direct_delivery=True)).steps == (Readable(1, PROVEN), Notify(7, Method.EMAIL))
     with_account = Case(takes_inbound_direct_delivery=True, account=TWO_FACTORS)

@@ -265,6 +265,15 @@ def test_the_octets_of_a_chunk_out_of_place_are_not_commands() -> None:
     assert talk.replies[1:] == ["530 5.7.0", "250 2.0.0"]
 
 
+@pytest.mark.parametrize("argument", [b"", b" x", b" 6\nLAST", b" " + b"6" * 600], ids=len)
+def test_behind_a_chunk_of_unknown_size_nothing_is_read(argument: bytes) -> None:
+    said = EHLO + ENVELOPE + b"BDAT" + argument + b"\r\nRSET\r\n"
+    for pieces in ([said], byte_by_byte(said)):
+        talk = converse(pieces)
+        assert talk.replies[3:] == ["501 5.5.4"]
+        assert talk.pause is Pause.CLOSED
+
+
 def test_behind_a_failed_chunk_all_others_fail_until_the_last() -> None:
     many = chunk(b"QUIT\r\n") * 20  # pipelined, so their refusals are no new errors
     for failed in (chunk(b"bare\n"), chunk(b"x" * 30), b"BDAT 4 NEXT\r\nQUIT"):
@@ -304,6 +313,7 @@ def test_a_refused_last_chunk_ends_the_transaction() -> None:
     refusal = refusing(ContentBegins, Reply(552, "5.3.4", "Too much for you"))
     talk = converse([EHLO + ENVELOPE + chunk(b"x\r\n", last=True) + MAIL], verdict=refusal)
     assert talk.replies[3:] == ["552 5.3.4", "250 2.1.0"]
+    assert talk.kinds == ["Mail", "Recipient", "ContentBegins", "Reset", "Mail"]
 
 
 def test_a_421_of_the_driver_is_said_after_the_chunk_and_closes() -> None:

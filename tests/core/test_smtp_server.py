@@ -33,6 +33,7 @@ from zegel.core.smtp.server import (
     ContentEnds,
     Event,
     Mail,
+    Misuse,
     Pause,
     Profile,
     Quit,
@@ -225,9 +226,12 @@ def test_no_refusal_repeats_a_word_of_the_client() -> None:
 
 
 def test_a_line_of_the_longest_length_is_still_read() -> None:
-    assert converse([b"NOOP " + b"x" * 505 + b"\r\n"]).last == "250 2.0.0"
+    noop = b"NOOP " + b"x" * 505 + b"\r\n"
+    assert len(noop) == 512
+    assert converse([noop]).last == converse(byte_by_byte(noop)).last == "250 2.0.0"
     mail = b"MAIL FROM:<afzender@example.org> ENVID=" + b"+41" * 33
-    assert converse([EHLO + mail + b" " * (2046 - len(mail)) + b"\r\n"]).last == "250 2.1.0"
+    longest = mail + b" " * (2046 - len(mail)) + b"\r\n"
+    assert converse([EHLO + longest]).last == converse([EHLO, *byte_by_byte(longest)]).last == "250 2.1.0"
     auth = b"AUTH PLAIN " + b64encode(b"\0balie\0" + b"x" * 9197)
     assert len(auth) <= 12_286
     assert converse([EHLO + auth + b"\r\n"]).last == "235 2.7.0"
@@ -553,7 +557,9 @@ def test_a_success_forgives_and_harmless_commands_do_not() -> None:
     profile = replace(PROFILE, max_errors=3)
     wrong = b"SING\r\n" * 2
     message = ENVELOPE + b"DATA\r\nx\r\n.\r\n"
-    assert "421 4.7.0" not in converse([EHLO + wrong + message + wrong + AUTH_PLAIN + wrong], profile=profile).replies
+    for success in (message, ENVELOPE + b"RSET\r\n", AUTH_PLAIN):
+        assert "421 4.7.0" not in converse([EHLO + wrong + success + wrong], profile=profile).replies
+    assert converse([EHLO + wrong + message + wrong + b"SING\r\n"], profile=profile).last == "421 4.7.0"
     for harmless in (b"NOOP\r\n", b"RSET\r\n", EHLO, MAIL, b"VRFY x\r\n"):
         assert converse([EHLO + wrong + harmless + wrong], profile=profile).last == "421 4.7.0"
 
@@ -570,6 +576,8 @@ def test_what_was_pipelined_behind_a_refused_mail_is_not_held_against_the_client
     assert talk.replies == ["250", "550 5.7.1", *["503 5.5.1"] * 51]
     assert talk.pause is Pause.NEED_INPUT
     talk = converse([EHLO + MAIL + b"RSET\r\n" + RCPT * 50], verdict=refusing(Mail, UNWANTED))
+    assert talk.last == "421 4.7.0"
+    talk = converse([EHLO + b"MAIL FROM:<nobody>\r\n" + MAIL + b"DATA\r\n" * 50])
     assert talk.last == "421 4.7.0"
 
 
@@ -590,6 +598,29 @@ def test_hanging_up_aborts_content_says_why_and_closes() -> None:
     assert talk.server.outgoing() == b"421 4.4.2 Too slow\r\n"
     talk.server.hang_up(Reply(421, "4.4.2", "Too slow"))
     assert talk.server.outgoing() == b""
+
+
+def test_hanging_up_while_a_verdict_is_awaited_leaves_nothing_to_reply_to() -> None:
+    server = Server(PROFILE, tls=True)
+    server.greet()
+    server.receive(EHLO + MAIL + b"NOOP\r\n")
+    assert isinstance(server.next_event(), Mail)
+    server.outgoing()
+    server.hang_up(Reply(554, "5.3.2", "Going away"))
+    assert server.next_event() is Pause.CLOSED
+    assert server.outgoing() == b"554 5.3.2 Going away\r\n"
+    with pytest.raises(Misuse):
+        server.reply(Reply(250, None, "OK"))
+
+
+def test_a_verdict_before_all_content_was_taken_is_a_mistake_of_the_driver() -> None:
+    talk = converse([EHLO + ENVELOPE + b"DATA\r\n"])
+    talk.server.receive(b"text\r\n.\r\n")
+    assert type(talk.server.next_event()).__name__ == "ContentChunk"
+    with pytest.raises(Misuse):
+        talk.server.reply(Reply(250, None, "OK"))
+    assert talk.server.next_event() == ContentEnds()
+    talk.server.reply(Reply(250, None, "OK"))
 
 
 def test_a_web_browser_is_shown_the_door_before_its_body_is_read() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import shutil
 import signal
 import socket
@@ -120,11 +121,13 @@ def until(holds: Callable[[], bool], patience: float = PATIENCE) -> None:
 
 
 def free_port(ip: str = "127.0.0.1") -> int:
-    """A port on which nothing listens at this moment, neither TCP nor UDP."""
+    """A port on which nothing listens at this moment, neither TCP nor UDP.
+
+    Below the ports that the kernel gives to clients: one that tries again and again to reach a server which is being
+    restarted could else be given the server's own port, and connect to itself.
+    """
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
-            stream.bind((ip, 0))
-            port = int(stream.getsockname()[1])
+        port = random.randrange(20_000, 32_000)
         if _is_free(ip, port):
             return port
 

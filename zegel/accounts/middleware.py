@@ -49,6 +49,7 @@ class SecondFactorRequired:
             return response
         if resolve(request.path_info).url_name not in _OPEN:
             return redirect("mfa_activate_totp")
+        request.must_enrol = True  # type: ignore[attr-defined]  # the pages show no way that is closed
         return self._get_response(request)
 
 

@@ -8,6 +8,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from django.core.wsgi import get_wsgi_application
 
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _SENTENCE: Final = b"411: send the length of the body (Content-Length).\n"
 
 
@@ -22,8 +23,10 @@ def application() -> WSGIApplication:
 
 
 def _has_body_of_unknown_length(environ: WSGIEnvironment) -> bool:
-    """RFC 9112 §6.1: a chunked body. WSGI has no word for it, so Django would see an empty form."""
-    return bool(environ.get("HTTP_TRANSFER_ENCODING"))
+    """A chunked body (RFC 9112 §7.1), or one of HTTP/2 without a length: Django would see an empty form."""
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        return True
+    return environ.get("REQUEST_METHOD") in _WITH_BODY and not environ.get("CONTENT_LENGTH")
 
 
 def _refuse(start_response: StartResponse) -> Iterable[bytes]:

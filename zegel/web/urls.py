@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.urls import include, path
 from django.views.i18n import set_language
 
@@ -14,9 +12,8 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("account/", include("zegel.accounts.urls")),
     path("console/", include("zegel.console.urls")),
+    path("", include("zegel.journey.portal.urls")),
 ]
-if find_spec("zegel.journey.portal.urls"):  # TEMPORARY
-    urlpatterns.append(path("", include("zegel.journey.portal.urls")))
 handler400 = views.bad_request
 handler403 = views.forbidden
 handler404 = views.not_found

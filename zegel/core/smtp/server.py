@@ -1010,7 +1010,7 @@ class Server:
     def _end_of_data(self, content: DotStuffed) -> None:
         self._transaction.content = None
         if self._transaction.content_open:
-            self._transaction.content_open = self._transaction.open = False
+            self._transaction.content_open = False
             self._await(ContentEnds())
             return
         # Both may be true, and which was seen first depends on how the network cut the octets.
@@ -1075,7 +1075,7 @@ class Server:
         if chunk.refusal is not None:
             self._refuse_chunk(chunk.last, chunk.refusal)
         elif chunk.last:
-            self._transaction.content_open = self._transaction.open = False
+            self._transaction.content_open = False
             self._await(ContentEnds())
         else:
             self._say(Reply(250, "2.0.0", f"{chunk.size} octets received"))

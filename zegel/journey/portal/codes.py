@@ -85,7 +85,7 @@ def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | 
             method=method.value,
             browser=browser,
             created_at=issued.created,
-            expires_at=issued.expires,
+            expires_at=issued.expires or now,
         )
         row.code = _mac(row, code)
         if phone is not None:

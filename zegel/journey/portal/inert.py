@@ -22,6 +22,11 @@ MAX_HTML: Final = 4_000_000  # characters; what is longer is offered as a file
 MAX_DEPTH: Final = 100
 MAX_ATTRIBUTES: Final = 30
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What may remain
 
 _SIZES: Final = frozenset({"align", "valign", "width", "height", "bgcolor"})
@@ -29,12 +34,15 @@ _CELL: Final = _SIZES | {"colspan", "rowspan", "nowrap"}
 _ALIGNED: Final = frozenset({"align"})
 _TAGS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(
-        "abbr acronym address article aside b bdi bdo big blockquote cite code dd del dfn dl dt em figcaption figure "
-        "footer header i ins kbd main mark nav pre q s samp section small span strike strong sub sup tt u var".split(),
+        _words(
+            "abbr acronym address article aside b bdi bdo big blockquote cite code dd del dfn dl dt em figcaption "
+            "figure footer header i ins kbd main mark nav pre q s samp section small span strike strong sub sup tt u "
+            "var"
+        ),
         frozenset[str](),
     ),
-    **dict.fromkeys("caption center div h1 h2 h3 h4 h5 h6 p".split(), _ALIGNED),
-    **dict.fromkeys("tbody tfoot thead tr".split(), _SIZES),
+    **dict.fromkeys(_words("caption center div h1 h2 h3 h4 h5 h6 p"), _ALIGNED),
+    **dict.fromkeys(_words("tbody tfoot thead tr"), _SIZES),
     "a": frozenset({"href"}),
     "br": frozenset({"clear"}),
     "col": frozenset({"span", "width"}),
@@ -53,17 +61,17 @@ _TAGS: Final[Mapping[str, frozenset[str]]] = {
 }
 _EVERYWHERE: Final = frozenset({"dir", "lang", "style", "title"})
 _VOID: Final = frozenset({"br", "col", "hr", "img", "wbr"})
-_GONE_WITH_CONTENT: Final = frozenset(
+_GONE_WITH_CONTENT: Final = _words(
     "applet audio canvas datalist embed iframe math noembed noframes object script select style svg template title "
-    "video xmp".split()
+    "video xmp"
 )
-_TEXT_TO_THE_END: Final = frozenset("iframe noembed noframes script style title xmp".split())  # HTML §13.2.6.4.7
+_TEXT_TO_THE_END: Final = _words("iframe noembed noframes script style title xmp")  # HTML §13.2.6.4.7
 
 # How elements close each other (HTML §13.2.6.4), so that what is passed on is balanced without a parser's repairs
 
-_CLOSES_P: Final = frozenset(
+_CLOSES_P: Final = _words(
     "address article aside blockquote center dd div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header hr li main "
-    "nav ol p pre section table ul".split()
+    "nav ol p pre section table ul"
 )
 _ROWS: Final = frozenset({"thead", "tbody", "tfoot"})
 _CELLS: Final = frozenset({"td", "th", "caption"})
@@ -81,6 +89,7 @@ _LEAVES_OPEN: Final = frozenset({"table", *_CELLS})  # what a new block, item or
 # How things are written
 
 _TAG: Final = re.compile(r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""")
+_TAG_BEGINS: Final = re.compile("</?[A-Za-z]")
 _TAG_WITH_OPEN_QUOTE: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)([^>]*+)>")
 _ATTRIBUTE: Final = re.compile(
     r"""([^\s"'<>/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>`]++)))?""",
@@ -109,7 +118,7 @@ _PIXELS: Final = {
 }  # fmt: skip
 _SMALLEST_FONT: Final = 6.0  # pixels
 _MEASURE: Final = re.compile(r"[+-]?\d{1,4}(?:\.\d{1,4})?(?:%|px|pt)?")
-_MEASURED: Final = frozenset("width height border cellpadding cellspacing size colspan rowspan span".split())
+_MEASURED: Final = _words("width height border cellpadding cellspacing size colspan rowspan span")
 _LINK: Final = re.compile(r"(?i)(?:https?:|mailto:|tel:)")
 _CID: Final = re.compile(r"(?i)cid:(.{1,500})", re.DOTALL)
 _PICTURE: Final = re.compile(r"(?i)data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]++")
@@ -196,7 +205,7 @@ class _Rewriting:
             end = markup.find("-->", begin + 2)
             return len(markup) if end < 0 else end + 3
         found = self._tag.match(markup, begin)
-        if found is None and self._tag is _TAG and re.compile("</?[A-Za-z]").match(markup, begin):
+        if found is None and self._tag is _TAG and _TAG_BEGINS.match(markup, begin):
             self._tag = _TAG_WITH_OPEN_QUOTE  # from here on, lest each tag is searched to the end for its quote
             found = self._tag.match(markup, begin)
         if found is not None:

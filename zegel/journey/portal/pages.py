@@ -16,7 +16,6 @@ from django.utils.translation.trans_real import parse_accept_lang_header
 from zegel.accounts.models import Organisation
 from zegel.core.mail.texts import Language
 
-
 View = Callable[..., HttpResponseBase]
 
 

@@ -47,32 +47,32 @@ class Reader:
         name = "recipient" if self.pages == "guest" else "conversation"
         return reverse(f"portal:{self.pages}-{page}", kwargs={name: self.owner, **parts})
 
-    def messages(self) -> list[Opened]:
+    def messages(self) -> list[OpenMessage]:
         """All of the conversation, oldest first: the original, then the answers."""
         rows = Message.objects.filter(conversation=self.conversation).select_related("content", "answered_by")
         return [self.open(row) for row in rows.order_by("created_at", "id")]
 
-    def message(self, message: uuid.UUID) -> Opened | None:
+    def message(self, message: uuid.UUID) -> OpenMessage | None:
         """One message, if it belongs to this conversation."""
         rows = Message.objects.filter(conversation=self.conversation, id=message)
         row = rows.select_related("content", "answered_by").first()
         return None if row is None else self.open(row)
 
-    def original(self) -> Opened | None:
+    def original(self) -> OpenMessage | None:
         """The message that began the conversation."""
         rows = Message.objects.filter(conversation=self.conversation, answered_by=None)
         row = rows.select_related("content").order_by("created_at", "id").first()
         return None if row is None else self.open(row)
 
-    def open(self, row: Message) -> Opened:
+    def open(self, row: Message) -> OpenMessage:
         """The keys of one message. Raises ``CannotOpen``."""
         key = portal().unsealer.message_key(row, self.key)
         head = portal().unsealer.head(row.content, key)
-        return Opened(row, row.content, key, head)
+        return OpenMessage(row, row.content, key, head)
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenMessage:
     """A message and the key that opens its content."""
 
     row: Message

@@ -1,0 +1,33 @@
+"""Fixtures of the stops. The database is a file: threads in memory would share one connection's locks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from tests.journey.portal_ground import Clock, Ground, Visitor
+from zegel.edge.keyring import opening_keys
+
+connections.settings["default"]["TEST"]["NAME"] = str(Path(os.environ["ZEGEL_FOLDER"]) / "test.sqlite3")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ground(tmp_path: Path, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Ground]:
+    request.getfixturevalue("transactional_db" if request.node.get_closest_marker("threads") else "db")
+    ground = Ground(tmp_path, opening_keys(Path(os.environ["ZEGEL_FOLDER"]) / "keys"), clock)
+    ground.configure()
+    yield ground
+
+
+@pytest.fixture
+def visitor(ground: Ground) -> Visitor:
+    return Visitor(ground)
