@@ -17,3 +17,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
 from zegel.edge import keyring  # noqa: E402
 
 keyring.create(_FOLDER / "keys")
+
+import django  # noqa: E402
+
+django.setup()  # before pytest-django looks whether there is a Django project

@@ -91,6 +91,17 @@ def prepare(settings: Settings) -> bool:
     return is_first
 
 
+def release_leases() -> None:
+    """Before the processes start, by the supervisor that holds the folder: nobody else can hold a lease."""
+    from django.db import connection, transaction
+
+    from zegel.journey.custody.jobs import release_everything
+
+    with transaction.atomic():
+        release_everything()
+    connection.close()
+
+
 def certificate_files(settings: Settings) -> tuple[Path, Path]:
     """The submission server's certificate and key; self-signed ones are made where the settings name none."""
     section = settings.submission

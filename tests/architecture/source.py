@@ -38,7 +38,9 @@ def imported(path: Path) -> Iterator[tuple[ast.stmt, str]]:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
+            package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            module = ".".join((*package, *([node.module] if node.module else [])))
+            yield from ((node, f"{module}.{alias.name}") for alias in node.names)
 
 
 def called(path: Path) -> Iterator[tuple[ast.Call, str]]:

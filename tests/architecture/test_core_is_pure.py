@@ -44,7 +44,7 @@ IMPURE: Final = frozenset(
     {
         *("now", "utcnow", "today", "time", "monotonic", "perf_counter", "sleep", "localtime", "gmtime"),
         *("random", "randint", "choice", "shuffle", "urandom", "token_bytes", "token_hex", "uuid1", "uuid4"),
-        *("open", "input", "print", "breakpoint", "exec", "eval", "compile_command", "__import__", "import_module"),
+        *("open", "input", "print", "breakpoint", "exec", "eval", "__import__", "import_module"),
     }
 )
 PROMISING: Final = ("zegel/core", "zegel/edge", "zegel/journey/custody")

@@ -21,8 +21,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Ground]:
-    request.getfixturevalue("transactional_db" if request.node.get_closest_marker("threads") else "db")
+def ground(tmp_path: Path, clock: Clock) -> Iterator[Ground]:
+    """For tests that are marked with ``django_db``."""
     ground = Ground(tmp_path, opening_keys(Path(os.environ["ZEGEL_FOLDER"]) / "keys"), clock)
     ground.configure()
     yield ground

@@ -24,7 +24,6 @@ from zegel.core.mail.dkim import BodyHash
 from zegel.core.mail.fields import HeaderSection, addresses, author, decode_words, message_id
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
-from zegel.core.secret import Secret
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
@@ -324,10 +323,10 @@ def words(response: Any) -> str:
 
 
 def dump() -> list[str]:
-    """The whole database, to see what changed."""
-    connection.ensure_connection()
-    return list(connection.connection.iterdump())
-
-
-def token_of(secret: str) -> Secret[str]:
-    return Secret(secret)
+    """The whole database, to see what changed, and what is in it to be read."""
+    with connection.cursor() as cursor:
+        rows = []
+        for table in sorted(connection.introspection.table_names()):
+            cursor.execute(f'SELECT * FROM "{table}"')
+            rows += sorted(f"{table} {row!r}" for row in cursor.fetchall())
+    return rows

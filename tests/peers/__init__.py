@@ -65,7 +65,7 @@ class Peer(ABC):
         """Returns when the server answers; else raises :class:`PeerDidNotStart` and leaves no process behind."""
         if self._process is not None:
             raise RuntimeError("already started")
-        if not _is_free(self.ip, self.port):
+        if not is_free(self.ip, self.port):
             raise PeerDidNotStart(f"something else listens on {self.ip}:{self.port}")
         output = self.folder / "output"
         with output.open("wb") as written:
@@ -128,11 +128,12 @@ def free_port(ip: str = "127.0.0.1") -> int:
     """
     while True:
         port = random.randrange(20_000, 32_000)
-        if _is_free(ip, port):
+        if is_free(ip, port):
             return port
 
 
-def _is_free(ip: str, port: int) -> bool:
+def is_free(ip: str, port: int) -> bool:
+    """Nothing listens there, neither TCP nor UDP."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,

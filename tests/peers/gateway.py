@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.peers import Peer, free_port, until
+from tests.peers import Peer, free_port, is_free, until
 from zegel.cli.supervise import answers
 from zegel.local.authority import LocalAuthority
 from zegel.settings import Listen
@@ -181,6 +181,8 @@ folder = "{self.sms_folder}"
 
     def kill_everything(self) -> None:
         """kill -9 of every process, in one go."""
+        assert self.pid is not None
+        os.kill(self.pid, signal.SIGSTOP)  # it starts nothing while its children are counted
         killed = self.processes()
         for pid in killed:
             with suppress(ProcessLookupError):
@@ -189,6 +191,8 @@ folder = "{self.sms_folder}"
         if self._process is not None:
             self._process.wait()
             self._process = None
+        # a dead process's threads may keep its sockets for a moment longer
+        until(lambda: is_free(self.ip, self.port) and is_free(self.ip, self.portal_port))
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
-from django.http import HttpResponseBase
 from django.test import Client
 
 from zegel.accounts.models import Account, Organisation
@@ -14,8 +13,6 @@ from zegel.core.secret import Secret
 
 PASSWORD = "an umbrella on the roof"
 SECRET = Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
-
-SignIn = Callable[..., Client]
 
 
 @pytest.fixture
@@ -48,17 +45,22 @@ def other_administrator(db: None) -> Account:
     return account
 
 
-def give_password(client: Client, address: str, password: str = PASSWORD) -> HttpResponseBase:
+def browser(language: str = "nl") -> Client:
+    """Somebody who reads this language, and whom nobody knows."""
+    return Client(headers={"accept-language": language})
+
+
+def give_password(client: Client, address: str, password: str = PASSWORD) -> Any:
     return client.post("/account/sign-in/", {"login": address, "password": password})
 
 
-def give_code(client: Client, code: str | None = None) -> HttpResponseBase:
+def give_code(client: Client, code: str | None = None) -> Any:
     return client.post("/account/security/authenticate/", {"code": code or current_totp(SECRET)})
 
 
-def signed_in(account: Account, **extra: str) -> Client:
+def signed_in(account: Account, language: str = "nl") -> Client:
     """A browser of this account, through both steps."""
-    client = Client(**extra)  # type: ignore[arg-type]
+    client = browser(language)
     give_password(client, account.email)
     assert give_code(client).status_code == 302
     return client

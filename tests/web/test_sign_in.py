@@ -12,13 +12,13 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from tests.web.conftest import PASSWORD, SECRET, give_code, give_password, signed_in
+from tests.web.conftest import PASSWORD, SECRET, browser, give_code, give_password, signed_in
 from zegel.accounts.models import Account, SignInFailure
 from zegel.accounts.sign_in import current_totp, enrol_totp, has_second_factor
+from zegel.core.secret import Secret
 from zegel.web.middleware import ABSOLUTE, IDLE
 
 NOT_RIGHT = "The e-mail address or the password is not right."
-ENGLISH = {"HTTP_ACCEPT_LANGUAGE": "en"}
 
 
 def without_tokens(body: bytes) -> str:
@@ -26,8 +26,8 @@ def without_tokens(body: bytes) -> str:
 
 
 def test_a_wrong_password_is_answered_like_an_unknown_address(administrator: Account) -> None:
-    known = give_password(Client(**ENGLISH), administrator.email, "something else entirely")
-    unknown = give_password(Client(**ENGLISH), "niemand@voorbeeld.test", "something else entirely")
+    known = give_password(browser("en"), administrator.email, "something else entirely")
+    unknown = give_password(browser("en"), "niemand@voorbeeld.test", "something else entirely")
     assert known.status_code == unknown.status_code == 200
     assert NOT_RIGHT in known.content.decode()
     assert without_tokens(known.content) == without_tokens(unknown.content)
@@ -35,10 +35,10 @@ def test_a_wrong_password_is_answered_like_an_unknown_address(administrator: Acc
 
 
 def test_an_account_that_may_not_be_used_is_answered_like_an_unknown_address(administrator: Account) -> None:
-    unknown = give_password(Client(**ENGLISH), "niemand@voorbeeld.test")
+    unknown = give_password(browser("en"), "niemand@voorbeeld.test")
     administrator.is_active = False
     administrator.save()
-    suspended = give_password(Client(**ENGLISH), administrator.email)
+    suspended = give_password(browser("en"), administrator.email)
     assert without_tokens(suspended.content) == without_tokens(unknown.content)
 
 
@@ -59,16 +59,15 @@ def test_the_password_alone_opens_nothing(administrator: Account) -> None:
     assert client.get("/account/security/").headers["Location"].startswith("/account/sign-in/")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_who_has_no_second_factor_sets_one_up_before_anything_else(newcomer: Account) -> None:
     client = Client()
     give_password(client, newcomer.email)
-    for path in ("/", "/console/", "/inbox/", "/account/security/", "/account/password/", "/nowhere"):
+    for path in ("/", "/console/", "/inbox/", "/account/security/", "/account/password/"):
         assert client.get(path).headers["Location"] == "/account/security/totp/activate/", path
     page = client.get("/account/security/totp/activate/")
     secret = re.search(r'id="authenticator_secret">(\w+)<', page.content.decode())
     assert secret is not None
-    from zegel.core.secret import Secret
-
     code = current_totp(Secret(secret[1]))
     client.post("/account/security/totp/activate/", {"code": code})
     assert has_second_factor(newcomer)
@@ -89,7 +88,7 @@ def test_a_session_from_before_the_second_factor_ends_when_one_is_set_up_elsewhe
 
 def test_a_code_is_taken_once(administrator: Account) -> None:
     code = current_totp(SECRET)
-    first, second = Client(), Client(**ENGLISH)
+    first, second = Client(), browser("en")
     give_password(first, administrator.email)
     give_password(second, administrator.email)
     assert give_code(first, code).status_code == 302
@@ -214,7 +213,10 @@ def test_a_short_or_common_password_is_refused(administrator: Account, password:
     assert administrator.check_password(PASSWORD)
 
 
-@pytest.mark.parametrize("credential", ["", "x", "[]", "{}", '{"response": 1}', '{"id": "a", "response": {}}', "null"])
+NO_PASSKEYS = ("", "x", "[]", "{}", '{"response": 1}', '{"id": "a", "response": {}}', "null", "1" * 5000, "[" * 60000)
+
+
+@pytest.mark.parametrize("credential", NO_PASSKEYS, ids=range(len(NO_PASSKEYS)))
 def test_what_is_no_passkey_signs_nobody_in(db: None, credential: str) -> None:
     client = Client()
     client.get("/account/security/webauthn/login/", headers={"accept": "application/json"})

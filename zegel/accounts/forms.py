@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from allauth.account.adapter import get_adapter as get_account_adapter
@@ -15,7 +16,11 @@ from allauth.mfa.base.forms import ReauthenticateForm as AllauthCodeAgainForm
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm as AllauthActivateForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm as AllauthAddPasskeyForm
+from allauth.mfa.webauthn.forms import AuthenticateWebAuthnForm as AllauthPasskeyForm
 from allauth.mfa.webauthn.forms import EditWebAuthnForm as AllauthRenamePasskeyForm
+from allauth.mfa.webauthn.forms import LoginWebAuthnForm as AllauthPasskeySignInForm
+from allauth.mfa.webauthn.forms import ReauthenticateWebAuthnForm as AllauthPasskeyAgainForm
+from cryptography.exceptions import InvalidSignature
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
@@ -118,9 +123,55 @@ class ActivateForm(AllauthActivateForm):  # type: ignore[misc]
         return code
 
 
+# What the WebAuthn library raises for octets that no browser sends; it says so by accident, one layer down.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, InvalidSignature, struct.error)
+
+
+class CredentialField(forms.JSONField):
+    """An object of WebAuthn, in JSON of a length that a browser may send."""
+
+    widget = forms.HiddenInput
+
+    def to_python(self, value: Any) -> Any:
+        """Raises a validation error for everything else, also for what the parser of JSON chokes on."""
+        try:
+            found = super().to_python(value) if len(str(value)) <= 65536 else None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise get_adapter().validation_error("incorrect_code")
+        return found
+
+
+class _Passkey(forms.Form):
+    """What a browser says of a passkey, from whoever says it."""
+
+    credential = CredentialField()
+
+    def clean_credential(self) -> Authenticator:
+        """Raises a validation error for everything that isn't a good answer to our question."""
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except _MALFORMED:
+            raise get_adapter().validation_error("incorrect_code") from None
+
+
+class PasskeySignInForm(_Passkey, AllauthPasskeySignInForm):  # type: ignore[misc]
+    """In the place of address and password."""
+
+
+class PasskeyForm(_Passkey, AllauthPasskeyForm):  # type: ignore[misc]
+    """As the second step."""
+
+
+class PasskeyAgainForm(_Passkey, AllauthPasskeyAgainForm):  # type: ignore[misc]
+    """Confirming that it is still you."""
+
+
 class AddPasskeyForm(AllauthAddPasskeyForm):  # type: ignore[misc]
     """A new passkey."""
 
+    credential = CredentialField()
     field_order = ("name", "passwordless", "credential")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -130,6 +181,14 @@ class AddPasskeyForm(AllauthAddPasskeyForm):  # type: ignore[misc]
         self.fields["name"].max_length = 100
         self.fields["passwordless"].label = _("Sign in without a password")
         self.fields["passwordless"].help_text = _("The key then always asks for your fingerprint, face or PIN.")
+
+    def clean(self) -> dict[str, Any]:
+        """Raises a validation error for everything that isn't a new passkey for this page."""
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except _MALFORMED:
+            raise get_adapter().validation_error("incorrect_code") from None
+        return cleaned
 
 
 class RenamePasskeyForm(AllauthRenamePasskeyForm):  # type: ignore[misc]

@@ -36,21 +36,24 @@ class SecondFactorRequired:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        account = request.user
-        if not isinstance(account, Account):
-            return self._get_response(request)
-        if has_second_factor(account):
-            if not _passed(request, account):
-                # The password was given before the second factor was set up elsewhere: that isn't enough any more.
-                logout(request)
-                return redirect("account_login")
-            response = self._get_response(request)
-            throttle.remember_browser(request, response, account.key)
-            return response
-        if resolve(request.path_info).url_name not in _OPEN:
-            return redirect("mfa_activate_totp")
+        if isinstance(request.user, Account) and (elsewhere := _where_to(request, request.user)):
+            return redirect(elsewhere)
+        response = self._get_response(request)
+        if isinstance(request.user, Account) and _passed(request, request.user):
+            throttle.remember_browser(request, response, request.user.key)
+        return response
+
+
+def _where_to(request: HttpRequest, account: Account) -> str | None:
+    """Another page than the one that was asked for, if this account or session isn't ready for any other."""
+    if not has_second_factor(account):
         request.must_enrol = True  # type: ignore[attr-defined]  # the pages show no way that is closed
-        return self._get_response(request)
+        return None if resolve(request.path_info).url_name in _OPEN else "mfa_activate_totp"
+    if not _passed(request, account):
+        # The password was given before the second factor was set up elsewhere: that isn't enough any more.
+        logout(request)
+        return "account_login"
+    return None
 
 
 def _passed(request: HttpRequest, account: Account) -> bool:

@@ -124,6 +124,7 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
         )
         compose.start_django()
         compose.prepare(settings)
+        compose.release_leases()
         is_first = not (around / "demo.json").exists()
         demo = _make_demo(settings, around / "demo.json") if is_first else Demo.read(around / "demo.json")
         try:

@@ -13,6 +13,7 @@ from zegel.cli import manage, prove
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
 from zegel.cli.supervise import Supervisor, require_free
+from zegel.edge.log import configure
 from zegel.settings import Settings
 
 ROLES = ("submission", "dispatch", "web")
@@ -63,9 +64,10 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
             ("portal.listen", portal.listen),
         ]
     )
-    compose.configure(settings.log_level)
+    configure(settings.log_level)
     compose.start_django()
     compose.prepare(settings)
+    compose.release_leases()
     supervisor.add("submission", submission.processes)
     supervisor.add("dispatch", settings.delivery.processes)
     supervisor.add("web")

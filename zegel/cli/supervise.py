@@ -22,6 +22,7 @@ from zegel.settings import CONFIG_VARIABLE, Listen, Settings
 
 START_LIMIT: Final = 60.0  # seconds until a role must be ready
 STOP_LIMIT: Final = 15.0
+PORT_LIMIT: Final = 3.0
 CONFIGURATION: Final = 78  # EX_CONFIG: the child said what is wrong; starting it again would not help
 _BACK_OFF: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -133,12 +134,14 @@ class Supervisor:
     def _await_ready(self, child: Child) -> None:
         limit = time.monotonic() + START_LIMIT
         while time.monotonic() < limit and not self._stopping:
-            assert child.process is not None
-            if (code := child.process.poll()) is not None:
-                raise NotReady(
-                    "" if code == CONFIGURATION else f"The {child.role} process ended at its start (code {code})."
-                )
-            if self._is_ready(child):
+            code = child.process.poll() if child.process is not None else None
+            if code is not None and code > 0:
+                told = code == CONFIGURATION  # by the child itself
+                raise NotReady("" if told else f"The {child.role} process ended at its start (code {code}).")
+            self._look_after(child)  # one that was killed meanwhile is started again
+            if child.process is None:
+                time.sleep(0.05)
+            elif self._is_ready(child):
                 return
         if not self._stopping:
             raise NotReady(f"The {child.role} process was not ready within {START_LIMIT:.0f} seconds.")
@@ -184,19 +187,29 @@ def answers(listen: Listen) -> bool:
 
 
 def require_free(listens: Sequence[tuple[str, Listen]]) -> None:
-    """Each address can be bound now. Raises :class:`NotReady` that names the setting."""
+    """Each address can be bound now, or within a moment: a process that was killed keeps its sockets a little longer.
+    Raises :class:`NotReady` that names the setting."""
+    limit = time.monotonic() + PORT_LIMIT
     for setting, listen in listens:
-        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((listen.host, listen.port))
-            except PermissionError as cause:
+        while (trouble := _trouble_binding(listen)) is not None:
+            if isinstance(trouble, PermissionError):
                 raise NotReady(
                     f"{setting}: port {listen.port} needs more rights. Choose a port above 1023, or give the service "
                     "CAP_NET_BIND_SERVICE."
-                ) from cause
-            except OSError as cause:
+                )
+            if time.monotonic() > limit:
                 raise NotReady(
-                    f"{setting}: {listen} can't be had ({cause.strerror}). Stop what listens there, or choose another."
-                ) from cause
+                    f"{setting}: {listen} can't be had ({trouble.strerror}). Stop what listens there, or change it."
+                )
+            time.sleep(0.1)
+
+
+def _trouble_binding(listen: Listen) -> OSError | None:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as cause:
+            return cause
+    return None

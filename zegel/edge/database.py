@@ -71,7 +71,7 @@ class Writer:
                 self._queue.put(None)
                 break
             batch.append(unit)
-        return batch
+        return [unit for unit in batch if unit.done.set_running_or_notify_cancel()]
 
     def _commit(self, batch: Sequence[_Unit]) -> None:
         """All in one transaction; when one of them fails, each in its own, so that no unit suffers for another."""

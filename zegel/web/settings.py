@@ -29,6 +29,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "NAME": str(ZEGEL.database),
         "OPTIONS": OPTIONS,
         "CONN_MAX_AGE": None,
+        "TEST": {"NAME": str(ZEGEL.folder / "test.sqlite3")},  # a file, as in production: memory locks differently
     }
 }
 # What the web signs outlives a restart; the mail processes sign nothing, and submission may not read the opening key.
@@ -57,6 +58,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "zegel.web.middleware.PrivatePages",
@@ -67,7 +69,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "zegel.accounts.middleware.SecondFactorRequired",
 ]
@@ -186,6 +187,9 @@ MFA_FORMS = {
     "authenticate": "zegel.accounts.forms.CodeForm",
     "reauthenticate": "zegel.accounts.forms.CodeAgainForm",
     "activate_totp": "zegel.accounts.forms.ActivateForm",
+    "login_webauthn": "zegel.accounts.forms.PasskeySignInForm",
+    "authenticate_webauthn": "zegel.accounts.forms.PasskeyForm",
+    "reauthenticate_webauthn": "zegel.accounts.forms.PasskeyAgainForm",
     "add_webauthn": "zegel.accounts.forms.AddPasskeyForm",
     "edit_webauthn": "zegel.accounts.forms.RenamePasskeyForm",
 }

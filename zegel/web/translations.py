@@ -65,7 +65,9 @@ def compiled(entries: Catalogue) -> bytes:
         for pair in pairs:
             tables.append(struct.pack("<II", len(pair[side]), offset + len(strings)))
             strings += pair[side] + b"\0"
-    return struct.pack("<7I", _MAGIC, 0, len(pairs), head, head + 8 * len(pairs), 0, offset) + b"".join(tables) + strings
+    return (
+        struct.pack("<7I", _MAGIC, 0, len(pairs), head, head + 8 * len(pairs), 0, offset) + b"".join(tables) + strings
+    )
 
 
 def po_files() -> list[Path]:

@@ -22,7 +22,7 @@ class RetryPolicy:
     warn_after: Duration | None = None  # then the sender hears that the message is delayed
 
     def __post_init__(self) -> None:
-        if not timedelta() < self.first <= self.most <= self.give_up_after or not self.factor >= 1:
+        if not timedelta() < self.first <= self.most <= self.give_up_after or not 1 <= self.factor <= 10:
             raise ValueError("a retry policy waits longer and longer, and then ends")
 
 
@@ -31,11 +31,11 @@ def next_try(policy: RetryPolicy, tries: int, *, age: Duration, spread: float) -
 
     ``age`` counts from acceptance (or release from a hold). ``spread`` in [0, 1) lengthens the wait by up to a quarter.
     No wait is shorter than ``policy.first``, and the last try comes no later than ``give_up_after``. A clock that ran
-    backwards (a negative age) counts as no age.
+    backwards (a negative age) makes no wait longer or shorter.
     """
     grown = policy.first.total_seconds() * policy.factor ** min(max(tries, 1) - 1, 40)
     wait = timedelta(seconds=min(grown, policy.most.total_seconds()) * (1 + _SPREAD * spread))
-    left = policy.give_up_after - max(age, timedelta())
+    left = policy.give_up_after - age
     if left < policy.first:
         return None
     return min(wait, left)

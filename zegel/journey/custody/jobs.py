@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Final
 
 from django.db import connection
-from django.db.models import F, Min, Q
+from django.db.models import Q
 
 from zegel.core.clock import Instant
 from zegel.edge.chance import identifier
 from zegel.journey.custody.models import Job
 
-LEASE: Final = timedelta(minutes=10)  # the holder renews it while an SMTP session still moves
+LEASE: Final = timedelta(seconds=30)  # the holder renews it; one that was killed delays its jobs no longer than this
 
 
 class Kind(StrEnum):
@@ -84,18 +84,6 @@ def renew(leased: Sequence[Leased], *, now: Instant) -> None:
         Job.objects.filter(id=one.job, lease=one.token).update(leased_until=now + LEASE)
 
 
-def release_all_of(token: uuid.UUID) -> None:
-    """Gives back what a process that stops has not begun."""
-    Job.objects.filter(lease=token).update(lease=None, leased_until=None)
-
-
-def next_due(kinds: Sequence[Kind]) -> Instant | None:
-    """When the next job falls due that nobody holds."""
-    found: Instant | None = Job.objects.filter(kind__in=kinds, lease=None).aggregate(at=Min("due_at"))["at"]
-    return found
-
-
-def oldest_due(kinds: Sequence[Kind], *, now: Instant) -> Instant | None:
-    """Since when work waits; ``None`` when none does."""
-    found: Instant | None = Job.objects.filter(kind__in=kinds, due_at__lte=now).aggregate(at=Min(F("due_at")))["at"]
-    return found
+def release_everything() -> None:
+    """Inside a transaction, before any process of this database runs: what a crash left leased is free at once."""
+    Job.objects.exclude(lease=None).update(lease=None, leased_until=None)

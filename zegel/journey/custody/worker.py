@@ -17,7 +17,7 @@ from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
 Doing = Callable[[Leased], Awaitable[None]]
 LOOK: Final = 1.0  # seconds between looks when nobody rings
 AFTER_DEFECT: Final = timedelta(seconds=30)
-RENEW: Final = 120.0  # seconds
+RENEW: Final = 8.0  # seconds; several times within a lease
 
 
 class Worker:

@@ -32,6 +32,7 @@ from zegel.core.policy.carriage import (
     Probe,
     Progress,
     RetryAt,
+    Stage,
     after,
     before_notifying,
     close,
@@ -325,6 +326,11 @@ class Delivery:
         recipient.save()
 
 
+_BEFORE_TLS: Final = frozenset(
+    stage.name.lower() for stage in Stage if stage <= Stage.STARTTLS
+)  # an attempt that ended there tells nothing of the level
+
+
 def _reached_before(recipient: Recipient) -> TransportSecurity | None:
     """The level that the last readable attempt found at the recipient's ordinary MX, if one came that far."""
     last = (
@@ -332,7 +338,7 @@ def _reached_before(recipient: Recipient) -> TransportSecurity | None:
         .order_by("-id")
         .first()
     )
-    if last is None or last.outcome in ("NetworkFailure", "DnsTrouble"):
+    if last is None or last.host == "" or last.stage in _BEFORE_TLS:
         return None
     return _level(last.tls, last.authentication)
 

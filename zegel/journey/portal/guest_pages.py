@@ -23,7 +23,7 @@ from zegel.journey.portal.pages import View, see_other
 from zegel.journey.portal.proofs import note_reading, note_use, proof_of
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
-from zegel.journey.portal.showing import shown_messages
+from zegel.journey.portal.showing import shown_messages, size_in_words
 
 ReaderView = Callable[..., HttpResponseBase]
 
@@ -125,7 +125,7 @@ def conversation_page(
         "nonce": new_nonce(),
         "text": text,
         "refusal": refusal.text if refusal else "",
-        "limit": portal().answer_limit,
+        "limit": size_in_words(portal().answer_limit),
         **more,
     }
     return render(request, template, context, status=refusal.status if refusal else 200)

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from zegel.accounts.models import Account
 from zegel.core.clock import Instant
+from zegel.core.policy.ended import wording_of
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
@@ -30,7 +31,7 @@ from zegel.journey.portal import links, reading
 from zegel.journey.portal.answering import Refusal, take_answer
 from zegel.journey.portal.guest_pages import conversation_page
 from zegel.journey.portal.guests import is_open
-from zegel.journey.portal.pages import View, private, see_other
+from zegel.journey.portal.pages import View, language, private, see_other
 from zegel.journey.portal.proofs import note_reading
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
@@ -131,8 +132,16 @@ def recipient_lines(recipients: Iterable[Recipient]) -> list[RecipientLine]:
     for one in recipients:
         words, badge = _WORDS[one.state]
         at = one.opened_at if one.state == State.OPENED else one.delivered_at
-        lines.append(RecipientLine(one.address, str(words), badge, at, one.reason))
+        lines.append(RecipientLine(one.address, str(words), badge, at, _sentence(one.reason)))
     return lines
+
+
+def _sentence(code: str) -> str:
+    """What a stored reason says; a code of another version is shown as it is."""
+    wording = wording_of(code)
+    if wording is None:
+        return code
+    return wording.nl if language() == "nl" else wording.en
 
 
 def _subject(conversation: Conversation) -> str | None:

@@ -54,10 +54,9 @@ def language() -> Language:
 
 def no_way_in(request: HttpRequest) -> HttpResponse:
     """One page, equal for links and addresses that never were, are no longer, or belong to another browser (P14)."""
-    # The form that changes the language leads back to the page it is on; from here that would put a link into a page.
-    request.path = request.path_info = "/"
-    request.META["QUERY_STRING"] = ""
-    return render(request, "portal/no_way_in.html", status=HTTPStatus.NOT_FOUND)
+    # Who changes the language is led back to the page, whose address may be a link: it may not stand in a page.
+    context = {"language_next": "/"}
+    return render(request, "portal/no_way_in.html", context, status=HTTPStatus.NOT_FOUND)
 
 
 def _chose_language(request: HttpRequest) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from django.utils.formats import number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
@@ -53,7 +54,7 @@ class Attachment:
 
     name: str
     kind: str
-    size: int
+    size: str
     address: str
 
 
@@ -135,7 +136,16 @@ def _notes(reading: Reading, *, shows: bool) -> list[Note]:
 def _attachment(reader: Reader, opened: OpenMessage, part: Part) -> Attachment:
     number = number_of(opened, part)
     address = reader.address("part", message=opened.row.id, number=number)
-    return Attachment(part.name or "", part.type, part.decoded_size, address)
+    return Attachment(part.name or "", part.type, size_in_words(part.decoded_size), address)
+
+
+def size_in_words(octets: int) -> str:
+    """In the units of product.md §5: 10 MB is 10 000 000 octets."""
+    for unit, name in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")):
+        if octets >= unit:
+            places = 1 if octets < 10 * unit and octets % unit else 0
+            return f"{number_format(octets / unit, places)}\u00a0{name}"
+    return ngettext("%(count)d byte", "%(count)d bytes", octets) % {"count": octets}
 
 
 def number_of(opened: OpenMessage, part: Part) -> int:
