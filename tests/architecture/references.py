@@ -61,14 +61,15 @@ class Citation:
 
 _SECTION: Final = r"§\s?[0-9A-Z]+(?:\.[0-9]+)*|appendix [A-Z](?:\.[0-9]+)*|table [0-9]+"
 _RFC: Final = re.compile(
-    rf"\bRFCs?\s+(?P<number>\d{{1,5}})\b(?:,?\s+(?P<section>{_SECTION}))?(?P<more>(?:(?:,|\sand)\s\d{{3,5}}\b(?!\.\d))*)"
+    rf"\bRFCs?\s+(?P<number>\d{{1,5}})\b(?:,?\s+(?P<section>{_SECTION})|(?P<more>(?:(?:,|\s+and)\s+\d{{4,5}}\b)*))"
 )
 _OTHER: Final = re.compile(
-    r"\b(?P<name>NTA \d+|NEN \d+|FIPS \d+|NIST SP \d+-\d+[A-Z]?|WCAG \d\.\d|ISO(?:/IEC)? \d+|E\.164|EN \d{3} \d{3}|"
+    r"\b(?P<name>NTA \d+|NEN \d+|FIPS \d+|NIST SP \d+-\d+[A-Z]?|WCAG 2\.\d|ISO(?:/IEC)? \d+|E\.164|EN \d{3} \d{3}|"
     rf"NCSC-NL|OWASP ASVS)\b(?:,?\s+(?P<section>{_SECTION}))?"
 )
 _ODD: Final = re.compile(
-    r"\b(?:rfc|Rfc)\s?(?!822\b)\d+|\bRFC-?\d{3,}\b|\bRFC\s+\d+,?\s+(?:[Ss]ection|[Ss]ec\.|[Pp]aragraph|par\.)"
+    r"\b(?:rfc|Rfc)\s?(?!822\b)\d+|\bRFC-?\d{3,}\b|\bRFC\s+\d+,?\s+(?:[Ss]ection|[Ss]ec\.|[Pp]aragraph|par\.)|"
+    r"\bWCAG\s(?!2\.\d\b)[\d.]+"
 )
 _DECISION: Final = re.compile(r"\b(ADR|D)-(\d{1,4})\b")
 
@@ -115,7 +116,7 @@ def citations_in(passage: Passage, path: Path) -> Iterator[Citation]:
         line = passage.line + passage.text.count("\n", 0, found.start())
         section = re.sub(r"\s+", " ", found["section"] or "")
         yield Citation(f"RFC {found['number']}", section, path, line, passage.kind)
-        for number in re.findall(r"\d+", found["more"]):
+        for number in re.findall(r"\d+", found["more"] or ""):
             yield Citation(f"RFC {number}", "", path, line, passage.kind)
     for found in _OTHER.finditer(passage.text):
         line = passage.line + passage.text.count("\n", 0, found.start())
@@ -252,7 +253,7 @@ def odd_citations() -> Iterator[str]:
         for passage in passages(path):
             for found in _ODD.finditer(passage.text):
                 line = passage.line + passage.text.count("\n", 0, found.start())
-                yield f"{source.place(path, line)} {found[0]!r}: write RFC n §s"
+                yield f"{source.place(path, line)} {found[0]!r} is no citation: write RFC n §s, WCAG 2.2 §s"
 
 
 def faults_of_decisions(citing: Mapping[str, str], decisions: Mapping[str, str]) -> Iterator[str]:

@@ -58,6 +58,12 @@ def form(*fields: tuple[str, str] | tuple[str, str, bytes], edge: str = "x" * 30
     return out + f"--{edge}--\r\n".encode()
 
 
+def send(visitor: Visitor, recipient: Recipient, body: _Body, *, length: int) -> Any:
+    """A form whose octets are read from ``body``."""
+    more: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(length), "CONTENT_TYPE": TYPE}
+    return visitor.client.generic("POST", visitor.page("guest-answer", recipient), **more)
+
+
 TYPE = "multipart/form-data; boundary=" + "x" * 30
 
 
@@ -68,9 +74,7 @@ def test_who_has_no_proof_uploads_nothing(ground: Ground, recipient: Recipient, 
     visitor.follow(ground.link(recipient))
     read = _Body(form(("text", "x"), ("files", "a.pdf", LARGE)))
     before = dump()
-    response = visitor.client.generic(
-        "POST", visitor.page("guest-answer", recipient), b"", content_type=TYPE, **{"wsgi.input": read, "CONTENT_LENGTH": str(len(read.octets))}
-    )  # fmt: skip
+    response = send(visitor, recipient, read, length=len(read.octets))
     assert response.status_code == 303
     assert read.given == 0  # not an octet of it was read
     assert dump() == before and blobs(ground) == []
@@ -118,9 +122,7 @@ def test_a_connection_that_breaks_sends_nothing(
 ) -> None:
     octets = form(("nonce", str(uuid.uuid4())), ("text", "x" * 100), ("files", "a.pdf", LARGE))
     read = _Body(octets[:-lost])
-    response = guest.client.generic(
-        "POST", guest.page("guest-answer", recipient), b"", content_type=TYPE, **{"wsgi.input": read, "CONTENT_LENGTH": str(len(octets))}
-    )  # fmt: skip
+    response = send(guest, recipient, read, length=len(octets))
     assert response.status_code == 400 and "connection broke" in words(response)
     assert Message.objects.count() == 1 and blobs(ground) == []
 
@@ -129,9 +131,7 @@ def test_a_connection_that_breaks_within_the_text_sends_nothing(
     ground: Ground, recipient: Recipient, guest: Visitor
 ) -> None:
     octets = form(("nonce", str(uuid.uuid4())), ("text", "Ik ga akkoord, maar niet met punt 4."))
-    response = guest.client.generic(
-        "POST", guest.page("guest-answer", recipient), b"", content_type=TYPE, **{"wsgi.input": _Body(octets[:-60]), "CONTENT_LENGTH": str(len(octets))}
-    )  # fmt: skip
+    response = send(guest, recipient, _Body(octets[:-60]), length=len(octets))
     assert response.status_code == 400 and Message.objects.count() == 1
 
 
@@ -323,9 +323,7 @@ def test_no_octet_of_an_upload_is_on_a_disk_in_clear(
 
     octets = form(("nonce", str(uuid.uuid4())), ("text", marker.decode()), ("files", "a.txt", content))
     read = _Body(octets, at_each=look, every=10)
-    response = guest.client.generic(
-        "POST", guest.page("guest-answer", recipient), b"", content_type=TYPE, **{"wsgi.input": read, "CONTENT_LENGTH": str(len(octets))}
-    )  # fmt: skip
+    response = send(guest, recipient, read, length=len(octets))
     assert response.status_code == 303 and read.looked > 3
     look()
     assert found == [] and list(temporary.iterdir()) == []

@@ -14,6 +14,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.contrib.auth import authenticate
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts import throttle
@@ -69,6 +70,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         records = get_authentication_records(request, request.user)
         return not records or time.time() - records[-1]["at"] >= app_settings.REAUTHENTICATION_TIMEOUT
 
+    def get_reauthentication_methods(self, user: Account) -> list[dict[str, Any]]:
+        """The ways to confirm that it is still you."""
+        words = {
+            "reauthenticate": _("With your password"),
+            "mfa_reauthenticate": _("With a code"),
+            "mfa_reauthenticate:webauthn": _("With your passkey"),
+        }
+        ways = super().get_reauthentication_methods(user)
+        return [{**way, "description": str(words.get(way["id"], way["description"]))} for way in ways]
+
     def _begin(self, request: HttpRequest, key: str) -> throttle.Try:
         try:
             return throttle.begin(request, PASSWORD, key)
@@ -94,6 +105,11 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     def decrypt(self, encrypted_text: str) -> str:
         """Raises ``CannotOpen`` for what was damaged."""
         return disclose(base64.b64decode(encrypted_text), web_key("mfa"), context=_MFA_CONTEXT).reveal().decode()
+
+    def generate_authenticator_name(self, user: Account, type: Authenticator.Type) -> str:
+        """A first proposal; people give better names."""
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return gettext("Passkey %(number)s") % {"number": number}
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         """The last second factor can be replaced, not removed."""
