@@ -11,7 +11,6 @@ import pytest
 
 from tests.core.conftest import SocketsAreClosed
 
-
 WAYS: list[Callable[[], object]] = [
     socket.socket,
     _socket.socket,

@@ -145,7 +145,9 @@ def _sentence(code: str) -> str:
 
 
 def _subject(conversation: Conversation) -> str | None:
-    """Through the gateway's slot; ``None`` when that was destroyed."""
+    """Through the gateway's slot; ``None`` when that was destroyed, or is to be."""
+    if not is_open(conversation, portal().now()):
+        return None
     try:
         key = portal().unsealer.conversation_key(conversation)
         original = Reader(conversation, key, None, "inbox", conversation.id).original()

@@ -20,7 +20,7 @@ from zegel.core.seal.wrap import CannotOpen
 from zegel.journey.portal.reader import PICTURES, OpenMessage, Reader
 from zegel.journey.portal.showing import number_of
 
-_INERT: Final = (
+POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
@@ -38,7 +38,7 @@ def body(request: HttpRequest, reader: Reader, message: uuid.UUID) -> HttpRespon
     pieces = itertools.chain((before,), opened.markup(), (after,))
     response = _stream(piece.encode("utf-8", "replace") for piece in pieces)
     response["Content-Type"] = "text/html; charset=utf-8"
-    response["Content-Security-Policy"] = _INERT
+    response["Content-Security-Policy"] = POLICY
     response["X-Frame-Options"] = "SAMEORIGIN"
     response["X-DNS-Prefetch-Control"] = "off"  # names in links are told to nobody
     response["Referrer-Policy"] = "no-referrer"

@@ -1,0 +1,271 @@
+"""Hostile HTML is inert (P16): what is left of it as text, and what a browser does with it behind each fence."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import nh3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.journey.hostile import HIDDEN, HOSTILE
+from tests.needs import needs
+from tests.peers.chromium import Chromium, Visit, browser
+from zegel.journey.portal import reading
+from zegel.journey.portal.inert import MAX_DEPTH, Inline, make_inert, place_of, style
+
+FRAME = '<iframe sandbox="allow-popups allow-popups-to-escape-sandbox" src="/frame"></iframe>'
+
+
+def markup_of(source: str) -> str:
+    """With a number where an image of the message would be."""
+    pieces = make_inert(source).pieces
+    return "".join(piece if isinstance(piece, str) else 'src="data:image/png;base64,AAAA"' for piece in pieces)
+
+
+# What is left
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+def test_nothing_is_left_that_runs_or_fetches(source: str) -> None:
+    left = markup_of(source)
+    tags = re.findall(r"<[^>]*>", left)
+    for tag in tags:
+        assert not re.search(r"(?i)\son\w+\s*=|javascript:|vbscript:|srcset|expression", tag), tag
+        assert not re.search(r"(?i)<(?:script|style|svg|math|iframe|form|input|button|link|meta|base|object)\b", tag)
+        if "evil.test" in tag:
+            assert tag.startswith('<a href="http://evil.test/'), tag
+        if tag.startswith("<a "):
+            assert 'target="_blank"' in tag and 'rel="noopener noreferrer"' in tag
+
+
+@pytest.mark.parametrize("source", HIDDEN)
+def test_text_that_was_hidden_is_seen(source: str) -> None:
+    left = markup_of(source.format("Maak over naar NL00"))
+    assert "Maak over naar NL00" in left
+    assert not re.search(r"style=|hidden|<details|<noscript", left)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("https://bank.test@evil.test/", "evil.test"),
+        ("https://evil.test\\@bank.test/", "evil.test"),
+        ("https://b&#97;nk.test.evil.test/", "bank.test.evil.test"),
+        ("https://bänk.test/", "xn--bnk-qla.test"),
+        ("mailto:x@evil.test?subject=bank.test", "x@evil.test"),
+        ("tel:+31900", "+31900"),
+    ],
+)
+def test_a_link_says_where_it_leads(source: str, shown: str) -> None:
+    assert f"[{shown}]</span></a>" in markup_of(f'<a href="{source}">https://bank.test/</a>')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bank.test",
+        "https://bank.test/",
+        "https://bank.test@evil.test/",
+        "<b>evil.test</b>",
+        'evil.test<span style="color:#fff">x</span>',
+        "evil.test en meer",
+        '<img src="cid:x" alt="evil.test">',
+    ],
+)
+def test_no_text_of_a_link_takes_the_place_of_where_it_leads(text: str) -> None:
+    assert "[evil.test]" in markup_of(f'<a href="https://evil.test/">{text}</a>')
+
+
+@pytest.mark.parametrize("text", ["evil.test", "https://evil.test/pad?a=1", " HTTPS://EVIL.TEST/ "])
+def test_a_link_that_says_it_itself_says_it_once(text: str) -> None:
+    assert "[evil.test]" not in markup_of(f'<a href="https://evil.test/">{text}</a>')
+
+
+def test_ordinary_mail_looks_as_it_was_meant() -> None:
+    source = (
+        '<div style="font-family:Calibri,sans-serif;font-size:11pt;color:#333333"><p class=MsoNormal>Beste <b>allen</b>,'
+        '</p><table border=1 width="100%"><tr><td align=right style="padding:4px;background-color:#eee">1</td></tr>'
+        "</table><ul><li>een<li>twee</ul><blockquote>eerder</blockquote></div>"
+    )
+    left = markup_of(source)
+    for piece in (
+        "font-family:Calibri",
+        "font-size:11pt",
+        "color:#333333",
+        "<b>allen</b>",
+        '<table border="1" width="100%">',
+        "background-color:#eee",
+        "<ul><li>een</li><li>twee</li></ul>",
+        "<blockquote>eerder</blockquote>",
+    ):
+        assert piece in left
+
+
+def test_images_of_the_message_keep_their_place_and_others_are_counted() -> None:
+    found = make_inert('a<img src="cid:%6Cogo@x" width=10>b<img src="http://x.test/1"><img src="http://x.test/2" alt=Kaart>')
+    assert found.content_ids == {"logo@x"} and found.withheld == 2
+    assert [type(piece) for piece in found.pieces] == [str, Inline, str]
+    assert '[Kaart]' in str(found.pieces[2])
+
+
+def test_text_can_not_look_like_the_place_of_an_image() -> None:
+    found = make_inert('src="cid:0-0" <img src="cid:x"> src="cid:0-0"')
+    assert sum(isinstance(piece, Inline) for piece in found.pieces) == 1
+
+
+@pytest.mark.parametrize("value", ["url(x)", "u\\72l(x)", "-1px", "99999px", "expression(1)", "var(--x)", "1px/**/"])
+def test_a_value_that_could_do_more_than_look_is_dropped(value: str) -> None:
+    assert style(f"margin:{value};width:{value};color:{value};padding:{value};font:{value}") == ""
+
+
+# Whatever it is
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        "<p> </p> <b> </b> <font color=1> </font> <a href=http://x.test> </a> <table> </table> <tr> <td> </td> <li> <ul> "
+        "</ul> <div> </div> <svg> </svg> <style> </style> <script> </script> <!-- --> <![CDATA[ ]]> <img src=cid:x> <br> "
+        "</tr> <caption> <th> <tbody> <select> </select> <template> <dd> <dt> <h1> </h1> &lt; &amp; < > \" ' tekst".split()
+    )
+)
+
+
+@given(PIECES)
+def test_what_is_left_is_balanced_and_stays_the_same_when_read_again(pieces: list[str]) -> None:
+    left = markup_of(" ".join(pieces))
+    stack: list[str] = []
+    for closing, name in re.findall(r"<(/?)([a-z0-9]+)[^>]*>", left):
+        if name in ("br", "img"):
+            continue
+        if closing:
+            assert stack and stack.pop() == name
+        else:
+            stack.append(name)
+        assert len(stack) <= MAX_DEPTH + 3
+    assert not stack
+    assert markup_of(left).count("<") >= left.count("<")  # places of links are said again, nothing is lost
+    assert nh3.is_html(left) or "<" not in left
+
+
+@given(st.text(alphabet="<>/!-=\"'`&;abimgsrcptdlx \n\t\0\\", max_size=300))
+def test_no_text_breaks_it(source: str) -> None:
+    left = markup_of(source)
+    assert not re.search(r"(?i)<(?:script|style|svg|iframe|form)", left)
+
+
+BLOW_UPS = {
+    "misnested formatting": "<p>" + "".join(f"<font color=c{n}>" for n in range(20_000)) + "<p>x" * 20_000,
+    "formatting around tables": "<table>" + "<b><i><u>" * 5_000 + "<tr></tr>x" * 20_000,
+    "formatting in items": "<ul>" + "<li><b><i>" * 50_000,
+    "depth of blocks": "<div>" * 400_000,
+    "depth of tables": "<table><tr><td>" * 100_000,
+    "links in links": "<a href=x>" * 100_000,
+    "open quotes": "<a b=\"'" * 200_000,
+    "open quotes of two kinds": "<a '" * 400_000 + '"',
+    "open comments": "<!--" * 300_000,
+    "open scripts": "<script" * 200_000,
+    "skipped elements that never close": "<svg>" * 300_000,
+    "attributes": "<p " + "a=b " * 500_000 + ">",
+    "declarations": '<p style="' + "color:red;" * 200_000 + '">',
+    "entities": "&" * 1_000_000,
+    "angles": "<" * 1_000_000,
+    "spaces in a tag": "<a" + " " * 2_000_000 + ">",
+    "one long word": "x" * 3_900_000,
+}
+
+
+@pytest.mark.parametrize("source", BLOW_UPS.values(), ids=BLOW_UPS.keys())
+def test_no_input_makes_more_of_itself(source: str) -> None:
+    """An HTML parser repeats misnested formatting for each paragraph: 43 kB of it became 106 MB in half a minute."""
+    begun = time.process_time()
+    left = markup_of(source)
+    assert len(left) <= 6 * len(source) + 1000
+    assert time.process_time() - begun < 60  # linear ones need three; the others would need hours
+
+
+# What a browser does
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    needs("chromium")
+    with browser({"portal.test": "127.0.0.1", "evil.test": "127.0.0.1"}) as running:
+        yield running
+
+
+def look_at(visit: Visit, markup: str, headers: dict[str, str]) -> list[str]:
+    """What was asked for beyond the page and its frame, when the frame shows this markup."""
+    page = visit.page
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss())[0])
+    served = {"/": ({"Content-Type": "text/html"}, FRAME), "/frame": ({"Content-Type": "text/html; charset=utf-8", **headers}, markup)}
+    page.route(
+        "http://portal.test/**",
+        lambda route: route.fulfill(
+            headers=served[route.request.url.removeprefix("http://portal.test")][0],
+            body=served[route.request.url.removeprefix("http://portal.test")][1],
+        )
+        if route.request.url.removeprefix("http://portal.test") in served
+        else route.fulfill(status=404),
+    )
+    page.goto("http://portal.test/")
+    page.wait_for_timeout(60)
+    assert page.url == "http://portal.test/"
+    assert [frame.url for frame in page.frames[1:2]] == ["http://portal.test/frame"]
+    assert len(visit.context.pages) == 1
+    expected = {"http://portal.test/", "http://portal.test/frame", "http://portal.test/favicon.ico"}
+    return [*dialogs, *(asked for asked in visit.requests if asked not in expected and not asked.startswith("data:"))]
+
+
+@pytest.mark.parametrize("batch", range(6))
+def test_behind_all_fences_a_browser_asks_for_nothing_and_runs_nothing(chromium: Chromium, batch: int) -> None:
+    for source in list(HOSTILE.values())[batch::6]:
+        with chromium.visit() as visit:
+            assert look_at(visit, markup_of(source), {"Content-Security-Policy": reading.POLICY}) == [], source
+
+
+def test_the_rewriting_alone_is_enough(chromium: Chromium) -> None:
+    with chromium.visit() as visit:
+        everything = "".join(f"<div>{markup_of(source)}</div>" for source in HOSTILE.values())
+        assert look_at(visit, everything, {}) == []
+
+
+@pytest.mark.parametrize("batch", range(6))
+def test_the_frame_and_its_policy_alone_are_enough(chromium: Chromium, batch: int) -> None:
+    unfenced = 0
+    for source in list(HOSTILE.values())[batch::6]:
+        with chromium.visit() as visit:
+            assert look_at(visit, source, {"Content-Security-Policy": reading.POLICY}) == [], source
+        with chromium.visit() as visit:
+            visit.page.route("http://evil.test/**", lambda route: route.abort())
+            visit.page.set_content(source)
+            visit.page.wait_for_timeout(30)
+            unfenced += any("evil.test" in asked for asked in visit.requests)
+    assert unfenced > 3  # the corpus bites where nothing stands between
+
+
+def test_a_link_opens_apart_and_tells_nothing_of_where_it_was(chromium: Chromium) -> None:
+    with chromium.visit() as visit:
+        seen: list[dict[str, str]] = []
+
+        def answer(route: object) -> None:
+            seen.append(route.request.all_headers())  # type: ignore[attr-defined]
+            route.fulfill(body="<p id=there>there</p>", headers={"Content-Type": "text/html"})  # type: ignore[attr-defined]
+
+        visit.context.route("http://evil.test/**", answer)
+        look_at(visit, markup_of('<a href="http://evil.test/x">x</a>'), {"Content-Security-Policy": reading.POLICY})
+        with visit.context.expect_page() as opening:
+            visit.page.frame_locator("iframe").locator("a").click()
+        opening.value.wait_for_load_state()
+        assert opening.value.evaluate("window.opener") is None
+        assert "referer" not in seen[0]
+        assert visit.page.url == "http://portal.test/"
+
+
+@pytest.mark.parametrize("link", ["http://[", "http://", "https:///x", "http://a:b:c/", "mailto:", "http://\u2024.test"])
+def test_a_link_to_nowhere_has_a_place_too(link: str) -> None:
+    assert isinstance(place_of(link), str)
