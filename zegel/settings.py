@@ -123,7 +123,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _testing_only(self) -> Self:
-        """product.md §10: settings for tests are accepted only with ``testing = true``."""
+        """Settings for tests are accepted only with ``testing = true``."""
         used = [
             name
             for name, is_used in (

@@ -116,7 +116,7 @@ def test_what_was_accepted_survives_kill_9_of_every_process(running: World) -> N
         (conversation,) = conversations
         body = octets.partition(b"\r\n\r\n")[2]
         assert conversation["body_sha256"] == hashlib.sha256(body).hexdigest()
-        assert [one["address"] for one in conversation["recipients"]] == sorted(recipients)  # type: ignore[index,attr-defined]
+        assert [one["address"] for one in conversation["recipients"]] == sorted(recipients)  # type: ignore[attr-defined]
     for number in range(MESSAGES):
         identity, _, octets = message(number)
         body = octets.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")

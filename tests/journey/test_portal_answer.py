@@ -261,7 +261,7 @@ def test_the_author_is_told_that_and_not_what(ground: Ground, recipient: Recipie
     assert Job.objects.filter(kind="transmit", subject=sent.id).exists()
     octets = ground.mails("notice")[0]
     parsed = email.message_from_bytes(octets, policy=default)
-    assert parsed["From"] == '"Ontvanger, de" <zegel@voorbeeld.test>'  # product.md §10
+    assert parsed["From"] == '"Ontvanger, de" <zegel@voorbeeld.test>'
     text = parsed.as_string()
     body = "".join(part.get_content() for part in parsed.walk() if not part.is_multipart())
     assert "Geheim antwoord" not in body and "dossier" not in text

@@ -11,7 +11,7 @@ LOCAL_PART: Final = "zegel"
 
 
 def own_mailbox(organisation: Organisation) -> tuple[str, Mailbox]:
-    """Display name and mailbox of mail about a message: codes, answers, warnings (product.md §10).
+    """Display name and mailbox of mail about a message: codes, answers, warnings.
 
     Raises ``SendingDomain.DoesNotExist`` for an organisation without a sending domain, which never accepted mail.
     """

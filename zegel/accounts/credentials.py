@@ -37,7 +37,7 @@ def issue(organisation: Organisation, description: str, *, secret: Secret[str] |
 
 
 def disable(credential: SmtpCredential) -> None:
-    """From the next command on it is refused, also in open sessions (product.md §9)."""
+    """From the next command on it is refused, also in open sessions (seed: Verwijder Encryption Gateway)."""
     credential.disabled_at = timezone.now()
     credential.save(update_fields=["disabled_at"])
 

@@ -1,4 +1,4 @@
-"""Sending domains: the records to publish, and whether they are there (product.md §10, *DNS settings in place*)."""
+"""Sending domains: the records to publish, and whether they are there."""
 
 from __future__ import annotations
 

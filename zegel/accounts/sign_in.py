@@ -49,7 +49,7 @@ def enrol_totp(account: Account, secret: Secret[str] | None = None) -> Secret[st
 
 
 def current_totp(secret: Secret[str]) -> str:
-    """The code that an authenticator app shows now (RFC 6238)."""
+    """The code that an authenticator app shows now (RFC 6238 §4)."""
     return _code(secret.reveal(), _period())
 
 

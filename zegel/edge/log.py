@@ -33,7 +33,7 @@ class Stopped(Event):
 @dataclass(frozen=True, slots=True)
 class ProcessEnded(Event):
     role: str
-    code: int
+    exit_status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class SubmissionAccepted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRepeated(Event):
-    message: str = "the same message was accepted before"
+    """The same message was accepted before (D-4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +126,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseException):
         frames = traceback.extract_tb(value.__traceback__)
         places = [f"{frame.filename.rpartition('/zegel/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-6:]]
-        return {"type": type(value).__qualname__, "errno": getattr(value, "errno", None), "at": places}
+        return {"type": type(value).__qualname__, "errno": _number(value), "at": places}
     return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def _number(cause: BaseException) -> int | None:
+    """The operating system's number; an ``errno`` of another kind could hold text."""
+    number = getattr(cause, "errno", None)
+    return number if isinstance(number, int) else None

@@ -10,7 +10,7 @@ from typing import Final
 from zegel.core.clock import Instant
 from zegel.journey.custody.jobs import Kind, put
 
-SPLIT_WINDOW: Final = timedelta(minutes=10)  # product.md §10: a split names recipients of its other half
+SPLIT_WINDOW: Final = timedelta(minutes=10)  # D-4: a split names recipients of its other half
 
 
 def accepted(submission: uuid.UUID, *, warn: bool, now: Instant) -> None:

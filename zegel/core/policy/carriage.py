@@ -193,7 +193,7 @@ class LargePartsBecomeLinks:
 Next = Done | NextHost | RetryAt | NextStep | Bounce | LargePartsBecomeLinks
 
 
-# Enhanced status codes (RFC 3463 and its registry, RFC 5248). 5.7.30 is for messages that came with REQUIRETLS
+# Enhanced status codes (RFC 3463 §3 and its registry, RFC 5248). 5.7.30 is for messages that came with REQUIRETLS
 # (RFC 8689) alone; 5.7.10 speaks of authentication mechanisms and does not fit.
 TRANSPORT_NOT_SUPPORTED: Final = "5.7.4"  # RFC 3463 §3.8: TLS missing or too old
 SERVER_NOT_AUTHENTICATED: Final = "5.7.5"  # RFC 3463 §3.8: the certificate, or the TLSA record, proves nothing

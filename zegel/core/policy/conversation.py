@@ -50,7 +50,7 @@ _TRACE_FIELDS: Final = frozenset(
         "return-path",  # RFC 5321 §4.4
         "received-spf",  # RFC 7208 §9.1
         "authentication-results",  # RFC 8601
-        "dkim-signature",  # RFC 6376: a second signature of the same content has another time
+        "dkim-signature",  # RFC 6376 §3.5: a second signature of the same content has another time
         "domainkey-signature",
         "delivered-to",
         "x-original-to",

@@ -22,8 +22,8 @@ class Authentication(IntEnum):
     CERTIFICATE = (
         1  # chain to a trusted CA, name of the MX host, MX found in unsigned DNS (seed: certificate-validation)
     )
-    SIGNED_MX = 2  # as before, MX found in DNSSEC-signed DNS or named by MTA-STS enforce (RFC 8461)
-    DANE = 3  # TLSA record matched on this connection (RFC 7672)
+    SIGNED_MX = 2  # as before, MX found in DNSSEC-signed DNS or named by MTA-STS enforce (RFC 8461 §5)
+    DANE = 3  # TLSA record matched on this connection (RFC 7672 §2.2)
 
 
 @dataclass(frozen=True, slots=True)

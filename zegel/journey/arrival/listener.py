@@ -277,7 +277,7 @@ class Session(asyncio.Protocol):
             self.close_when_idle(SHUTTING_DOWN)
 
     async def _handshake(self) -> bool:
-        """RFC 3207. What came in clear behind STARTTLS was dropped by the machine; True when the channel is secure."""
+        """RFC 3207 §4.2. What came in clear behind STARTTLS was dropped by the machine: True if secure."""
         clear = self._transport
         assert clear is not None
         self._handshaking = True

@@ -1,4 +1,4 @@
-"""Who submits: the credential, and the author it may submit for (product.md §1)."""
+"""Who submits: the credential, and the author it may submit for (seed: Vereisten)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Submission(_Row):
     account = models.ForeignKey(Account, models.PROTECT)
     credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True)
     reverse_path = models.CharField(max_length=254, blank=True)  # empty: the null reverse-path
-    envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 ENVID
+    envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 §4.4, ENVID
     message_id = models.CharField(max_length=998, db_index=True)
     identity = models.BinaryField()  # D-4: keyed MAC over what makes it the same message
     directives = models.BinaryField()  # wrapped: what the control fields asked
@@ -93,8 +93,8 @@ class Recipient(_Row):
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="recipients")
     address = models.CharField(max_length=254)
     key = models.CharField(max_length=254, db_index=True)  # Mailbox.key
-    notify = models.CharField(max_length=40, blank=True)  # RFC 3461 NOTIFY, comma-separated; empty: not given
-    original = models.CharField(max_length=500, blank=True)  # RFC 3461 ORCPT as given
+    notify = models.CharField(max_length=40, blank=True)  # RFC 3461 §4.1, NOTIFY: comma-separated; empty: not given
+    original = models.CharField(max_length=500, blank=True)  # RFC 3461 §4.2, ORCPT as given
     state = models.CharField(max_length=16, choices=State.choices, default=State.ACCEPTED)
     plan = models.JSONField(null=True)  # core.policy.precedence.plan_to_json
     step = models.PositiveSmallIntegerField(default=0)  # index in the plan
@@ -106,7 +106,7 @@ class Recipient(_Row):
     link_hash = models.BinaryField(null=True, db_index=True)
     link_share = models.BinaryField(null=True)  # wrapped: the server's half
     link_slot = models.BinaryField(null=True)  # conversation key, closed with both halves
-    status = models.CharField(max_length=12, blank=True)  # RFC 3463, when undeliverable
+    status = models.CharField(max_length=12, blank=True)  # RFC 3463 §2, when undeliverable
     reason = models.CharField(max_length=300, blank=True)  # for sender and administrator; no content, no codes
     decided_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)

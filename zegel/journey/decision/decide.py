@@ -17,7 +17,8 @@ from zegel.core.seal.wrap import SealingKey
 from zegel.core.secret import Secret
 from zegel.edge.database import Readers, Writer
 from zegel.edge.log import RecipientDecided, log
-from zegel.journey.custody import jobs, steps
+from zegel.journey import steps
+from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Recipient, Submission
 from zegel.journey.custody.seal import wrap_field

@@ -46,8 +46,8 @@ from zegel.core.secret import Secret
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, log
-from zegel.journey import milestones
-from zegel.journey.custody import jobs, steps
+from zegel.journey import milestones, steps
+from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 from zegel.journey.custody.unseal import Unsealer

@@ -1,4 +1,4 @@
-"""An answer: taken from who passed the verification, sealed while it comes, told to the author (product.md §10)."""
+"""An answer: taken from who passed the verification, sealed while it comes, told to the author."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _put_mail(recipient: Recipient, code: Secret[str], language: Language, now: 
 
 
 def could_not_be_mailed(recipient: Recipient) -> bool:
-    """The last code by mail did not travel at the level that the message demands (product.md §3); the sender was
+    """The last code by mail did not travel at the level that the message demands; the sender was
     told."""
     return _last_state(recipient, Method.EMAIL) == Transmission.State.FAILED
 

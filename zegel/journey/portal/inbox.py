@@ -40,7 +40,7 @@ ON_A_PAGE: Final = 25
 State = Recipient.State
 
 _WORDS: Final[dict[str, tuple[Any, str]]] = {
-    # product.md §6: delivered, opened, and readable with opening unknown are different things.
+    # Delivered, opened, and readable with opening unknown are different things.
     State.ACCEPTED: (gettext_lazy("Waiting"), ""),
     State.DECIDED: (gettext_lazy("Waiting"), ""),
     State.HELD: (gettext_lazy("Held: something is missing"), "badge-warn"),

@@ -140,7 +140,7 @@ def _attachment(reader: Reader, opened: OpenMessage, part: Part) -> Attachment:
 
 
 def size_in_words(octets: int) -> str:
-    """In the units of product.md §5: 10 MB is 10 000 000 octets."""
+    """Decimal units, as in D-7: 10 MB is 10 000 000 octets."""
     for unit, name in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")):
         if octets >= unit:
             places = 1 if octets < 10 * unit and octets % unit else 0

@@ -80,11 +80,11 @@ class Telling:
         await self._tell(leased, await self._readers.read(lambda: self._report(leased)))
 
     async def warn(self, leased: Leased) -> None:
-        """What is odd about the control fields of a message, in one mail to its author (product.md §10)."""
+        """What is odd about the control fields of a message, in one mail to its author (D-4)."""
         await self._tell(leased, await self._readers.read(lambda: self._warning(leased)))
 
     async def code_withheld(self, leased: Leased) -> None:
-        """A recipient asked for a code whose mail could not travel as securely as demanded (product.md §3)."""
+        """A recipient asked for a code whose mail could not travel as securely as demanded."""
         await self._tell(leased, await self._readers.read(lambda: self._withheld(leased)))
 
     async def _tell(self, leased: Leased, outgoing: Outgoing | None) -> None:
