@@ -23,7 +23,7 @@ READABLE = (
     *((one, f"{one}-soft") for one in ("good", "warn", "bad")),
     *itertools.product(("text", "quiet"), ("accent-soft", "good-soft", "warn-soft", "bad-soft")),
 )
-VISIBLE = tuple(itertools.product(("edge", "focus"), SURFACES))  # borders of inputs, focus: WCAG 1.4.11
+VISIBLE = tuple(itertools.product(("edge", "focus"), SURFACES))  # borders of inputs, focus: WCAG 2.2 §1.4.11
 
 
 def test_every_text_has_a_dutch_translation() -> None:

@@ -126,6 +126,9 @@ def account_add(
 ) -> None:
     """Add an account."""
     ready(config)
+    from django.contrib.auth.password_validation import validate_password
+    from django.core.exceptions import ValidationError
+
     from zegel.accounts.models import Account
 
     try:
@@ -137,6 +140,11 @@ def account_add(
         raise Trouble(f"{mailbox} has an account already.")
     if password is None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if password != "-":  # noqa: S105
+        try:
+            validate_password(password)
+        except ValidationError as cause:
+            raise Trouble(f"This password is not accepted: {' '.join(cause.messages)}") from cause
     Account.objects.create_user(
         str(mailbox),
         None if password == "-" else password,  # noqa: S105

@@ -218,6 +218,8 @@ def _domains(settings: Settings) -> Iterator[Check]:
 def _sms(settings: Settings) -> Iterator[Check]:
     if settings.sms.driver == "none":
         yield Check("look", "sms: no driver", "Codes by SMS can't be sent. Set sms.driver.")
+    elif settings.sms.driver == "folder" and not settings.testing:
+        yield Check("look", "sms: codes are written to a folder", "Nobody gets them. Choose a provider's driver.")
     else:
         yield Check("good", f"sms: driver {settings.sms.driver}")
 

@@ -56,9 +56,15 @@ class Supervisor:
 
     def take_folder(self) -> None:
         """One Zegel for each folder. Raises :class:`NotReady`."""
-        self.settings.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.settings.run / "zegel.pid"
-        self._lock = path.open("a+")
+        try:
+            self.settings.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = path.open("a+")
+        except OSError as cause:
+            raise NotReady(
+                f"The folder {self.settings.folder} can't be made or written: {cause.strerror}. Choose another in the "
+                "setting folder, or give it to the user that Zegel runs as."
+            ) from cause
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:

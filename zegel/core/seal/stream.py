@@ -137,11 +137,13 @@ def read(opener: Opener, view: Window, sealed: Iterator[bytes]) -> Iterator[byte
     pending = bytearray()
     number, skip, left = view.first, view.skip, view.take
     remaining = view.length
+    is_proven = False  # an empty content is opened too: a size of zero is a claim like any other
     for chunk in sealed:
         pending += chunk
         remaining -= len(chunk)
-        while left and (len(pending) >= SEALED_SEGMENT or (remaining <= 0 and pending)):
+        while (left or not is_proven) and (len(pending) >= SEALED_SEGMENT or (remaining <= 0 and pending)):
             content = opener.segment(number, pending[:SEALED_SEGMENT])
+            is_proven = True
             del pending[:SEALED_SEGMENT]
             number += 1
             piece = content[skip : skip + left]
@@ -149,7 +151,7 @@ def read(opener: Opener, view: Window, sealed: Iterator[bytes]) -> Iterator[byte
             left -= len(piece)
             if piece:
                 yield piece
-    if left:
+    if left or not is_proven:
         raise CannotOpen("the sealed content ends too early")
 
 

@@ -9,7 +9,9 @@ from typing import Final
 from zegel.core.mail.reply import Reply
 
 MAX_REPLY: Final = 64 * 1024  # octets of one reply; RFC 5321 §4.5.3.1.5 asks for 512 a line and says nothing of lines
+MAX_WAITING: Final = 4 * MAX_REPLY  # octets that nobody asked for yet: no pipelined dialogue has more replies under way
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([- ])(.*))?")
+_SIZE: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 §3
 _STATUS: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
 
 
@@ -18,12 +20,17 @@ class NotSmtp(Exception):
 
 
 class ReplyReader:
-    """Octets in, replies out, however the network cuts them. Raises :class:`NotSmtp`."""
+    """Octets in, replies out, however the network cuts them. Raises :class:`NotSmtp`.
+
+    What it keeps is bounded, also while nobody takes replies out.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lines: list[str] = []
+        self._code = b""
         self._size = 0
+        self._is_flooded = False
 
     @property
     def has_leftover(self) -> bool:
@@ -31,11 +38,16 @@ class ReplyReader:
         return bool(self._buffer or self._lines)
 
     def feed(self, octets: bytes) -> None:
-        """Octets as they arrive."""
-        self._buffer += octets
+        """Octets as they arrive; beyond :data:`MAX_WAITING` they are dropped, and no reply comes any more."""
+        if len(self._buffer) + len(octets) > MAX_WAITING:
+            self._is_flooded = True
+        if not self._is_flooded:
+            self._buffer += octets
 
     def next(self) -> Reply | None:
         """The next complete reply, or ``None``: more octets are needed."""
+        if self._is_flooded:
+            raise NotSmtp("more octets than replies can have")
         while (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
@@ -43,6 +55,9 @@ class ReplyReader:
             found = _LINE.fullmatch(line)
             if found is None or self._size > MAX_REPLY:
                 raise NotSmtp("not an SMTP reply")
+            if self._lines and found[1] != self._code:  # RFC 5321 §4.2.1: each line has the same; which one counts?
+                raise NotSmtp("a reply with two codes")
+            self._code = found[1]
             self._lines.append((found[3] or b"").decode("utf-8", "replace"))
             if found[2] != b"-":
                 return self._complete(int(found[1]))
@@ -81,7 +96,7 @@ class Extensions:
     def size(self) -> int | None:
         """The largest message the server takes (RFC 1870); ``None``: it doesn't say, or says that there is no limit."""
         text = self.keywords.get("SIZE", "")
-        return int(text) or None if text.isdigit() else None
+        return int(text) or None if _SIZE.fullmatch(text) else None
 
 
 class Stuffer:

@@ -16,7 +16,7 @@ from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Transmission
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Submission, Transmission
 
 SWEEP: Final = 3600.0  # seconds between sweeps
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
@@ -33,8 +33,18 @@ class Retention:
     async def expire(self, leased: Leased) -> None:
         """The keys of a conversation are destroyed; what has no key left is removed."""
         contents = await self._writer.write(lambda: self._destroy(leased))
+        await asyncio.to_thread(self._clear, contents)
+
+    def _clear(self, contents: list[uuid.UUID]) -> None:
+        """After the commit: blobs go, and the destroyed keys leave the write-ahead log too."""
         for content in contents:
-            await asyncio.to_thread(self._blobs.remove, content)
+            self._blobs.remove(content)
+        try:
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
     def _destroy(self, leased: Leased) -> list[uuid.UUID]:
         jobs.finish(leased)
@@ -66,6 +76,9 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
         link_slot=None, link_share=None, link_hash=None, verification=None
     )
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
+    Submission.objects.filter(recipients__conversation_id=conversation).exclude(
+        recipients__conversation__destroyed_at=None
+    ).update(directives=b"")  # numbers and codes as they were asked
     messages = Message.objects.filter(conversation_id=conversation)
     contents = set(messages.values_list("content_id", flat=True))
     messages.update(key=None)

@@ -105,7 +105,7 @@ _PROPERTIES: Final = frozenset(
     # Nothing that moves, covers, hides, counts, animates or loads.
     {
         "color", "background-color", "font", "font-family", "font-size", "font-style", "font-weight", "text-align",
-        "text-decoration", "vertical-align", "white-space", "width", "max-width", "height", "border-collapse",
+        "text-decoration", "vertical-align", "white-space", "width", "max-width", "border-collapse",
         "border-spacing", "list-style-type", "direction",
     }
     | {f"{what}{edge}" for what in ("padding", "margin", "border") for edge in _EDGES}
