@@ -26,14 +26,17 @@ NOTHING_STARTS: Final = "#!/bin/sh\nexit 101\n"  # invoke-rc.d(8): 101 is "actio
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A package of the machine itself; ``proof`` is a file that it brings."""
+    """A package of the machine itself; ``proof`` is a file that it brings, ``trial`` a command that must be allowed."""
 
     name: str
     proof: Path
     service: str | None = None
+    trial: tuple[str, ...] = ()
 
     def lacks(self) -> str | None:
-        return None if self.proof.exists() else f"no {self.proof}"
+        if not self.proof.exists():
+            return f"no {self.proof}"
+        return f"not allowed: {' '.join(self.trial)}" if self.trial and not _succeeds(self.trial) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Installed("opendkim-tools", Path("/usr/sbin/opendkim-testmsg")),
     Installed("python3-dkim", Path("/usr/lib/python3/dist-packages/dkim/__init__.py")),
     Installed("chromium", Path("/usr/bin/chromium")),
+    Installed("strace", Path("/usr/bin/strace"), trial=("strace", "-o", "/dev/null", "true")),
+    # In a namespace of its own: the trial leaves nothing mounted.
+    Installed("mount", Path("/usr/bin/mount"), trial=("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")),
     Unpacked("postfix", ("usr/sbin/postconf", "-d", "mail_version"), companions=("libsasl2-modules",)),
 )
 
@@ -99,6 +105,13 @@ def _runs(root: Path, command: tuple[str, ...]) -> bool:
     program, *arguments = command
     with suppress(Unavailable):
         return _run([str(root / program), *arguments], LD_LIBRARY_PATH=library_path(root)).returncode == 0
+    return False
+
+
+@functools.cache
+def _succeeds(command: tuple[str, ...]) -> bool:
+    with suppress(Unavailable):
+        return _run(command).returncode == 0
     return False
 
 

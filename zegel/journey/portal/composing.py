@@ -54,7 +54,7 @@ class Composed:
 
 
 class AnswerMail:
-    """Writes one message (RFC 5322 §2) into custody: files as they come, the text last. Not used after :meth:`finish`."""
+    """Writes one message (RFC 5322 §2) into custody: files as they come, the text last. Ends with :meth:`finish`."""
 
     def __init__(self, addressed: Addressed, blobs: Blobs) -> None:
         self._sink = ContentSink(blobs)
