@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -51,6 +52,8 @@ def use(settings_file: Path | None, *, role: Role | None = None) -> None:
     if role is not None:
         os.environ[ROLE_VARIABLE] = role
     os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
+    os.umask(0o077)  # what we write is nobody else's to read
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory with keys in it never becomes a file
 
 
 def start_django() -> None:
@@ -188,6 +191,7 @@ async def _watch_space(settings: Settings, door: Door) -> None:
 
 async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     """Decision, delivery and report, until SIGTERM. Holds the opening key."""
+    from zegel.accounts import throttle
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
     from zegel.journey.custody.jobs import Kind
@@ -199,6 +203,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.delivery.deliver import Delivery
     from zegel.journey.delivery.texting import Texting
     from zegel.journey.report.tell import Telling
+    from zegel.web.sessions import forget_expired
 
     stop = _stop_event()
     writer, readers, bell = Writer(), Readers(), Bell(settings.run)
@@ -241,7 +246,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         now=now,
         chores=dialler.tidy,
     )
-    sweeping = asyncio.create_task(retention.keep_sweeping())
+    sweeping = asyncio.create_task(
+        retention.keep_sweeping(lambda: forget_expired(now()), lambda: throttle.forget_old(now()))
+    )
     log(Started("dispatch", ""))
     ready()
     running = asyncio.create_task(worker.run())

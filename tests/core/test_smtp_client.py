@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def replies(*pieces: bytes) -> list[Reply]:
 
 def cut(octets: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(octets), *(place % (len(octets) + 1) for place in places)})
-    return [octets[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [octets[start:end] for start, end in pairwise(edges)]
 
 
 # --- replies: what is none ----------------------------------------------------------------------------------------

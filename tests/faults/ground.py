@@ -6,7 +6,6 @@ DNS and receiving server are small ones here, because a test has to stop them, o
 from __future__ import annotations
 
 import shutil
-import signal
 import smtplib
 import socket
 import socketserver
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.local.running import Loop
-from tests.peers import free_port, is_free, until
+from tests.peers import free_port, until
 from tests.peers.gateway import HOST, SENDER, SENDING_DOMAIN, Credentials, Gateway
 from zegel.local import dns
 from zegel.local.authority import LocalAuthority

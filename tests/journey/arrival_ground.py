@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import Any, Final
 
 import uvloop
 from django.db import models
+from structlog.testing import capture_logs
 
 from tests.journey.portal_ground import Clock
 from tests.local.running import Loop
@@ -28,7 +31,7 @@ from zegel.edge.database import Readers, Writer
 from zegel.edge.keyring import opening_keys, submission_keys
 from zegel.edge.tls import server_context
 from zegel.journey.arrival.intake import Place
-from zegel.journey.arrival.listener import Door
+from zegel.journey.arrival.listener import IDLE, SWEEP, Door
 from zegel.journey.custody.models import Content, Conversation, Job, Message, Recipient, Submission
 from zegel.journey.custody.unseal import Unsealer
 from zegel.local.authority import LocalAuthority
@@ -168,16 +171,19 @@ class Doorstep:
 
     folder: Path
     clock: Clock
-    authority: LocalAuthority
     profile: Profile = Profile(HOST, requires_auth=True)
-    limits: dict[str, float] = field(default_factory=dict)
+    idle: float = IDLE
+    sweep: float = SWEEP
+    make_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     rings: list[int] = field(default_factory=list)
+    logged: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         keys = Path(os.environ["ZEGEL_FOLDER"]) / "keys"
         self.blobs = Blobs(self.folder / "blobs")
         self.unsealer = Unsealer(opening_keys(keys), self.blobs)
         self.keys = submission_keys(keys)
+        self.authority = LocalAuthority.load_or_create(self.folder / "ca")
         self.trust = ssl.create_default_context(cafile=str(self.authority.certificate_path))
         self.certificate = self.authority.issue([HOST, "localhost", "127.0.0.1"], self.folder / "certificates")
         self.organisation = Organisation.objects.create(name="Voorbeeldziekenhuis")
@@ -202,16 +208,24 @@ class Doorstep:
 
     @contextmanager
     def open(self) -> Iterator[Doorstep]:
-        """Until the block ends. Connections that a test left open are closed."""
-        self.loop = Loop(uvloop.new_event_loop())
+        """Until the block ends. Connections that a test left open are closed. Nothing may have broken meanwhile:
+        whatever a client does, a defect of ours is never what comes of it."""
+        with capture_logs() as self.logged, self._open():
+            yield self
+        assert [one for one in self.logged if one["event"] == "broken"] == []
+        assert self.loop.complaints == []
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        self.loop = Loop(self.make_loop())
         self.wires: list[Wire] = []
         self.place = self._place()
-        self.door = Door(self.place, self.profile, server_context(*self.certificate), **self.limits)  # type: ignore[arg-type]
+        self.door = Door(self.place, self.profile, server_context(*self.certificate), idle=self.idle, sweep=self.sweep)
         try:
             self.loop.run(self.door.open([("127.0.0.1", 0)]))
             self.loop.run(self.door.open([("127.0.0.1", 0)], implicit_tls=True))
             self.port, self.tls_port = (one.sockets[0].getsockname()[1] for one in self.door.servers)
-            yield self
+            yield
         finally:
             for wire in self.wires:
                 wire.close()
@@ -219,6 +233,34 @@ class Doorstep:
             self.loop.stop()
             self.place.writer.close()
             self.place.readers.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is committed before the block ends: verdicts on content are under way."""
+        release, holds = threading.Event(), threading.Event()
+
+        async def hold() -> None:
+            def work() -> None:
+                holds.set()
+                release.wait(PATIENCE)
+
+            await self.place.writer.write(work)
+
+        holding = asyncio.run_coroutine_threadsafe(hold(), self.loop._loop)
+        assert holds.wait(PATIENCE)
+        try:
+            yield
+        finally:
+            release.set()
+            holding.result(PATIENCE)
+
+    def sessions(self) -> int:
+        """How many connections the door believes to have."""
+        return self.loop.call(lambda: len(self.door.sessions))
+
+    def busy(self) -> int:
+        """How many of them wait for a verdict."""
+        return self.loop.call(lambda: sum(one.is_busy for one in self.door.sessions))
 
     def another(self) -> Doorstep:
         """A second door to the same database and folder, as a second process has it; to be opened."""

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """HTML that means harm: each piece tries to run, to fetch, to navigate or to hide. ``evil.test`` is where it calls."""
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ HIDDEN: Final = (
     '<p style="height:0;overflow:hidden">{}</p>',
     '<p style="clip-path:inset(50%)">{}</p>',
     '<p style="transform:scale(0)">{}</p>',
-    '<p hidden>{}</p>',
+    "<p hidden>{}</p>",
     "<details><summary>x</summary>{}</details>",
     "<template>x</template><noscript>{}</noscript>",
 )

@@ -316,7 +316,7 @@ def test_no_octet_of_an_upload_is_on_a_disk_in_clear(
             for path in folder.rglob("*"):
                 if path.is_file() and any(needle in path.read_bytes() for needle in needles):
                     found.append(str(path))
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
+        for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
             with contextlib.suppress(OSError):  # the one with which the list was made
                 if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.fstat(descriptor).st_nlink == 0:
                     found.extend(["unlinked"] if marker in os.pread(descriptor, 10_000_000, 0) else [])

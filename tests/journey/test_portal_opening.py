@@ -455,9 +455,7 @@ def test_wrong_access_codes_wait_longer_each_time(
     assert visitor.read(by_access_code).status_code == 200
 
 
-def test_an_access_code_that_is_gone_never_matches(
-    ground: Ground, by_access_code: Recipient, visitor: Visitor
-) -> None:
+def test_an_access_code_that_is_gone_never_matches(ground: Ground, by_access_code: Recipient, visitor: Visitor) -> None:
     visitor.follow(ground.link(by_access_code))
     Recipient.objects.update(verification=None)
     assert visitor.enter(by_access_code, "Tulp 42").status_code == 422

@@ -101,7 +101,9 @@ def test_a_reader_sees_who_wrote_to_whom_and_what(ground: Ground) -> None:
 
 
 def test_text_is_escaped_and_its_addresses_are_links_that_open_apart(ground: Ground) -> None:
-    visitor, recipient = opened(ground, mail(text="<b>x</b> zie https://example.org/a?b=1&c=2. <script>alert(1)</script>"))
+    visitor, recipient = opened(
+        ground, mail(text="<b>x</b> zie https://example.org/a?b=1&c=2. <script>alert(1)</script>")
+    )
     page = visitor.read(recipient).content.decode()
     assert "&lt;script&gt;" in page and "<script" not in page
     link = '<a href="https://example.org/a?b=1&amp;c=2" target="_blank" rel="noopener noreferrer nofollow">'
@@ -127,7 +129,9 @@ def test_html_stands_in_a_frame_without_scripts_forms_and_origin(ground: Ground)
 
 
 def test_images_of_the_message_are_shown_and_images_from_elsewhere_are_not(ground: Ground) -> None:
-    markup = '<img src="cid:logo@x" alt="Logo"><img src="https://volg.test/p.gif" width=1><img src="cid:weg@x" alt="weg">'
+    markup = (
+        '<img src="cid:logo@x" alt="Logo"><img src="https://volg.test/p.gif" width=1><img src="cid:weg@x" alt="weg">'
+    )
     visitor, recipient = opened(ground, mail(markup=markup, pictures={"logo@x": PIXEL, "los@x": PIXEL}))
     body = b"".join(body_of(visitor, recipient).streaming_content).decode()
     assert body.count("data:image/png;base64,iVBOR") == 1
@@ -169,7 +173,11 @@ def test_an_attachment_comes_as_it_was_sent_and_is_saved_not_shown(ground: Groun
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ('=?utf-8?q?verslag_=22co=C3=B6rdinatie=22.pdf?=', "attachment; filename=\"verslag _coordinatie_.pdf\"; filename*=utf-8''verslag%20%22co%C3%B6rdinatie%22.pdf"),
+        (
+            "=?utf-8?q?verslag_=22co=C3=B6rdinatie=22.pdf?=",
+            'attachment; filename="verslag _coordinatie_.pdf"; '
+            "filename*=utf-8''verslag%20%22co%C3%B6rdinatie%22.pdf",
+        ),
         ("../../etc/passwd", 'attachment; filename="_.._etc_passwd"'),
         ("a\\r\\nSet-Cookie: x=1.pdf", None),
         ("", 'attachment; filename="bijlage-1.pdf"'),
@@ -211,7 +219,8 @@ def test_a_message_without_text_says_so(ground: Ground, octets: bytes, sentence:
 
 def test_an_encrypted_message_is_left_alone(ground: Ground) -> None:
     octets = mail(text=None).replace(
-        b"\r\n\r\n", b'\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"\r\n\r\nMIAG'
+        b"\r\n\r\n",
+        b'\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"\r\n\r\nMIAG',
     )
     visitor, recipient = opened(ground, octets)
     assert "encrypted this message for your own mail program" in words(visitor.read(recipient))
@@ -221,8 +230,9 @@ def test_an_encrypted_message_is_left_alone(ground: Ground) -> None:
 def test_a_signed_message_is_read_and_can_be_checked_elsewhere(ground: Ground) -> None:
     octets = mail(text=None).replace(
         b"\r\n\r\n",
-        b"\r\nContent-Type: multipart/signed; protocol=\"application/pgp-signature\"; boundary=x\r\n\r\n--x\r\n"
-        b"Content-Type: text/plain\r\n\r\nDe tekst.\r\n--x\r\nContent-Type: application/pgp-signature\r\n\r\nabc\r\n--x--\r\n",
+        b'\r\nContent-Type: multipart/signed; protocol="application/pgp-signature"; boundary=x\r\n\r\n--x\r\n'
+        b"Content-Type: text/plain\r\n\r\nDe tekst.\r\n"
+        b"--x\r\nContent-Type: application/pgp-signature\r\n\r\nabc\r\n--x--\r\n",
     )
     visitor, recipient = opened(ground, octets)
     said = words(visitor.read(recipient))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 import time
+from collections.abc import Collection
 from typing import Final
 
 from allauth.mfa.adapter import get_adapter
@@ -28,7 +29,13 @@ _LAST: Final = "last"  # the period of the last code that was taken
 
 def has_second_factor(account: Account) -> bool:
     """Signing in takes more than the password. Recovery codes alone don't count."""
-    return bool(Authenticator.objects.filter(user=account, type__in=SECOND_FACTORS).exists())
+    return account.id in with_second_factor({account.id})
+
+
+def with_second_factor(accounts: Collection[int]) -> set[int]:
+    """Those of ``accounts`` (ids) for whom :func:`has_second_factor` holds."""
+    found = Authenticator.objects.filter(user__in=accounts, type__in=SECOND_FACTORS)
+    return set(found.values_list("user", flat=True))
 
 
 def enrol_totp(account: Account, secret: Secret[str] | None = None) -> Secret[str]:

@@ -1,8 +1,9 @@
-"""The group-commit writer and the reader threads.
+"""The group-commit writer and the readers: threads that take whatever waits, all at once.
 
 A mail process writes through one thread. Units of work queue up; one transaction takes what is there,
 COMMIT makes it durable (synchronous FULL), and only then do the futures resolve: one disk write serves
-everybody who waits, and no 250 goes out before it (P2).
+everybody who waits, and no 250 goes out before it (P2). Reads go through a few threads in the same manner, so that
+a question that many ask at the same moment is asked once.
 """
 
 from __future__ import annotations
@@ -11,50 +12,51 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 
+Item = TypeVar("Item")
 T = TypeVar("T")
-MOST_UNITS: Final = 256  # in one transaction
+MOST_UNITS: Final = 256  # taken at once
 
 
 @dataclass(slots=True)
 class _Unit:
-    work: Callable[[], Any]
+    together: Callable[[Sequence[Any]], Sequence[Any]]
+    item: Any
     done: Future[Any]
 
 
-class Writer:
-    """Runs units of work in shared transactions, in the order of their arrival."""
+class _Station:
+    """Threads that work off a queue of units, in the order of their arrival."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, threads: int) -> None:
         self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
-        self.commits = 0
-        self.units = 0
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
-    async def write(self, work: Callable[[], T]) -> T:
-        """Runs ``work`` in a transaction; returns its result once that is durable.
-
-        What ``work`` raises is raised here, and nothing it wrote stays. It may run twice, so it has no other effects.
-        """
-        unit = _Unit(work, Future())
+    async def _ask(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
+        unit = _Unit(together, item, Future())
         self._queue.put(unit)
         result: T = await asyncio.wrap_future(unit.done)
         return result
 
     def close(self) -> None:
         """Finishes what was queued."""
-        self._queue.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while (batch := self._gather()) is not None:
-            self._commit(batch)
+            if batch:
+                self._work_off(batch)
         connection.close()
 
     def _gather(self) -> list[_Unit] | None:
@@ -73,49 +75,78 @@ class Writer:
             batch.append(unit)
         return [unit for unit in batch if unit.done.set_running_or_notify_cancel()]
 
-    def _commit(self, batch: Sequence[_Unit]) -> None:
-        """All in one transaction; when one of them fails, each in its own, so that no unit suffers for another."""
-        results: list[Any] = []
+    def _work_off(self, batch: Sequence[_Unit]) -> None:
+        """All at once; when one of them fails, each by itself, so that no unit suffers for another."""
         try:
-            with transaction.atomic():
-                results.extend(unit.work() for unit in batch)
+            results = self._results(batch)
         except Exception as cause:
             if len(batch) == 1:
-                self._drop_broken_connection()
+                _drop_broken_connection()
                 batch[0].done.set_exception(cause)
             else:
                 for unit in batch:
-                    self._commit([unit])
+                    self._work_off([unit])
             return
-        self.commits += 1
-        self.units += len(batch)
         for unit, result in zip(batch, results, strict=True):
             unit.done.set_result(result)
 
-    @staticmethod
-    def _drop_broken_connection() -> None:
-        """After a full disk or a lost server the next unit starts on a new connection (P4, P22)."""
-        try:
-            connection.close_if_unusable_or_obsolete()
-        except Exception:
-            connection.close()
+    def _results(self, batch: Sequence[_Unit]) -> list[Any]:
+        results: list[Any] = []
+        for together, units in groupby(batch, key=lambda unit: unit.together):
+            results.extend(together([unit.item for unit in units]))
+        return results
 
 
-class Readers:
+class Writer(_Station):
+    """Runs units of work in shared transactions, one after the other."""
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.units = 0
+        super().__init__("writer", 1)
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Runs ``work`` in a transaction; returns its result once that is durable.
+
+        What ``work`` raises is raised here, and nothing it wrote stays. It may run twice, so it has no other effects.
+        """
+        return await self._ask(_each, work)
+
+    async def write_together(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
+        """As :meth:`write`, for work whose units share statements: ``together`` gets all the items that wait, in their
+        order, and returns a result for each. When it raises, each item is tried alone."""
+        return await self._ask(together, item)
+
+    def _results(self, batch: Sequence[_Unit]) -> list[Any]:
+        with transaction.atomic():
+            results = super()._results(batch)
+        self.commits += 1
+        self.units += len(batch)
+        return results
+
+
+class Readers(_Station):
     """Runs reads in a few threads, so that the event loop never waits for a disk."""
 
     def __init__(self, threads: int = 2) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+        super().__init__("reader", threads)
 
     async def read(self, work: Callable[[], T]) -> T:
-        """The result of ``work``, run outside a transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _reading, work)
+        """The result of ``work``, run outside a transaction. What it raises is raised here."""
+        return await self._ask(_each, work)
 
-    def close(self) -> None:
-        """Waits for what runs."""
-        self._pool.shutdown()
+    async def read_together(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
+        """As :meth:`read`, for questions asked for many items at once; see :meth:`Writer.write_together`."""
+        return await self._ask(together, item)
 
 
-def _reading(work: Callable[[], T]) -> T:
-    close_old_connections()
-    return work()
+def _each(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [work() for work in works]
+
+
+def _drop_broken_connection() -> None:
+    """After a full disk or a lost server the next unit starts on a new connection (P4, P22)."""
+    try:
+        connection.close_if_unusable_or_obsolete()
+    except Exception:
+        connection.close()

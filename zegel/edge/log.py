@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -116,10 +117,11 @@ def configure(level: str) -> None:
 
 
 def log(event: Event) -> None:
-    """Writes one event."""
+    """Writes one event. Never raises for a log that can't be written: mail goes on when its disk is full (P4)."""
     name = _CAMEL.sub("_", type(event).__name__).lower()
     values = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
-    getattr(_LOGGER, _LEVELS.get(type(event), "info"))(name, **values)
+    with contextlib.suppress(OSError):
+        getattr(_LOGGER, _LEVELS.get(type(event), "info"))(name, **values)
 
 
 def _plain(value: Any) -> Any:

@@ -13,11 +13,11 @@ from zegel.journey.custody.jobs import Kind, put
 SPLIT_WINDOW: Final = timedelta(minutes=10)  # D-4: a split names recipients of its other half
 
 
-def accepted(submission: uuid.UUID, *, warn: bool, now: Instant) -> None:
-    """Arrival: a submission is durable and sealed; its recipients await their decision."""
-    put(Kind.DECIDE, [submission], due=now)
-    if warn:
-        put(Kind.WARN, [submission], due=now + SPLIT_WINDOW)
+def accepted(submissions: Sequence[uuid.UUID], *, warn: Sequence[uuid.UUID], now: Instant) -> None:
+    """Arrival: submissions are durable and sealed; their recipients await their decision. In ``warn`` those with
+    control fields about which the author may have to hear."""
+    put(Kind.DECIDE, submissions, due=now)
+    put(Kind.WARN, warn, due=now + SPLIT_WINDOW)
 
 
 def decided(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:

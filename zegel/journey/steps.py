@@ -2,68 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
 
 from zegel.core.clock import Instant
-from zegel.core.policy.precedence import Hold, Notify, Plan, Readable, Step, Undeliverable
+from zegel.core.policy.precedence import Hold, Notify, Plan, Readable, Undeliverable
 from zegel.core.policy.transport import NO_DEMAND, TransportSecurity
+from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
 from zegel.journey.custody.models import Recipient, Transmission
 
 RETURN_PATH_PREFIX: Final = "bounce+"
+_RECIPIENT: Final = (
+    "plan",
+    "step",
+    "state",
+    "method",
+    "masked",
+    "verification",
+    "code_needs_tls",
+    "code_needs_authentication",
+    "status",
+    "reason",
+    "decided_at",
+)
+_TRANSMISSION: Final = (
+    "id",
+    "organisation_id",
+    "submission_id",
+    "recipient_id",
+    "kind",
+    "step",
+    "reverse_path",
+    "address",
+    "message_id",
+    "needs_tls",
+    "needs_authentication",
+    "state",
+    "tries",
+    "created_at",
+    "warned",
+)
 
 
-def begin(recipient: Recipient, plan: Plan, index: int, *, now: Instant) -> None:
-    """Inside a transaction: the recipient now stands at ``plan.steps[index]``; saves the recipient."""
-    recipient.step = index
-    step = plan.steps[index]
-    match step:
-        case Readable() | Notify():
-            transmission = _transmission(recipient, step, index, now=now)
-            transmission.save(force_insert=True)
-            recipient.state = Recipient.State.DECIDED
-            if isinstance(step, Notify):
-                recipient.method = step.method.value
-                recipient.masked = step.masked or ""
-                demand = step.code_mail_needs or NO_DEMAND
-                recipient.code_needs_tls = demand.tls
-                recipient.code_needs_authentication = demand.authentication
-            milestones.decided([transmission.id], now=now)
-        case Hold():
-            recipient.state = Recipient.State.HELD
-        case Undeliverable(status=status, why=why):
-            give_up(recipient, status=status, reason=why.value, now=now)
-        case _:
-            assert_never(step)
-    recipient.save()
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A recipient (with its submission and that one's account loaded) that now stands at ``plan.steps[index]``."""
+
+    recipient: Recipient
+    plan: Plan
+    index: int
+
+
+def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
+    """Inside a transaction: moves the recipients, makes their transmissions, and tells who is to act."""
+    transmissions: list[tuple[Any, ...]] = []
+    lost: list[uuid.UUID] = []
+    for one in begun:
+        recipient, step = one.recipient, one.plan.steps[one.index]
+        recipient.step = one.index
+        match step:
+            case Readable():
+                recipient.state = Recipient.State.DECIDED
+                transmissions.append(_transmission(one, Transmission.Kind.READABLE, step.needs, now))
+            case Notify():
+                recipient.state = Recipient.State.DECIDED
+                _await_verification(recipient, step)
+                transmissions.append(_transmission(one, Transmission.Kind.NOTIFICATION, NO_DEMAND, now))
+            case Hold():
+                recipient.state = Recipient.State.HELD
+            case Undeliverable(status=status, why=why):
+                _give_up(recipient, status, why.value)
+                lost.append(recipient.id)
+            case _:
+                assert_never(step)
+    rows.update(
+        Recipient,
+        _RECIPIENT,
+        [(*(getattr(one.recipient, name) for name in _RECIPIENT), one.recipient.id) for one in begun],
+    )
+    rows.insert(Transmission, _TRANSMISSION, transmissions)
+    milestones.decided([row[0] for row in transmissions], now=now)
+    milestones.undeliverable(lost, now=now)
 
 
 def give_up(recipient: Recipient, *, status: str, reason: str, now: Instant) -> None:
-    """Inside a transaction: nothing is left for the recipient; the sender will be told. Doesn't save the recipient."""
-    recipient.state = Recipient.State.UNDELIVERABLE
-    recipient.status = status
-    recipient.reason = reason[:300]
+    """Inside a transaction: nothing is left for the recipient; the sender will be told. Saves the recipient."""
+    _give_up(recipient, status, reason)
+    recipient.save(update_fields=["step", "state", "status", "reason"])
     milestones.undeliverable([recipient.id], now=now)
 
 
-def _transmission(recipient: Recipient, step: Step, index: int, *, now: Instant) -> Transmission:
-    is_readable = isinstance(step, Readable)
-    needs: TransportSecurity = step.needs if isinstance(step, Readable) else NO_DEMAND
-    submission = recipient.submission
-    identity = identifier()
+def _give_up(recipient: Recipient, status: str, reason: str) -> None:
+    recipient.state = Recipient.State.UNDELIVERABLE
+    recipient.status = status
+    recipient.reason = reason[:300]
+
+
+def _await_verification(recipient: Recipient, step: Notify) -> None:
+    recipient.method = step.method.value
+    recipient.masked = step.masked or ""
+    demand = step.code_mail_needs or NO_DEMAND
+    recipient.code_needs_tls = demand.tls
+    recipient.code_needs_authentication = demand.authentication
+
+
+def _transmission(one: Begun, kind: Transmission.Kind, needs: TransportSecurity, now: Instant) -> tuple[Any, ...]:
+    submission, identity = one.recipient.submission, identifier()
     domain = submission.account.mailbox.domain
-    return Transmission(
-        id=identity,
-        organisation_id=submission.organisation_id,
-        submission=submission,
-        recipient=recipient,
-        kind=Transmission.Kind.READABLE if is_readable else Transmission.Kind.NOTIFICATION,
-        step=index,
-        reverse_path=f"{RETURN_PATH_PREFIX}{identity.hex}@zegel-bounce.{domain.ascii}",
-        address=recipient.address,
-        message_id=submission.message_id if is_readable else f"<{identity.hex}@{domain.ascii}>",
-        needs_tls=needs.tls,
-        needs_authentication=needs.authentication,
-        created_at=now,
+    is_readable = kind is Transmission.Kind.READABLE
+    return (
+        identity,
+        submission.organisation_id,
+        submission.id,
+        one.recipient.id,
+        kind.value,
+        one.index,
+        f"{RETURN_PATH_PREFIX}{identity.hex}@zegel-bounce.{domain.ascii}",
+        one.recipient.address,
+        submission.message_id if is_readable else f"<{identity.hex}@{domain.ascii}>",
+        int(needs.tls),
+        int(needs.authentication),
+        Transmission.State.QUEUED.value,
+        0,
+        now,
+        False,
     )

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase
+
+from zegel.edge.log import Broken, log
 
 Page = Callable[[HttpRequest], HttpResponseBase]
 
@@ -69,7 +72,10 @@ class SessionLimits:
             session.flush()
         response = self._get_response(request)
         if not session.is_empty():
+            is_new = session.modified
             _note(session, time.time())
+            if session.modified and not is_new:
+                _keep(session)
         return response
 
 
@@ -78,6 +84,15 @@ def _within_limits(session: SessionBase, now: float) -> bool:
     started: float = session.get(_STARTED, now)
     seen: float = session.get(_SEEN, now)
     return -_NOTED_EVERY <= now - started <= ABSOLUTE and -_NOTED_EVERY <= now - seen <= IDLE
+
+
+def _keep(session: SessionBase) -> None:
+    """Stores a note that is all there is to store: a full disk must not stand in the way of who only reads (P4)."""
+    try:
+        session.save()
+    except DatabaseError as cause:
+        log(Broken("noting that a session is used", cause))
+    session.modified = False
 
 
 def _note(session: SessionBase, now: float) -> None:

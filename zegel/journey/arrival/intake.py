@@ -10,8 +10,7 @@ import errno
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from django.db import DatabaseError
@@ -49,10 +48,9 @@ from zegel.edge.blobs import Blobs
 from zegel.edge.database import Readers, Writer
 from zegel.edge.keyring import SubmissionKeys
 from zegel.edge.log import Broken, SubmissionAccepted, SubmissionRepeated, log
-from zegel.journey import milestones
-from zegel.journey.arrival.sender import Sender, Submitter, authorise
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Submission
-from zegel.journey.custody.seal import ContentSink, NewConversation, new_conversation, wrap_field
+from zegel.journey.arrival.record import AcceptedRecipient, Prepared, record
+from zegel.journey.arrival.sender import Submitter
+from zegel.journey.custody.seal import ContentSink, new_conversation, wrap_field
 
 LOOP: Final = Reply(
     554, "5.4.6", "This message went around in a loop; see where your mail server sends what it receives"
@@ -62,16 +60,6 @@ NO_RECIPIENT: Final = Reply(554, "5.5.1", "No recipient was accepted")
 DISK_FULL: Final = Reply(452, "4.3.1", "Temporarily out of storage; try again later")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Temporary local problem; try again later")
 _REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", "x-zegel-transport"})
-REPEAT_WINDOW: Final = timedelta(hours=24)  # D-4
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedRecipient:
-    """A recipient as the envelope named it."""
-
-    mailbox: Mailbox
-    notify: frozenset[str] = frozenset()
-    original: str = ""
 
 
 @dataclass(slots=True)
@@ -236,13 +224,11 @@ class Intake:
         if not self._envelope.recipients:
             self.abandon()
             return NO_RECIPIENT
-        author_mailbox = self._author.mailbox
-        sender = await self._place.readers.read(lambda: authorise(self._submitter, author_mailbox))
-        if isinstance(sender, Reply):
+        prepared = await self._prepare(self._author.mailbox)
+        outcome = await self._place.writer.write_together(record, prepared)
+        if isinstance(outcome, Reply):
             self.abandon()
-            return sender
-        prepared = await self._prepare(sender)
-        outcome = await self._place.writer.write(prepared.record)
+            return outcome
         if not outcome.content_kept:
             self.abandon()
         if outcome.recipients:
@@ -252,61 +238,48 @@ class Intake:
             log(SubmissionRepeated())
         return Reply(250, "2.0.0", f"Accepted as {self._submission.hex}")
 
-    async def _prepare(self, sender: Sender) -> Prepared:
+    async def _prepare(self, author: Mailbox) -> Prepared:
         """Everything that costs time happens before the transaction: sealing, wrapping, syncing."""
         assert self._sink is not None and self._indexer is not None and self._head is not None
         assert self._directives is not None
-        sink = self._sink
-        shown = {Mailbox.parse(address) for _, address in (*self._head.to, *self._head.cc)}
-        parts = split([one.mailbox for one in self._envelope.recipients], shown)
-        head = Head(
-            **{
-                **{name: getattr(self._head, name) for name in Head.__slots__},
-                "body_hash": self._body_hash.digest(),
-                "parts": self._indexer.finish(),
-            }
-        )
+        sink, directives = self._sink, self._directives
+        recipients = [one.mailbox for one in self._envelope.recipients]
+        parts = split(recipients, {Mailbox.parse(address) for _, address in (*self._head.to, *self._head.cc)})
+        head = replace(self._head, body_hash=self._body_hash.digest(), parts=self._indexer.finish())
         enclosed_head = sink.enclosed_head(head.to_bytes())
-        if sink.size > 256 * 1024:
-            sealed = await asyncio.to_thread(sink.finish)
-        else:
-            sealed = sink.finish()
+        sealed = await asyncio.to_thread(sink.finish) if sink.is_large else sink.finish()
         sealing = self._place.keys.sealing
-        days = sender.organisation.expires_after_days
-        lives = self._directives.expires_after or (timedelta(days=days) if days else None)
         return Prepared(
-            submission=Submission(
-                id=self._submission,
-                organisation=sender.organisation,
-                account=sender.account,
-                credential=sender.credential,
-                reverse_path=str(self._envelope.reverse_path),
-                envelope_id=self._envelope.envelope_id,
-                message_id=head.message_id[:998],
-                identity=self._identity.digest(),
-                directives=wrap_field(
-                    to_json_bytes(self._directives), name="directives", owner=self._submission, to=sealing
-                ),
-                source=self._client.address,
-                tls=self._client.tls,
-                accepted_at=self._at,
-            ),
-            content=Content(
-                id=sink.id,
-                size=sink.size,
-                header_size=self._header_size,
-                sealed=sealed,
-                head=enclosed_head,
-                created_at=self._at,
-            ),
+            submission=self._submission,
+            submitter=self._submitter,
+            author=author,
+            content=sink.id,
+            size=sink.size,
+            header_size=self._header_size,
+            sealed=sealed,
+            head=enclosed_head,
+            reverse_path=str(self._envelope.reverse_path),
+            envelope_id=self._envelope.envelope_id,
+            message_id=head.message_id[:998],
+            identity=self._identity.digest(),
+            directives=self._wrapped(directives),
+            source=self._client.address,
+            tls=self._client.tls,
+            at=self._at,
             envelope={one.mailbox: one for one in reversed(self._envelope.recipients)},
             shared=tuple(parts.shared),
             shared_conversation=new_conversation(sink.message_key, to=sealing) if parts.shared else None,
             blind={one: new_conversation(sink.message_key, to=sealing) for one in parts.blind},
-            expires_at=self._at + lives if lives else None,
-            warn=bool(self._directives.warnings)
-            or bool(unmatched(self._directives, [one.mailbox for one in self._envelope.recipients])),
+            lives=directives.expires_after,
+            warn=bool(directives.warnings) or bool(unmatched(directives, recipients)),
         )
+
+    def _wrapped(self, directives: Directives) -> bytes:
+        """Nothing asked, nothing to hide: wrapping costs more than all else about a small message."""
+        if directives == Directives():
+            return b""
+        octets = to_json_bytes(directives)
+        return wrap_field(octets, name="directives", owner=self._submission, to=self._place.keys.sealing)
 
     def _refuse(self, reply: Reply) -> None:
         self._refusal = reply
@@ -331,100 +304,3 @@ class Intake:
             case _:
                 log(Broken("intake", cause))
                 return LOCAL_PROBLEM
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of a prepared submission."""
-
-    recipients: int  # new ones; none: all of it was accepted before
-    content_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A submission that is sealed and durable except for its rows."""
-
-    submission: Submission
-    content: Content
-    envelope: dict[Mailbox, AcceptedRecipient]
-    shared: tuple[Mailbox, ...]
-    shared_conversation: NewConversation | None
-    blind: dict[Mailbox, NewConversation]
-    expires_at: Instant | None
-    warn: bool
-
-    def record(self) -> Recorded:
-        """Inside the writer's transaction. What was accepted within 24 h is not accepted again (D-4): a recipient who
-        is new joins, one who is in gets nothing more."""
-        earlier = list(
-            Conversation.objects.filter(
-                submission__organisation=self.submission.organisation,
-                submission__identity=self.submission.identity,
-                submission__accepted_at__gt=self.submission.accepted_at - REPEAT_WINDOW,
-                gateway_slot__isnull=False,
-                author=self.submission.account,
-            ).only("id", "is_blind", "expires_at")
-        )
-        served = set(
-            Recipient.objects.filter(conversation__in=earlier).values_list("key", flat=True) if earlier else ()
-        )
-        shared = [one for one in self.shared if one.key not in served]
-        blind = {one: keys for one, keys in self.blind.items() if one.key not in served}
-        if not shared and not blind:
-            return Recorded(0, content_kept=False)
-        open_shared = next((one for one in earlier if not one.is_blind), None)
-        conversations = [self._conversation(keys, is_blind=True) for keys in blind.values()]
-        messages = list(blind.values())
-        joined = open_shared
-        if shared and joined is None:
-            assert self.shared_conversation is not None
-            joined = self._conversation(self.shared_conversation, is_blind=False)
-            conversations.append(joined)
-            messages.append(self.shared_conversation)
-        recipients = [
-            self._recipient(one, conversation) for one, conversation in zip(blind, conversations, strict=False)
-        ]
-        recipients += [self._recipient(one, joined) for one in shared if joined is not None]
-        self.submission.save(force_insert=True)
-        if conversations:
-            self.content.save(force_insert=True)
-            Conversation.objects.bulk_create(conversations)
-            Message.objects.bulk_create([self._message(keys) for keys in messages])
-            if self.expires_at is not None:
-                milestones.expires([one.id for one in conversations], at=self.expires_at)
-        Recipient.objects.bulk_create(recipients)
-        milestones.accepted(self.submission.id, warn=self.warn, now=self.submission.accepted_at)
-        return Recorded(len(recipients), content_kept=bool(conversations))
-
-    def _conversation(self, keys: NewConversation, *, is_blind: bool) -> Conversation:
-        return Conversation(
-            id=keys.id,
-            organisation=self.submission.organisation,
-            author=self.submission.account,
-            submission=self.submission,
-            is_blind=is_blind,
-            gateway_slot=keys.gateway_slot,
-            created_at=self.submission.accepted_at,
-            expires_at=self.expires_at,
-        )
-
-    def _message(self, keys: NewConversation) -> Message:
-        return Message(
-            id=keys.message,
-            conversation_id=keys.id,
-            content=self.content,
-            key=keys.enclosed_message_key,
-            created_at=self.submission.accepted_at,
-        )
-
-    def _recipient(self, mailbox: Mailbox, conversation: Conversation) -> Recipient:
-        given = self.envelope[mailbox]
-        return Recipient(
-            conversation=conversation,
-            submission=self.submission,
-            address=str(mailbox),
-            key=mailbox.key,
-            notify=",".join(sorted(given.notify)),
-            original=given.original,
-        )

@@ -35,18 +35,18 @@ from zegel.edge.log import Broken, SignInRefused, SubmissionRefused, log
 from zegel.journey.arrival.intake import (
     DISK_FULL,
     LOCAL_PROBLEM,
-    AcceptedRecipient,
     Client,
     Envelope,
     Intake,
     Place,
 )
+from zegel.journey.arrival.record import AcceptedRecipient
 from zegel.journey.arrival.sender import AUTHENTICATED, BAD_CREDENTIALS, Submitter, authenticate
 
 IDLE: Final = 300.0  # seconds, RFC 5321 §4.5.3.2.7
 HANDSHAKE: Final = 30.0  # seconds
 MOST_CONNECTIONS: Final = 2000  # per process
-SWEEP: Final = 5.0  # seconds
+SWEEP: Final = 5.0  # seconds between two looks at who is idle
 TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing")
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is being restarted; try again")
 TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections; try again later")
@@ -63,6 +63,8 @@ class Door:
     place: Place
     profile: Profile
     tls: ssl.SSLContext
+    idle: float = IDLE
+    sweep: float = SWEEP
     has_room: bool = True  # kept by the space watch: below the minimum every submission gets 452 (P4)
     closing: bool = False
     sessions: set[Session] = field(default_factory=set)
@@ -105,8 +107,8 @@ class Door:
     async def _sweep(self) -> None:
         """One timer for all connections: a hundred idle ones cost next to nothing."""
         while True:
-            await asyncio.sleep(SWEEP)
-            late = asyncio.get_running_loop().time() - IDLE
+            await asyncio.sleep(self.sweep)
+            late = asyncio.get_running_loop().time() - self.idle
             for session in tuple(self.sessions):
                 if session.heard_at < late and not session.is_busy:
                     session.close_when_idle(TIMED_OUT)

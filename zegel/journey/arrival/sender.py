@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from django.db import DatabaseError
 from django.utils import timezone
 
 from zegel.accounts import credentials
-from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCredential
+from zegel.accounts.models import Account, SendingDomain, SmtpCredential
+from zegel.core.clock import Duration
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
 from zegel.core.secret import Secret
+from zegel.edge.log import Broken, log
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", "Authentication succeeded")
 BAD_CREDENTIALS: Final = Reply(535, "5.7.8", "These credentials are not known or were disabled")
@@ -37,32 +41,57 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """An author for whom the client may submit."""
+    """An author for whom the client may submit, by the ids of its rows."""
 
-    account: Account
-    organisation: Organisation
-    credential: SmtpCredential
+    account: int
+    organisation: int
+    lives: Duration | None  # how long conversations of the organisation live, if it says so
 
 
 def authenticate(username: str, secret: Secret[str]) -> Submitter | None:
-    """Reads the database; the client that these credentials belong to."""
+    """The client that these credentials belong to. Reads the database, and notes the use where that can be written."""
     credential = credentials.find(username, secret)
     if credential is None:
         return None
     if credential.last_used_at is None or credential.last_used_at < timezone.now() - _LAST_USE:
-        SmtpCredential.objects.filter(id=credential.id).update(last_used_at=timezone.now())
+        try:
+            SmtpCredential.objects.filter(id=credential.id).update(last_used_at=timezone.now())
+        except DatabaseError as cause:  # on a full disk the message is refused, with 452, and not the sign-in (P4)
+            log(Broken("last use of credentials", cause))
     return Submitter(credential.id, credential.organisation_id, credential.organisation.region)
 
 
-def authorise(submitter: Submitter, author: Mailbox) -> Sender | Reply:
-    """Reads the database: may this client submit for this author, now? A credential disabled meanwhile may not."""
-    credential = SmtpCredential.objects.select_related("organisation").filter(id=submitter.credential).first()
-    if credential is None or credential.disabled_at is not None:
-        return DISABLED
-    domain = SendingDomain.objects.filter(name=author.domain.ascii, organisation_id=submitter.organisation).first()
-    if domain is None or not domain.in_place:
-        return NO_DOMAIN
-    account = Account.objects.filter(key=author.key, organisation_id=submitter.organisation, is_active=True).first()
-    if account is None:
-        return NO_ACCOUNT
-    return Sender(account, credential.organisation, credential)
+def authorise(wanted: Collection[tuple[Submitter, Mailbox]]) -> dict[tuple[Submitter, Mailbox], Sender | Reply]:
+    """Reads the database: may these clients submit for these authors, now? A verdict for each pair.
+
+    Credentials that were disabled meanwhile, an account that is not active, a domain that is not in place: refused.
+    """
+    enabled = dict(
+        SmtpCredential.objects.filter(
+            id__in={submitter.credential for submitter, _ in wanted}, disabled_at=None
+        ).values_list("id", "organisation__expires_after_days")
+    )
+    domains = set(
+        SendingDomain.objects.filter(name__in={author.domain.ascii for _, author in wanted}, in_place=True).values_list(
+            "organisation", "name"
+        )
+    )
+    accounts = {
+        (organisation, key): account
+        for account, organisation, key in Account.objects.filter(
+            key__in={author.key for _, author in wanted}, is_active=True
+        ).values_list("id", "organisation", "key")
+    }
+
+    def judge(submitter: Submitter, author: Mailbox) -> Sender | Reply:
+        if submitter.credential not in enabled:
+            return DISABLED
+        if (submitter.organisation, author.domain.ascii) not in domains:
+            return NO_DOMAIN
+        account = accounts.get((submitter.organisation, author.key))
+        if account is None:
+            return NO_ACCOUNT
+        days = enabled[submitter.credential]
+        return Sender(account, submitter.organisation, timedelta(days=days) if days else None)
+
+    return {(submitter, author): judge(submitter, author) for submitter, author in wanted}

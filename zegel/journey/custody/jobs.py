@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Final
 
 from django.db import connection
 from django.db.models import Q
 
 from zegel.core.clock import Instant
+from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey.custody.models import Job
 
@@ -47,8 +49,11 @@ class Leased:
 
 def put(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> None:
     """Inside a transaction: one job for each subject that has none of this kind yet."""
-    Job.objects.bulk_create(
-        [Job(kind=kind, subject=subject, due_at=due) for subject in subjects], ignore_conflicts=True
+    rows.insert(
+        Job,
+        ("id", "kind", "subject", "due_at"),
+        [(identifier(), kind.value, subject, due) for subject in subjects],
+        unless_there=True,
     )
 
 
@@ -57,17 +62,21 @@ def lease(kinds: Sequence[Kind], *, most: int, now: Instant) -> list[Leased]:
     due = Job.objects.filter(Q(leased_until=None) | Q(leased_until__lt=now), kind__in=kinds, due_at__lte=now)
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
-    rows = list(due.order_by("due_at").values_list("id", "kind", "subject")[:most])
-    if not rows:
+    taken = list(due.order_by("due_at").values_list("id", "kind", "subject")[:most])
+    if not taken:
         return []
     token = identifier()
-    Job.objects.filter(id__in=[row[0] for row in rows]).update(lease=token, leased_until=now + LEASE)
-    return [Leased(job, Kind(kind), subject, token) for job, kind, subject in rows]
+    Job.objects.filter(id__in=[job for job, _, _ in taken]).update(lease=token, leased_until=now + LEASE)
+    return [Leased(job, Kind(kind), subject, token) for job, kind, subject in taken]
 
 
-def finish(leased: Leased) -> None:
-    """Inside the transaction that records the result; raises :class:`LeaseLost`, which undoes that transaction."""
-    if not Job.objects.filter(id=leased.job, lease=leased.token).delete()[0]:
+def finish(*leased: Leased) -> None:
+    """Inside the transaction that records the results; raises :class:`LeaseLost`, which undoes that transaction."""
+    done = 0
+    for token, ours in groupby(sorted(leased, key=lambda one: one.token), key=lambda one: one.token):
+        found = Job.objects.filter(id__in=[one.job for one in ours], lease=token)
+        done += found._raw_delete(found.db)  # nothing refers to a job: no need to look for what does
+    if done != len(leased):
         raise LeaseLost
 
 

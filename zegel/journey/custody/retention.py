@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +19,7 @@ from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Submission, Transmission
 
 SWEEP: Final = 3600.0  # seconds between sweeps
+DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
 
 
@@ -50,17 +51,19 @@ class Retention:
         jobs.finish(leased)
         return destroy(leased.subject, now=self._now())
 
-    async def keep_sweeping(self) -> None:
-        """Removes orphaned blobs, now and then."""
+    async def keep_sweeping(self, *others: Callable[[], object]) -> None:
+        """Removes orphaned blobs, now and then, and has ``others`` clear up what is theirs."""
         while True:
             try:
-                await asyncio.to_thread(self._sweep)
+                await asyncio.to_thread(self._sweep, others)
             except Exception as cause:
                 log(Broken("sweep", cause))
             await asyncio.sleep(SWEEP)
 
-    def _sweep(self) -> None:
+    def _sweep(self, others: Sequence[Callable[[], object]]) -> None:
         try:
+            for clear_up in others:
+                clear_up()
             for name, path in self._blobs.names_older_than(ORPHAN.total_seconds()):
                 if path.suffix == ".part" or not Content.objects.filter(id=name).exists():
                     path.unlink(missing_ok=True)
@@ -78,7 +81,7 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
     Submission.objects.filter(recipients__conversation_id=conversation).exclude(
         recipients__conversation__destroyed_at=None
-    ).update(directives=b"")  # numbers and codes as they were asked
+    ).update(directives=DESTROYED)  # numbers and codes as they were asked
     messages = Message.objects.filter(conversation_id=conversation)
     contents = set(messages.values_list("content_id", flat=True))
     messages.update(key=None)

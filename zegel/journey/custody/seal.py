@@ -72,6 +72,11 @@ class ContentSink:
         """Octets of content so far."""
         return self._sealer.size
 
+    @property
+    def is_large(self) -> bool:
+        """It is a blob, and finishing it waits for the disk."""
+        return self._blob is not None
+
     def feed(self, octets: bytes) -> None:
         """Raises ``OSError`` when the disk is full or broken."""
         self._store(self._sealer.feed(octets))

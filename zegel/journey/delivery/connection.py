@@ -26,6 +26,7 @@ from zegel.journey.delivery.mx import NextHop
 CONNECT: Final = 30.0  # seconds
 KEEP: Final = 4.0  # seconds that an idle connection is kept
 MOST_MAILS: Final = 100  # on one connection
+SHUTTING_DOWN: Final = 421  # RFC 5321 §3.8
 _WRITE: Final = 256 * 1024  # octets buffered before we wait for the peer
 
 
@@ -82,11 +83,12 @@ class _Broken(Exception):
 
 
 class _Weaker(Exception):
-    """This way of securing failed; a mail without a demand may try the next."""
+    """This way of securing failed, after ``reached``; a mail without a demand may try the next."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, reached: TransportSecurity = NO_DEMAND) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.reached = reached
 
 
 class _Way(Enum):
@@ -157,6 +159,7 @@ class _Channel(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_WRITE)
 
     def close(self) -> None:
+        self.lost = True
         if self.transport is not None:
             self.transport.abort()
 
@@ -174,10 +177,11 @@ class Connection:
 
     async def send(self, mail: Mail) -> Result:
         """One mail transaction. The connection stays usable unless it broke."""
+        if (lacks := self._lacks(mail)) is not None:
+            return lacks
         stage = Stage.MAIL
+        refusal: Result | None = None
         try:
-            if (lacks := self._lacks(mail)) is not None:
-                return lacks
             pipelines = "PIPELINING" in self.extensions
             commands = [
                 f"MAIL FROM:<{mail.reverse_path}>{self._parameters(mail)}\r\n",
@@ -186,25 +190,21 @@ class Connection:
             ]
             if pipelines:
                 await self.channel.write("".join(commands).encode(), self.timeout)
-            refusal: Result | None = None
             for stage, command in zip((Stage.MAIL, Stage.RCPT, Stage.DATA), commands, strict=True):
                 if not pipelines:
                     await self.channel.write(command.encode(), self.timeout)
                 reply = await self.channel.reply(self.timeout)
                 if stage is Stage.DATA and reply.code == 354:
                     break
-                if not reply.is_positive and refusal is None:
+                if (stage is Stage.DATA or not _is_success(reply)) and refusal is None:
                     refusal = self._refused(stage, reply)
-                    if not pipelines:
-                        break
-                elif stage is Stage.DATA:
-                    refusal = refusal or self._refused(stage, reply)
+                if refusal is not None and not pipelines:
+                    break
             else:
                 return await self._after_refusal(refusal)
-            if refusal is not None:  # RFC 2920 §3.1: DATA was accepted all the same: end it with nothing sent
-                if pipelines:
+            if refusal is not None:
+                if pipelines:  # RFC 2920 §3.1: DATA was accepted all the same. A dot could send an empty message.
                     self.channel.close()
-                    self.sent = MOST_MAILS
                     return refusal
                 return await self._after_refusal(refusal)
             stage = Stage.END_OF_DATA
@@ -213,22 +213,35 @@ class Connection:
                 await self.channel.write(stuffer.feed(octets), self.timeout)
             await self.channel.write(stuffer.finish(), self.timeout)
             reply = await self.channel.reply(max(self.timeout, 600.0) if self.timeout >= 60 else self.timeout)
-            self.sent += 1
-            if reply.is_positive:
-                return Result(Accepted(), replace(self.evidence, detail=str(reply)))
-            return self._refused(Stage.END_OF_DATA, reply)
         except (OSError, TimeoutError, NotSmtp) as cause:
             self.channel.close()
-            self.sent = MOST_MAILS
+            if refusal is not None:  # who refuses and hangs up has refused
+                return refusal
             return Result(NetworkFailure(stage), replace(self.evidence, detail=_reason(cause)))
+        except BaseException:
+            self.channel.close()  # half a message must not wait for the end of another one
+            raise
+        self.sent += 1
+        if reply.code == SHUTTING_DOWN:
+            self.channel.close()
+        if _is_success(reply):
+            return Result(Accepted(), replace(self.evidence, detail=str(reply)))
+        return self._refused(Stage.END_OF_DATA, reply)
 
     def _refused(self, stage: Stage, reply: Reply) -> Result:
         return Result(refusal_of(stage, reply), replace(self.evidence, detail=str(reply)))
 
     async def _after_refusal(self, refusal: Result | None) -> Result:
+        """Makes the connection ready for another mail, if it can be; what was said before counts in any case."""
         assert refusal is not None
-        await self.channel.write(b"RSET\r\n", self.timeout)
-        await self.channel.reply(self.timeout)
+        is_ready = False
+        outcome = refusal.outcome
+        with contextlib.suppress(OSError, TimeoutError, NotSmtp):
+            if not (isinstance(outcome, Deferred) and outcome.reply.code == SHUTTING_DOWN):
+                await self.channel.write(b"RSET\r\n", self.timeout)
+                is_ready = _is_success(await self.channel.reply(self.timeout))
+        if not is_ready:
+            self.channel.close()
         return refusal
 
     def _parameters(self, mail: Mail) -> str:
@@ -260,8 +273,8 @@ class Connection:
 
     @property
     def is_usable(self) -> bool:
-        """Another mail may go over it."""
-        return not self.channel.lost and self.sent < MOST_MAILS
+        """Another mail may go over it. What nobody asked for is a farewell, or would be taken for a later reply."""
+        return not self.channel.lost and not self.channel.reader.has_leftover and self.sent < MOST_MAILS
 
 
 @dataclass(slots=True)
@@ -272,29 +285,40 @@ class Dialler:
     port: int
     contexts: Contexts
     timeout: float
-    _idle: dict[tuple[str, str], list[Connection]] = field(default_factory=lambda: defaultdict(list))
+    # By all of the hop: how its MX was found is part of the level that a connection to it reaches.
+    _idle: dict[NextHop, list[Connection]] = field(default_factory=lambda: defaultdict(list))
 
     async def send(self, hop: NextHop, mail: Mail, *, needs: TransportSecurity) -> Result:
         """One attempt at one host. Not an octet of ``mail`` leaves over a connection that doesn't meet ``needs``."""
+        kept = self._kept(hop, needs)
+        if kept is not None:
+            result = await self._send_over(kept, hop, mail, needs)
+            if not _had_ended(result.outcome):
+                return result
         try:
-            connection = await self._connection(hop, needs)
+            connection = await self._dial(hop, needs)
         except _Broken as broken:
-            return Result(broken.outcome, Evidence(hop.host, hop.address, detail=broken.detail))
+            return _without_connection(hop, broken)
+        return await self._send_over(connection, hop, mail, needs)
+
+    async def _send_over(self, connection: Connection, hop: NextHop, mail: Mail, needs: TransportSecurity) -> Result:
         if not connection.evidence.security.meets(needs):
             await connection.quit()
             return self._too_weak(connection)
         result = await connection.send(mail)
         if connection.is_usable:
             connection.idle_since = asyncio.get_running_loop().time()
-            self._idle[hop.host, hop.address].append(connection)
+            self._idle[hop].append(connection)
+        else:
+            await connection.quit()
         return result
 
     async def probe(self, hop: NextHop, *, needs: TransportSecurity) -> Result:
         """As :meth:`send`, without a mail: EHLO, STARTTLS and authentication tell whether ``needs`` is met now."""
         try:
-            connection = await self._connection(hop, needs)
+            connection = self._kept(hop, needs) or await self._dial(hop, needs)
         except _Broken as broken:
-            return Result(broken.outcome, Evidence(hop.host, hop.address, detail=broken.detail))
+            return _without_connection(hop, broken)
         await connection.quit()
         if not connection.evidence.security.meets(needs):
             return self._too_weak(connection)
@@ -325,29 +349,29 @@ class Dialler:
                 await connection.quit()
         self._idle.clear()
 
-    async def _connection(self, hop: NextHop, needs: TransportSecurity) -> Connection:
-        idle = self._idle[hop.host, hop.address]
+    def _kept(self, hop: NextHop, needs: TransportSecurity) -> Connection | None:
+        idle = self._idle[hop]
         for position in range(len(idle) - 1, -1, -1):
             if idle[position].is_usable and idle[position].evidence.security.meets(needs):
                 return idle.pop(position)
-        return await self._dial(hop, needs)
+        return None
 
     async def _dial(self, hop: NextHop, needs: TransportSecurity) -> Connection:
         """The best way first; a weaker way only as far as nothing is demanded of it."""
         ways = [_Way.VERIFIED]
         if needs.authentication is Authentication.NONE:
             ways.append(_Way.OPPORTUNISTIC)
-        if needs.tls is Tls.NONE and needs.authentication is Authentication.NONE:
+        if may_be_clear := needs == NO_DEMAND:
             ways.append(_Way.CLEAR)
-        reason = ""
+        reached, reason = NO_DEMAND, ""
         for way in ways:
             try:
-                return await self._open(hop, way)
+                return await self._open(hop, way, may_be_clear=may_be_clear)
             except _Weaker as weaker:
-                reason = weaker.reason
-        raise _Broken(InsufficientSecurity(NO_DEMAND), reason)
+                reached, reason = weaker.reached, weaker.reason
+        raise _Broken(InsufficientSecurity(reached), reason)
 
-    async def _open(self, hop: NextHop, way: _Way) -> Connection:
+    async def _open(self, hop: NextHop, way: _Way, *, may_be_clear: bool) -> Connection:
         stage = Stage.CONNECT
         channel = _Channel()
         try:
@@ -359,12 +383,10 @@ class Dialler:
             stage = Stage.EHLO
             extensions = await self._ehlo(channel)
             evidence = Evidence(hop.host, hop.address)
+            if way is _Way.CLEAR or (may_be_clear and "STARTTLS" not in extensions):
+                return Connection(channel, extensions, evidence, self.timeout)
             if "STARTTLS" not in extensions:
-                if way is not _Way.CLEAR:
-                    raise _Weaker("the server offers no STARTTLS")
-                return Connection(channel, extensions, evidence, self.timeout)
-            if way is _Way.CLEAR:
-                return Connection(channel, extensions, evidence, self.timeout)
+                raise _Weaker("the server offers no STARTTLS")
             stage = Stage.STARTTLS
             evidence = await self._secure(channel, hop, way)
             stage = Stage.EHLO
@@ -399,7 +421,8 @@ class Dialler:
         try:
             await channel.secure(context, hop.host, CONNECT)
         except ssl.SSLCertVerificationError as cause:
-            raise _Weaker(f"certificate: {cause.verify_message or 'not valid for this host'}") from cause
+            reason = f"certificate: {cause.verify_message or 'not valid for this host'}"
+            raise _Weaker(reason, TransportSecurity(Tls.TLS_1_2, Authentication.NONE)) from cause  # at least 1.2
         except ssl.SSLError as cause:
             raise _Weaker(f"TLS: {cause.reason or 'handshake failed'}") from cause
         except (ConnectionError, TimeoutError) as cause:
@@ -439,13 +462,34 @@ def _summary(tls: ssl.SSLObject) -> str:
     return f"{names[:200]}; issued by {issuer[:80]}; until {fields.get('notAfter', '')}; sha256 {fingerprint}"
 
 
+def _without_connection(hop: NextHop, broken: _Broken) -> Result:
+    reached = broken.outcome.reached if isinstance(broken.outcome, InsufficientSecurity) else NO_DEMAND
+    return Result(broken.outcome, Evidence(hop.host, hop.address, reached, detail=broken.detail))
+
+
+def _had_ended(outcome: SendOutcome) -> bool:
+    """A kept connection was at its end before the mail began: another one may be tried at once."""
+    match outcome:
+        case NetworkFailure(stage=Stage.MAIL):
+            return True
+        case Deferred(reply=reply, stage=Stage.MAIL):
+            return reply.code == SHUTTING_DOWN
+        case _:
+            return False
+
+
 def refusal_of(stage: Stage, reply: Reply) -> Deferred | Refused:
-    """What a reply that is not positive means. A positive one that makes no sense where it stands is a 5yz."""
+    """What a reply that is not success means. A positive one that makes no sense where it stands is a 5yz."""
     return Deferred(reply, stage) if reply.is_transient else Refused(reply, stage)
 
 
+def _is_success(reply: Reply) -> bool:
+    """2yz. A 3yz asks for more, and never for more of a mail that is complete."""
+    return 200 <= reply.code < 300
+
+
 def _expect(reply: Reply, stage: Stage) -> None:
-    if not reply.is_positive:
+    if not _is_success(reply):
         raise _Broken(refusal_of(stage, reply), str(reply))
 
 

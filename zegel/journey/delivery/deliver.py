@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
+
+from django.db.models import F
 
 from zegel.accounts.domains import dkim_context
 from zegel.accounts.models import SendingDomain
@@ -18,6 +20,7 @@ from zegel.core.policy.carriage import (
     Accepted,
     Bounce,
     Carried,
+    Cause,
     CodeMail,
     DnsTrouble,
     Done,
@@ -43,6 +46,7 @@ from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
 from zegel.core.seal.wrap import CannotOpen, unwrap
 from zegel.core.secret import Secret
+from zegel.edge import rows
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, log
@@ -81,6 +85,15 @@ class Tried:
     evidence: Evidence
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How making a transmission ended, for now."""
+
+    task: Task
+    tried: Sequence[Tried]
+    follows: Next
+
+
 @dataclass(slots=True)
 class Delivery:
     """Does the jobs that make transmissions."""
@@ -98,7 +111,7 @@ class Delivery:
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
-        task = await self.readers.read(lambda: self._gather(leased))
+        task = await self.readers.read_together(self._gather, leased)
         if task is None:
             await self.writer.write(lambda: jobs.finish(leased))
             return
@@ -107,20 +120,21 @@ class Delivery:
             follows = await self._carry_out(task, tried)
         except CannotOpen:
             follows = Bounce("5.7.0", Ended.DESTROYED)
-        await self.writer.write(lambda: self._record(task, tried, follows))
+        await self.writer.write_together(self._record, Ending(task, tried, follows))
         for one in tried:
             log(_told(task.transmission, one))
 
     # --- gather ---------------------------------------------------------------------------------------------------
 
-    def _gather(self, leased: Leased) -> Task | None:
-        transmission = (
-            Transmission.objects.select_related(
-                "recipient__conversation__organisation", "recipient__submission__account", "organisation"
-            )
-            .filter(id=leased.subject, state=Transmission.State.QUEUED)
-            .first()
+    def _gather(self, leased: Sequence[Leased]) -> list[Task | None]:
+        found = (
+            Transmission.objects.filter(state=Transmission.State.QUEUED)
+            .select_related("recipient__conversation__organisation", "recipient__submission__account", "organisation")
+            .in_bulk([one.subject for one in leased])
         )
+        return [self._task(one, found.get(one.subject)) for one in leased]
+
+    def _task(self, leased: Leased, transmission: Transmission | None) -> Task | None:
         if transmission is None:
             return None
         now = self.now()
@@ -273,41 +287,47 @@ class Delivery:
 
     # --- record ---------------------------------------------------------------------------------------------------
 
-    def _record(self, task: Task, tried: list[Tried], follows: Next) -> None:
-        transmission, now = task.transmission, self.now()
-        transmission.tries += 1
-        Attempt.objects.bulk_create([_attempt(transmission, one) for one in tried])
-        match follows:
-            case RetryAt(delay=delay):
-                jobs.postpone(task.leased, until=now + delay)
-            case Done():
-                jobs.finish(task.leased)
-                self._sent(transmission, now)
-            case NextStep() | Bounce():
-                jobs.finish(task.leased)
-                transmission.state = Transmission.State.FAILED
-                transmission.sealed = None
-                self._failed(task, follows, now)
-            case NextHost() | LargePartsBecomeLinks():
-                raise AssertionError("carried out, not recorded")
-            case unreachable:
-                assert_never(unreachable)
-        transmission.save(update_fields=["tries", "state", "sealed"])
+    def _record(self, ended: Sequence[Ending]) -> list[None]:
+        """Inside the writer's transaction."""
+        now = self.now()
+        done = [one for one in ended if not isinstance(one.follows, RetryAt)]
+        jobs.finish(*(one.task.leased for one in done))
+        rows.insert(Attempt, _ATTEMPT, [_attempt(one.task.transmission, tried) for one in ended for tried in one.tried])
+        self._sent([one.task.transmission for one in done if isinstance(one.follows, Done)], now)
+        for one in ended:
+            match one.follows:
+                case RetryAt(delay=delay):
+                    jobs.postpone(one.task.leased, until=now + delay)
+                    Transmission.objects.filter(id=one.task.transmission.id).update(tries=F("tries") + 1)
+                case NextStep() | Bounce():
+                    self._failed(one.task, one.follows, now)
+                case Done():
+                    pass
+                case NextHost() | LargePartsBecomeLinks():
+                    raise AssertionError("carried out, not recorded")
+                case unreachable:
+                    assert_never(unreachable)
+        return [None] * len(ended)
 
     @staticmethod
-    def _sent(transmission: Transmission, now: Instant) -> None:
-        transmission.state = Transmission.State.SENT
-        transmission.sealed = None  # with it goes the last copy of the link's secret that we had
-        if transmission.kind in (Kind.READABLE, Kind.NOTIFICATION) and transmission.recipient is not None:
-            reached = Recipient.State.DELIVERED if transmission.kind == Kind.READABLE else Recipient.State.NOTIFIED
-            Recipient.objects.filter(id=transmission.recipient.id, state=Recipient.State.DECIDED).update(
-                state=reached, delivered_at=now
-            )
+    def _sent(sent: Sequence[Transmission], now: Instant) -> None:
+        """With the sealed mail goes the last copy of the link's secret that we had."""
+        values = [(Transmission.State.SENT.value, one.tries + 1, None, one.id) for one in sent]
+        rows.update(Transmission, ("state", "tries", "sealed"), values)
+        rows.update(
+            Recipient,
+            ("state", "delivered_at"),
+            [(_REACHED[one.kind], now, one.recipient_id) for one in sent if one.kind in _REACHED],
+            where="state = 'decided'",
+        )
 
-    def _failed(self, task: Task, follows: NextStep | Bounce, now: Instant) -> None:
+    @staticmethod
+    def _failed(task: Task, follows: NextStep | Bounce, now: Instant) -> None:
         transmission = task.transmission
+        values = (Transmission.State.FAILED.value, transmission.tries + 1, None, transmission.id)
+        rows.update(Transmission, ("state", "tries", "sealed"), [values])
         if task.plan is None or transmission.recipient is None:
-            if transmission.kind == Kind.CODE and isinstance(follows, Bounce):
+            if transmission.kind == Kind.CODE and follows.why is Cause.LEVEL_NOT_REACHED:
                 milestones.code_withheld(transmission.id, now=now)
             return
         recipient = Recipient.objects.select_related("submission__account").get(id=transmission.recipient.id)
@@ -320,12 +340,15 @@ class Delivery:
                 recipient.step = transmission.step + 1
                 bounce = close(next_step, follows)
         if bounce is None:
-            steps.begin(recipient, task.plan, transmission.step + 1, now=now)
-            return
-        steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
-        recipient.save()
+            steps.begin_all([steps.Begun(recipient, task.plan, transmission.step + 1)], now=now)
+        else:
+            steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
 
 
+_REACHED: Final[dict[str, str]] = {
+    Kind.READABLE.value: Recipient.State.DELIVERED.value,
+    Kind.NOTIFICATION.value: Recipient.State.NOTIFIED.value,
+}
 _BEFORE_TLS: Final = frozenset(
     stage.name.lower() for stage in Stage if stage <= Stage.STARTTLS
 )  # an attempt that ended there tells nothing of the level
@@ -343,22 +366,38 @@ def _reached_before(recipient: Recipient) -> TransportSecurity | None:
     return _level(last.tls, last.authentication)
 
 
-def _attempt(transmission: Transmission, tried: Tried) -> Attempt:
+_ATTEMPT: Final = (
+    "transmission_id",
+    "at",
+    "host",
+    "address",
+    "outcome",
+    "stage",
+    "reply",
+    "tls",
+    "authentication",
+    "protocol",
+    "cipher",
+    "certificate",
+)
+
+
+def _attempt(transmission: Transmission, tried: Tried) -> tuple[Any, ...]:
     evidence = tried.evidence
     stage = getattr(tried.outcome, "stage", None)
-    return Attempt(
-        transmission=transmission,
-        at=tried.at,
-        host=evidence.host,
-        address=evidence.address,
-        outcome=type(tried.outcome).__name__,
-        stage=stage.name.lower() if stage else "",
-        reply=evidence.detail[:500],
-        tls=evidence.security.tls,
-        authentication=evidence.security.authentication,
-        protocol=evidence.protocol,
-        cipher=evidence.cipher,
-        certificate=evidence.certificate[:500],
+    return (
+        transmission.id,
+        tried.at,
+        evidence.host,
+        evidence.address,
+        type(tried.outcome).__name__,
+        stage.name.lower() if stage else "",
+        evidence.detail[:500],
+        int(evidence.security.tls),
+        int(evidence.security.authentication),
+        evidence.protocol,
+        evidence.cipher,
+        evidence.certificate[:500],
     )
 
 

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -15,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from zegel.core.policy.verification import Method
+from zegel.edge.log import Broken, log
 from zegel.journey.portal import reading
 from zegel.journey.portal.answering import Refusal, new_nonce, take_answer
 from zegel.journey.portal.browsers import browser_of
@@ -46,9 +48,12 @@ def for_proven_guests(view: ReaderView) -> View:
             return reading.closed(request, guest.address("guest"))
         # Bookkeeping of who proved to be the reader: not what a scanner of links can cause.
         if request.method != "HEAD":
-            note_use(proof, now)
-            if request.method == "GET":
-                note_reading(guest.recipient, guest.method, now)
+            try:
+                note_use(proof, now)
+                if request.method == "GET":
+                    note_reading(guest.recipient, guest.method, now)
+            except DatabaseError as cause:  # on a full disk mail can still be read (P4); the next reading is noted
+                log(Broken("noting that a guest read", cause))
         return response
 
     return outer

@@ -21,6 +21,7 @@ import nh3
 MAX_HTML: Final = 4_000_000  # characters; what is longer is offered as a file
 MAX_DEPTH: Final = 100
 MAX_ATTRIBUTES: Final = 30
+_RUN: Final = 4_000  # characters; nh3 needs quadratic time for a text with many "&", and a comment ends a text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -170,6 +171,7 @@ class _Rewriting:
     def __init__(self, markup: str) -> None:
         self._markup = markup
         self._tag = _TAG
+        self._last_end = markup.rfind(">")  # behind it is text only, and no tag is looked for
         self._never_closed: set[str] = set()
         self._stack: list[str] = []
         self._link = ""  # where the open link leads
@@ -177,6 +179,7 @@ class _Rewriting:
         self._marker = secrets.token_hex(8)  # so that text can't look like the place of an image
         self._content_ids: list[str] = []
         self._column = 0
+        self._run = 0
         self.written: list[str] = []
         self.withheld = 0
         self.lines = 0
@@ -204,6 +207,9 @@ class _Rewriting:
         if markup.startswith("<!--", begin):
             end = markup.find("-->", begin + 2)
             return len(markup) if end < 0 else end + 3
+        if begin > self._last_end:
+            self._text(markup[begin:])
+            return len(markup)
         found = self._tag.match(markup, begin)
         if found is None and self._tag is _TAG and _TAG_BEGINS.match(markup, begin):
             self._tag = _TAG_WITH_OPEN_QUOTE  # from here on, lest each tag is searched to the end for its quote
@@ -318,10 +324,17 @@ class _Rewriting:
         self.written.append(f"<{name}{given}>")
 
     def _text(self, text: str) -> None:
+        text = html.unescape(text)
         if self._link_text is not None:
             self._link_text.append(text)
         self._column += len(text)
-        self.written.append(text.replace("<", "&lt;"))
+        for begin in range(0, len(text), _RUN):
+            piece = text[begin : begin + _RUN]
+            self._run += len(piece)
+            self.written.append(html.escape(piece, quote=False))
+            if self._run >= _RUN:
+                self.written.append("<!---->")
+                self._run = 0
 
     def _new_line(self) -> None:
         self.lines += 1 + self._column // 90
@@ -329,7 +342,7 @@ class _Rewriting:
 
     def _say_where_it_leads(self) -> None:
         text, self._link_text = self._link_text, None
-        if self._link and not (text is not None and _says(html.unescape("".join(text)), self._link)):
+        if self._link and not (text is not None and _says("".join(text), self._link)):
             self.written.append(f' <span class="leads-to" dir="ltr">[{html.escape(self._link)}]</span>')
         self._link = ""
 

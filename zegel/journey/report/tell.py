@@ -214,6 +214,8 @@ class Telling:
         return Outgoing(submission.organisation, submission, Transmission.Kind.NOTICE, to, octets, message_id)
 
     def _directives(self, submission: Submission) -> Directives:
+        if not submission.directives:
+            return Directives()
         opened = self._unsealer.field(submission.directives, name="directives", owner=submission.id)
         return from_json_bytes(opened.reveal())
 
