@@ -34,6 +34,7 @@ Role = Literal["submission", "dispatch", "web"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
+DATABASE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
 
 
 class NotReady(Exception):
@@ -80,7 +81,7 @@ def prepare(settings: Settings) -> bool:
     except OSError as cause:
         raise NotReady(f"The folder {settings.folder} can't be made or written: {cause.strerror}.") from cause
     is_first = False
-    if not settings.keys.exists():
+    if not keyring.is_there(settings.keys):
         if settings.database.exists():
             raise NotReady(
                 f"There is a database in {settings.folder} but no keys: what it holds could not be opened. "
@@ -128,9 +129,7 @@ def _migrate() -> None:
             )
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as cause:
-        raise NotReady(
-            f"The database can't be used: {cause}. Is the disk full, or the file of another user?"
-        ) from cause
+        raise NotReady(f"The database can't be used: {cause}. {DATABASE_REMEDY}") from cause
     finally:
         connection.close()
 
@@ -311,6 +310,8 @@ def serve_web(settings: Settings) -> None:
     from granian.log import LogLevels
 
     section = settings.portal
+    if section.certificate is not None and section.certificate_key is not None:
+        server_context(section.certificate, section.certificate_key)  # says in a sentence what Granian would not
     server = Granian(
         "zegel.compose:web_application",
         factory=True,

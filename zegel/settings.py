@@ -9,12 +9,22 @@ import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from zegel.core.mail.address import Domain, NotADomain
 
 CONFIG_VARIABLE = "ZEGEL_CONFIG"
+LONGEST_HOST_NAME = 64  # of zegel.core.mail.trace.loop_marker
 
 
 class BadSettings(Exception):
@@ -49,6 +59,63 @@ def _parse_listen(value: object) -> object:
 Address = Annotated[Listen, BeforeValidator(_parse_listen)]
 
 
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_port(resolver: str) -> bool:
+    return not _is_ip(resolver)
+
+
+def _require_resolver(value: str) -> str:
+    if _has_port(value):
+        try:
+            Listen.model_validate(_parse_listen(value))
+        except ValueError as cause:
+            raise ValueError(f"write an IP address, like 127.0.0.1, instead of {value!r}") from cause
+    return value
+
+
+def _parse_host_name(value: str) -> str:
+    if value == "localhost" or _is_ip(value):
+        return value
+    try:
+        return Domain.parse(value).ascii
+    except NotADomain as cause:
+        raise ValueError(f"write a host name, like zegel.voorbeeld.nl, instead of {value!r}") from cause
+
+
+def _parse_url(value: str) -> str:
+    """Where links begin: a scheme and a host, and a port where it isn't the usual one."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname or "", parts.port
+        is_plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+        if parts.scheme not in ("http", "https") or not is_plain or (_parse_host_name(host) != host):
+            raise ValueError(value)
+    except ValueError as cause:
+        raise ValueError(
+            f"write the address of the portal, like https://zegel.voorbeeld.nl, instead of {value!r}"
+        ) from cause
+    return value.rstrip("/")
+
+
+def _require_mail_name(value: str) -> str:
+    """It stands as one word in trace fields and in the loop marker."""
+    if ":" in value or len(value) > LONGEST_HOST_NAME:
+        raise ValueError(f"write a host name of at most {LONGEST_HOST_NAME} characters instead of {value!r}")
+    return value
+
+
+ResolverAddress = Annotated[str, AfterValidator(_require_resolver)]
+HostName = Annotated[str, AfterValidator(_parse_host_name), AfterValidator(_require_mail_name)]
+Url = Annotated[str, AfterValidator(_parse_url)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,7 +137,7 @@ class Delivery(_Section):
 
     processes: int = Field(default=1, ge=1, le=64)
     connections: int = Field(default=50, ge=1, le=1000)  # per process
-    resolver: str | None = None  # IP address of the DNS resolver; a port (IP:port) only while testing
+    resolver: ResolverAddress | None = None  # IP address of the DNS resolver; a port (IP:port) only while testing
     mx_port: int = Field(default=25, ge=1, le=65535)  # other than 25 only while testing
     extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
     retry_first: float = Field(default=900.0, gt=0)  # seconds; below 60 only while testing
@@ -80,7 +147,7 @@ class Delivery(_Section):
 class Portal(_Section):
     """The web pages for recipients, senders and administrators."""
 
-    url: str = "http://localhost:8080"
+    url: Url = "http://localhost:8080"
     listen: Address = Listen(host="127.0.0.1", port=8080)
     certificate: Path | None = None  # PEM chain: the portal then speaks HTTPS itself; else put a TLS proxy before it
     certificate_key: Path | None = None
@@ -102,7 +169,7 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix="ZEGEL_", env_nested_delimiter="__", toml_file=None
     )
     testing: bool = False
-    hostname: str = "localhost"  # the gateway's own name in mail: greeting, Received, MAILER-DAEMON
+    hostname: HostName = "localhost"  # the gateway's own name in mail: greeting, Received, MAILER-DAEMON
     folder: Path = Path("state")  # all state: database, blobs, keys
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     submission: Submission = Submission()
@@ -182,20 +249,25 @@ def load(path: Path | None) -> Settings:
             raise BadSettings(f"There is no configuration file {path}. Make one, or name another with --config.")
         try:
             given = TomlConfigSettingsSource(Settings, path)()
-        except (ValueError, OSError) as cause:
+        except (ValueError, OSError, RecursionError) as cause:
             raise BadSettings(f"{path} is not a readable TOML file: {cause}") from cause
     try:
         settings = Settings(**given)
     except pydantic.ValidationError as cause:
         where = f"{path}: " if path else ""
-        problems = "; ".join(
-            ": ".join(
-                part for part in (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) if part
-            )
-            for one in cause.errors()
-        )
+        problems = "; ".join(_told(one["type"], one["loc"], one["msg"]) for one in cause.errors())
         raise BadSettings(f"{where}{problems}") from cause
+    except (SettingsError, RecursionError) as cause:  # of the environment: there, lists and sections are JSON
+        raise BadSettings(f"The environment variables ZEGEL_… can't be read: {cause}; lists are JSON there.") from cause
     return _anchored(settings, path.resolve().parent if path else Path.cwd())
+
+
+def _told(kind: str, place: tuple[int | str, ...], wrong: str) -> str:
+    """The setting, and what is wrong with it."""
+    setting = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        return f"{setting}: there is no such setting; remove it, or correct its name"
+    return ": ".join(part for part in (setting, wrong.removeprefix("Value error, ")) if part)
 
 
 def load_from_environment() -> Settings:
@@ -208,7 +280,14 @@ def _anchored(settings: Settings, base: Path) -> Settings:
     """Relative paths are relative to the configuration file, wherever the command was started."""
 
     def anchor(path: Path | None) -> Path | None:
-        return None if path is None else (base / path.expanduser())
+        if path is None:
+            return None
+        try:
+            if b"\0" in os.fsencode(path):
+                raise ValueError("NUL")
+            return base / path.expanduser()
+        except (ValueError, RuntimeError) as cause:  # expanduser knows no such user
+            raise BadSettings(f"{str(path)!r} can't be a path: write it in full, without ~user.") from cause
 
     def section(one: _Section, *names: str) -> _Section:
         return one.model_copy(update={name: anchor(getattr(one, name)) for name in names})
@@ -222,11 +301,3 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             "sms": section(settings.sms, "folder"),
         }
     )
-
-
-def _has_port(resolver: str) -> bool:
-    try:
-        ip_address(resolver)
-    except ValueError:
-        return True
-    return False

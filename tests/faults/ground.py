@@ -5,6 +5,10 @@ DNS and receiving server are small ones here, because a test has to stop them, o
 
 from __future__ import annotations
 
+import email
+import email.policy
+import http.client
+import re
 import shutil
 import smtplib
 import socket
@@ -16,8 +20,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode, urlsplit
 
 from tests.local.running import Loop
 from tests.peers import free_port, until
@@ -28,6 +34,15 @@ from zegel.local.authority import LocalAuthority
 GUEST_DOMAIN: Final = "ontvanger.test"
 GUEST: Final = f"balie@{GUEST_DOMAIN}"
 MX: Final = "mx.ontvanger.test"
+
+
+class _Altered(Gateway):
+    """With more in its environment."""
+
+    environment: dict[str, str]
+
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), **self.environment}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +56,23 @@ class Prepared:
     records: tuple[str, ...]
 
     def gateway(
-        self, folder: Path, *, mx_port: int = 2525, resolver: tuple[str, int] | None = None, processes: int = 1
+        self,
+        folder: Path,
+        *,
+        mx_port: int = 2525,
+        resolver: tuple[str, int] | None = None,
+        processes: int = 1,
+        **environment: str,
     ) -> Gateway:
         """A gateway of its own below ``folder``, with the organisation, domain, sender and credentials in place."""
-        made = Gateway(
+        made = _Altered(
             folder,
             authority=self.authority,
             resolver=resolver or self.resolver,
             mx_port=mx_port,
             processes=processes,
         )
+        made.environment = environment
         shutil.copytree(self.state, made.state)
         made.credentials = self.credentials
         return made
@@ -88,35 +110,44 @@ def zone(records: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def message(identity: str, *, to: str = GUEST, octets: int = 1_000) -> bytes:
-    """A message of about that size; its body tells which one it is in every line."""
+def message(identity: str, *fields: str, to: str = GUEST, octets: int = 1_000) -> bytes:
+    """A message of about that size, with more header fields if asked; its body tells which one it is in every line."""
     head = [
         f"From: Afzender <{SENDER}>",
         f"To: {to}",
         f"Subject: {identity}",
         f"Message-ID: <{identity}@{SENDING_DOMAIN}>",
         "Date: Mon, 23 Nov 2026 12:00:00 +0000",
+        *fields,
     ]
     line = f"{identity} ".ljust(70, "x") + "\r\n"
     return ("\r\n".join(head) + "\r\n\r\n" + line * (octets // len(line))).encode()
 
 
-def submit(gateway: Gateway, identity: str, *, octets: int = 1_000) -> tuple[int, str]:
+def submit(gateway: Gateway, identity: str, *fields: str, octets: int = 1_000) -> tuple[int, str]:
     """One submission on a connection of its own: the last reply that it got, from MAIL to the final dot."""
     with closing(gateway.client()) as client:
-        return say(client, identity, octets=octets)
+        return say(client, identity, *fields, octets=octets)
 
 
-def say(client: smtplib.SMTP, identity: str, *, octets: int = 1_000) -> tuple[int, str]:
+def say(client: smtplib.SMTP, identity: str, *fields: str, octets: int = 1_000) -> tuple[int, str]:
     """One submission on an open connection."""
-    for command in (f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{GUEST}>", "DATA"):
-        reply = client.docmd(command)
-        if reply[0] not in (250, 354):
-            client.docmd("RSET")
-            return reply[0], reply[1].decode()
-    client.send(message(identity, octets=octets) + b".\r\n")
+    refusal = begin(client)
+    if refusal is not None:
+        return refusal
+    client.send(message(identity, *fields, octets=octets) + b".\r\n")
     code, text = client.getreply()
     return code, text.decode()
+
+
+def begin(client: smtplib.SMTP) -> tuple[int, str] | None:
+    """MAIL, RCPT and DATA; ``None`` when the content may come, else the reply that refused."""
+    for command in (f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{GUEST}>", "DATA"):
+        code, text = client.docmd(command)
+        if code not in (250, 354):
+            client.docmd("RSET")
+            return code, text.decode()
+    return None
 
 
 @contextmanager
@@ -149,6 +180,7 @@ class Copy:
 
     message_id: str
     recipient: str
+    octets: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -197,7 +229,7 @@ class Receiver:
                     tell("250 2.1.5 ok")
                 case "DATA":
                     tell("354 go on")
-                    copy = Copy(_message_id(at), recipient)
+                    copy = _copy(at, recipient)
                     self.copies.append(copy)
                     reply = self.verdict(copy)
                     if reply is None:
@@ -211,14 +243,74 @@ class Receiver:
                     tell("250 2.0.0 ok")
 
 
-def _message_id(at: socketserver.StreamRequestHandler) -> str:
-    found = ""
+def _copy(at: socketserver.StreamRequestHandler, recipient: str) -> Copy:
+    lines = []
     while (line := at.rfile.readline()) != b".\r\n":
         if not line:
             raise ConnectionResetError
-        if line.lower().startswith(b"message-id:"):
-            found = line.partition(b":")[2].strip().decode()
-    return found
+        lines.append(line.removeprefix(b"."))
+    octets = b"".join(lines)
+    return Copy(str(parsed(octets)["Message-ID"]), recipient, octets)
+
+
+def parsed(octets: bytes) -> EmailMessage:
+    """A mail that arrived."""
+    return email.message_from_bytes(octets, policy=email.policy.default)
+
+
+def link_in(octets: bytes) -> str:
+    """The path of the link in a notification."""
+    body = parsed(octets).get_body(("plain",))
+    assert body is not None
+    found = re.search(r"http://localhost:\d+(/m/[A-Za-z0-9_-]{43})", str(body.get_content()))
+    assert found
+    return found[1]
+
+
+# --- somebody with a browser --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Keeps cookies and follows redirects, without JavaScript."""
+
+    port: int
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of the page where it ends."""
+        return self._ask("GET", path, {}, follows=True)
+
+    def post(self, path: str, **fields: str) -> tuple[int, str]:
+        """Sends a form. Does not go on to where the answer leads, which is given instead of its text."""
+        return self._ask("POST", path, fields, follows=False)
+
+    def _ask(self, method: str, path: str, fields: dict[str, str], *, follows: bool) -> tuple[int, str]:
+        for _ in range(10):
+            connection = http.client.HTTPConnection("localhost", self.port, timeout=40)
+            try:
+                headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+                if method == "POST":
+                    headers["Content-Type"] = "application/x-www-form-urlencoded"
+                connection.request(method, path, urlencode(fields) if method == "POST" else None, headers)
+                answer = connection.getresponse()
+                text = answer.read().decode()
+                for given in answer.headers.get_all("Set-Cookie", []):
+                    name, _, value = given.partition(";")[0].partition("=")
+                    self.cookies[name] = value
+            finally:
+                connection.close()
+            if answer.status not in (301, 302, 303):
+                return answer.status, text
+            path = urlsplit(answer.headers["Location"]).path
+            if not follows:
+                return answer.status, path
+        raise AssertionError("redirected in a circle")
+
+
+def hidden_in(page: str) -> dict[str, str]:
+    """The hidden fields of a page's forms."""
+    return dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', page))
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -231,6 +323,17 @@ def role_of(pid: int) -> str:
         if b"--role" in command:
             return command[command.index(b"--role") + 1].decode()
     return ""
+
+
+def processes_of(gateway: Gateway) -> list[int]:
+    """Every living process that works for this gateway, whoever its parent is."""
+    config, found = str(gateway.config).encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if config in told.split(b"\0") or b"ZEGEL_CONFIG=" + config in told.split(b"\0"):
+                found.append(int(process.name))
+    return [pid for pid in found if is_alive(pid)]
 
 
 def is_alive(pid: int) -> bool:

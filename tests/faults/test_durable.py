@@ -278,8 +278,9 @@ compose.start_django()
 from django.db import connection
 from zegel.edge.database import Readers, Writer
 def pragmas():
+    names = ("journal_mode", "synchronous", "secure_delete")
     with connection.cursor() as cursor:
-        return [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "secure_delete")]
+        return [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 import asyncio
 async def main():
     writer, readers = Writer(), Readers(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,7 @@ class ScriptedMx:
     handshake: Answer | None = None  # instead of one
     answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
     drips: bool = False
+    at_end: Callable[[Taken], None] | None = None  # between the final dot and the answer to it
     heard: list[Heard] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     _open: set[socket.socket] = field(default_factory=set)
@@ -212,6 +213,8 @@ class _Dialogue:
             raise Hangup
         taken = Taken(self._mail, self._rcpt, bytes(content), self.heard.protocol)
         self._mail, self._rcpt = "", ""
+        if self.server.at_end is not None:
+            self.server.at_end(taken)
         answer = self.server.answer("END", b"250 2.0.0 taken\r\n")
         if isinstance(answer, bytes) and answer.startswith(b"2"):
             self.server.taken.append(taken)

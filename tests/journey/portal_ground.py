@@ -24,6 +24,7 @@ from zegel.core.mail.dkim import BodyHash
 from zegel.core.mail.fields import HeaderSection, addresses, author, decode_words, message_id
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
+from zegel.core.secret import Secret
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
@@ -32,6 +33,7 @@ from zegel.journey.custody.unseal import Unsealer
 from zegel.journey.portal.setup import Portal, configure
 
 PORTAL = "http://localhost"
+TOTP = Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
 PASSWORD = "correct horse battery staple"
 MARKER = "GEHEIME-INHOUD-4711"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -282,6 +284,9 @@ class Visitor:
 
     ground: Ground
     client: Client = field(default_factory=lambda: Client(HTTP_HOST="localhost", HTTP_ACCEPT_LANGUAGE="en"))
+
+    def get(self, address: str) -> Any:
+        return self.client.get(address)
 
     def follow(self, token: str) -> Any:
         return self.client.get(f"/m/{token}")

@@ -243,6 +243,15 @@ def test_the_trace_says_how_it_came_and_names_no_recipient(doorstep: Doorstep, w
     assert re.fullmatch(r"TLSv1\.3 TLS_[A-Z0-9_]+", submission.tls)
 
 
+def test_the_trace_of_an_ipv6_client_is_an_address_literal(doorstep: Doorstep) -> None:
+    """RFC 5321 §4.1.3."""
+    doorstep.loop.run(doorstep.door.open([("::1", 0)]))
+    doorstep.port, doorstep.address = doorstep.door.servers[-1].sockets[0].getsockname()[1], "::1"
+    assert doorstep.submit(mail()).startswith("250 ")
+    assert b"from client.test ([IPv6:::1])\r\n" in doorstep.opened().trace
+    assert Submission.objects.get().source == "::1"
+
+
 def test_the_trace_of_an_internationalised_submission_says_so(doorstep: Doorstep, wire: Wire) -> None:
     """RFC 6531 §4.3."""
     content = mail(to="jürgen@example.org")

@@ -1,4 +1,4 @@
-"""P8: what a receiving server gets, and what it doesn't, whatever it does; on the loop of production and on asyncio's."""
+"""P8: what a receiving server gets and what it doesn't, whatever it does; on the loop of production and asyncio's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import ssl
+import subprocess
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeVar
 import pytest
 import uvloop
 
+from tests.journey.delivery_ground import certificates
 from tests.journey.delivery_peers import (
     EXTENSIONS,
     NAME,
@@ -24,6 +26,9 @@ from tests.journey.delivery_peers import (
     Silence,
     server_tls,
 )
+from tests.needs import needs
+from tests.peers import debian
+from tests.peers.postfix import MAILBOX_OWNER, OWNER, SUBMISSION_GROUP
 from zegel.core.mail.address import NULL_PATH, Domain, Mailbox
 from zegel.core.policy.carriage import (
     Accepted,
@@ -61,9 +66,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run[Any]]:
         yield runner.run
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+@pytest.fixture(scope="module", name="certificates")
+def certificates_() -> Certificates:
+    return certificates()
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +360,50 @@ def test_the_mail_server_of_local_mode_takes_it_over_tls(
     (stored,) = tmp_path.glob("*/*.eml")
     assert stored.read_bytes().endswith(CONTENT)
     assert b"TLSv1.3" in stored.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finger(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Callable[[ScriptedMx], bool]:
+    """Postfix's own judgement of a server, by the name of the MX host and our authority (posttls-finger(1))."""
+    needs("postfix")
+    root = debian.unpacked("postfix")
+    assert root is not None
+    folder = tmp_path_factory.mktemp("finger")
+    (folder / "main.cf").write_text(
+        f"compatibility_level = 3.6\nmail_owner = {OWNER}\nsetgid_group = {SUBMISSION_GROUP}\n"
+        f"default_privs = {MAILBOX_OWNER}\nmyhostname = client.test\ninet_protocols = ipv4\n"
+        "inet_interfaces = 127.0.0.1\ndisable_dns_lookups = yes\n"
+    )
+    environment = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": debian.library_path(root), "MAIL_CONFIG": str(folder)}
+    options = ["-t", "5", "-l", "secure", "-p", ">=TLSv1.2", "-L", "summary"]
+
+    def verifies(server: ScriptedMx) -> bool:
+        command = [str(root / "usr/sbin/posttls-finger"), *options, "-F", str(certificates.authority.certificate_path)]
+        said = subprocess.run(
+            [*command, f"[127.0.0.1]:{server.port}", NAME], env=environment, capture_output=True, text=True, check=False
+        )
+        assert "posttls-finger: " in said.stdout + said.stderr
+        return "Verified TLS connection established" in said.stdout + said.stderr
+
+    return verifies
+
+
+@parameters(NO_TLS | UNPROVEN | PROVES_1_2 | PROVES_1_3, {"proven": PROVEN})
+def test_postfix_judges_the_servers_as_we_do(
+    finger: Callable[[ScriptedMx], bool],
+    sender: Sending,
+    certificates: Certificates,
+    setup: Setup,
+    needs: TransportSecurity,
+) -> None:
+    """P8. In one thing we are stricter: a name in the subject of a certificate counts for nothing (P18)."""
+    with ScriptedMx() as server:
+        setup(server, certificates)
+        one = sender(server)
+        result = asyncio.run(one.dialler.probe(one.hop, needs=needs))
+        ours = result.outcome == Accepted()
+        theirs = finger(server)
+    assert theirs == (setup is UNPROVEN["common name only"] or ours)
 
 
 # --- a probe is as strict, and says nothing -----------------------------------------------------------------------

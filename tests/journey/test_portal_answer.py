@@ -106,6 +106,22 @@ def test_too_much_is_refused_kindly_and_leaves_nothing(ground: Ground, recipient
     assert guest.answer(recipient, "", ("a.bin", LARGE[:1_000_000])).status_code == 303
 
 
+def test_too_much_is_read_to_its_end_so_that_the_browser_shows_our_answer(
+    ground: Ground, recipient: Recipient, guest: Visitor
+) -> None:
+    ground.configure(answer_limit=300_000)
+    read = _Body(form(("nonce", "x"), ("text", "x"), ("files", "a.bin", LARGE), ("files", "b.bin", b"x")))
+    assert send(guest, recipient, read, length=len(read.octets)).status_code == 413
+    assert read.given == len(read.octets) and blobs(ground) == []
+
+
+def test_far_too_much_is_not_read_at_all(ground: Ground, recipient: Recipient, guest: Visitor) -> None:
+    ground.configure(answer_limit=100_000)
+    read = _Body(form(("nonce", "x"), ("text", "x"), ("files", "a.bin", LARGE)))
+    assert send(guest, recipient, read, length=len(read.octets)).status_code == 413
+    assert read.given < 200_000 and blobs(ground) == []
+
+
 def test_text_without_end_is_refused_kindly(ground: Ground, recipient: Recipient, guest: Visitor) -> None:
     response = guest.answer(recipient, "x" * 6_000_000)
     assert response.status_code == 413 and "too large" in words(response)
@@ -133,6 +149,12 @@ def test_a_connection_that_breaks_within_the_text_sends_nothing(
     octets = form(("nonce", str(uuid.uuid4())), ("text", "Ik ga akkoord, maar niet met punt 4."))
     response = send(guest, recipient, _Body(octets[:-60]), length=len(octets))
     assert response.status_code == 400 and Message.objects.count() == 1
+
+
+def test_a_form_whose_last_file_has_no_end_sends_nothing(ground: Ground, recipient: Recipient, guest: Visitor) -> None:
+    octets = form(("nonce", str(uuid.uuid4())), ("text", "x"), ("files", "a.pdf", LARGE))[:-40]
+    response = send(guest, recipient, _Body(octets), length=len(octets))
+    assert response.status_code == 400 and Message.objects.count() == 1 and blobs(ground) == []
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(

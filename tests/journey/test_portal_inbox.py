@@ -10,15 +10,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.journey.portal_ground import MARKER, NOON, PASSWORD, PIXEL, Clock, Ground, Visitor, dump, mail, words
+from tests.journey.portal_ground import MARKER, NOON, PASSWORD, PIXEL, TOTP, Clock, Ground, Visitor, dump, mail, words
 from zegel.accounts.models import Account
 from zegel.accounts.sign_in import current_totp, enrol_totp
-from zegel.core.secret import Secret
 from zegel.journey.custody.models import Conversation, Message, Recipient, Transmission
 
 pytestmark = pytest.mark.django_db
-
-TOTP = Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
 
 
 def signed_in(account: Account) -> Client:
@@ -173,7 +170,8 @@ def test_an_author_reads_message_and_answers(ground: Ground, author: Client) -> 
     assert MARKER in words(page) and "Mijn antwoord" in words(page)
     addresses = re.findall(r'(?:href|src)="(/inbox/[^"]+/(?:part|body|message)/[^"]+)"', page.content.decode())
     assert len(addresses) == 6  # frame, in full, two files, two messages
-    got = [b"".join(author.get(address).streaming_content) for address in addresses]
+    answers: list[Any] = [author.get(address) for address in addresses]
+    got = [b"".join(one.streaming_content) for one in answers]
     assert b"%PDF" in got and b"inhoud" in got and any(b"data:image/png" in one for one in got)
     assert 'name="nonce"' not in page.content.decode()
 

@@ -78,7 +78,7 @@ def test_one_flipped_bit_shows_no_octet_of_the_message(ground: Ground) -> None:
     sealed[len(sealed) // 2] ^= 1
     Content.objects.update(sealed=bytes(sealed))
     message = recipient.conversation.messages.get().id
-    assert visitor.client.get(visitor.page("guest-source", recipient, message=message)).status_code == 410
+    assert visitor.get(visitor.page("guest-source", recipient, message=message)).status_code == 410
     assert "its key was destroyed" in words(visitor.read(recipient))
 
 
@@ -159,7 +159,7 @@ def test_an_attachment_comes_as_it_was_sent_and_is_saved_not_shown(ground: Groun
     addresses = attachments_of(visitor, recipient)
     assert len(addresses) == 4
     for address, (name, (_, octets)) in zip(addresses, files.items(), strict=True):
-        response = visitor.client.get(address)
+        response = visitor.get(address)
         assert b"".join(response.streaming_content) == octets
         assert response["Content-Type"] == "application/octet-stream"
         assert response["Content-Disposition"] == f'attachment; filename="{name}"'
@@ -198,7 +198,7 @@ def test_the_whole_message_can_be_saved_octet_for_octet(ground: Ground) -> None:
     page = visitor.read(recipient).content.decode()
     address = re.search(r'href="(/r/[^"]+\.eml)"', page)
     assert address is not None
-    response = visitor.client.get(address[1])
+    response = visitor.get(address[1])
     assert b"".join(response.streaming_content) == octets
     assert response["Content-Length"] == str(len(octets))
     assert response["Content-Disposition"] == f'attachment; filename="Uitslag {MARKER}.eml"'
@@ -262,7 +262,7 @@ def test_a_to_reader_learns_nothing_of_a_bcc_reader(ground: Ground) -> None:
     other.open(hidden, ground.link(hidden))
     other.answer(hidden, "Antwoord in het geheim")
     message = shared.messages.get().id
-    source = visitor.client.get(visitor.page("guest-source", recipient, message=message))
+    source = visitor.get(visitor.page("guest-source", recipient, message=message))
     seen = visitor.read(recipient).content + b"".join(source.streaming_content)
     assert b"geheim" not in seen
     assert "Antwoord in het geheim" in words(other.read(hidden))
@@ -280,7 +280,7 @@ def test_a_saved_message_is_one_that_mail_programs_read(ground: Ground) -> None:
     visitor, recipient = opened(ground, mail(files={"a.pdf": ("application/pdf", PDF)}))
     visitor.answer(recipient, "Goed nieuws é", ("foto é.png", PIXEL))
     message = recipient.conversation.messages.get(answered_by=recipient).id
-    source = visitor.client.get(visitor.page("guest-source", recipient, message=message))
+    source = visitor.get(visitor.page("guest-source", recipient, message=message))
     parsed = email.message_from_bytes(b"".join(source.streaming_content))
     parts = [part for part in parsed.walk() if not part.is_multipart()]
     assert [part.get_filename() for part in parts] == ["foto é.png", None]

@@ -5,7 +5,7 @@ Every part is the real one: NSD and unbound, three Postfixes, Zegel started by `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,13 @@ class World:
 
 
 @contextmanager
-def world(*, processes: int = 1, settings: str = "") -> Iterator[World]:
-    """All of it, running, with the sending domain in place; gone afterwards."""
+def world(
+    *, processes: int = 1, settings: str = "", zone: str = "", stubs: Mapping[str, tuple[str, int]] | None = None
+) -> Iterator[World]:
+    """All of it, running, with the sending domain in place; gone afterwards.
+
+    ``zone`` are more lines of the zone ``test``; ``stubs`` are zones below it that another name server has.
+    """
     needs("postfix", "nsd", "unbound")
     with ExitStack() as stack:
         folder = stack.enter_context(reachable_folder())
@@ -56,9 +61,9 @@ def world(*, processes: int = 1, settings: str = "") -> Iterator[World]:
             processes=processes,
             settings=settings,
         )
-        nsd.zones["test"] = _zone(gateway.set_up())
+        nsd.zones["test"] = _zone(gateway.set_up()) + zone
         stack.enter_context(nsd)
-        stack.enter_context(Unbound(folder / "unbound", port=unbound_port, stubs={"test.": nsd}))
+        stack.enter_context(Unbound(folder / "unbound", port=unbound_port, stubs={"test.": nsd, **(stubs or {})}))
         gateway.check_domain()
         gateway.command("policy", "direct-delivery", READABLE_DOMAIN, "--organisation", ORGANISATION)
         assert gateway.credentials is not None

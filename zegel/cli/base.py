@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
+from django.db import DatabaseError
 
 from zegel import compose
 from zegel.cli.supervise import CONFIGURATION
@@ -46,8 +48,25 @@ def tells_trouble(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (BadSettings, KeyTrouble, CertificateTrouble, compose.NotReady) as cause:
             raise Trouble(str(cause)) from cause
+        except DatabaseError as cause:
+            raise Trouble(f"The database can't be used: {cause}. {compose.DATABASE_REMEDY}") from cause
+        except OSError as cause:
+            if cause.errno == errno.EPIPE:  # whoever read what we print went away; click knows what to do
+                raise
+            where = f"{cause.filename}: " if cause.filename else ""
+            raise Trouble(f"{where}{cause.strerror or cause}. {_remedy(cause)}") from cause
 
     return told
+
+
+def _remedy(cause: OSError) -> str:
+    match cause.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "Free some space on that disk, and start again."
+        case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
+            return "Stop what listens there, or change the setting."
+        case _:
+            return "Give it to the user that Zegel runs as, or name another."
 
 
 def settings_of(config: Path | None) -> Settings:

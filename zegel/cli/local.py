@@ -108,20 +108,14 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     except OSError as cause:
         raise Trouble(f"The folder {folder} can't be made or written: {cause.strerror}.") from cause
     config, ports = _configuration(folder, around, Ports.moved(move_ports))
+    if move_ports and ports != Ports.moved(move_ports):
+        click.echo(f"The ports stay those of the first start in {folder}. Other ports: name another --folder.")
     compose.use(config)
     settings = load(config)
     with _log_file(around, shows_log=shows_log) as log_file:
         supervisor = Supervisor(settings, config, stderr=log_file)
         supervisor.take_folder()
-        require_free(
-            [
-                ("the submission server", settings.submission.listen[0]),
-                ("the portal", settings.portal.listen),
-                ("the mailbox page", Listen(host="127.0.0.1", port=ports.pages)),
-                ("the receiving mail server", Listen(host="127.0.0.1", port=ports.mx)),
-                ("the DNS zone", Listen(host="127.0.0.1", port=ports.dns)),
-            ]
-        )
+        _require_free(ports, settings.submission.listen[0], settings.portal.listen)
         compose.start_django()
         compose.prepare(settings)
         compose.release_leases()
@@ -138,6 +132,18 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
             click.echo("\nStopping …")
             supervisor.stop()
     click.echo("Stopped. Start again to go on with the same data.")
+
+
+def _require_free(ports: Ports, submission: Listen, portal: Listen) -> None:
+    require_free(
+        [
+            ("the submission server", submission),
+            ("the portal", portal),
+            ("the mailbox page", Listen(host="127.0.0.1", port=ports.pages)),
+            ("the receiving mail server", Listen(host="127.0.0.1", port=ports.mx)),
+            ("the DNS zone", Listen(host="127.0.0.1", port=ports.dns)),
+        ]
+    )
 
 
 def _start(supervisor: Supervisor, settings: Settings, around: Path, ports: Ports) -> None:
@@ -157,11 +163,18 @@ def _start(supervisor: Supervisor, settings: Settings, around: Path, ports: Port
 
 
 def _configuration(folder: Path, around: Path, ports: Ports) -> tuple[Path, Ports]:
-    """The configuration file, made at the first start and then kept, with the ports that are in it."""
+    """The configuration file, made at the first start and then kept, with the ports that are in it. Nothing is written
+    before all of them are free: who then asks for others gets them."""
     path = folder / "zegel.toml"
     if path.exists():
         kept = Ports(**json.loads((around / "ports.json").read_text()))
         return path, kept
+    try:
+        _require_free(
+            ports, Listen(host="127.0.0.1", port=ports.submission), Listen(host="127.0.0.1", port=ports.portal)
+        )
+    except compose.NotReady as cause:
+        raise Trouble(f"{cause} Or move all ports: --move-ports 10000; see README.") from cause
     authority = LocalAuthority.load_or_create(around / "ca")
     certificate, key = authority.issue([HOST, "localhost", "127.0.0.1"], around / "certificates")
     (around / "ports.json").write_text(json.dumps(asdict(ports)))

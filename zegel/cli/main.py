@@ -87,7 +87,11 @@ def supervise(supervisor: Supervisor) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("state"), show_default=True)
 @click.option("--log", "shows_log", is_flag=True, help="Show the log on the screen; else it goes to a file.")
 @click.option(
-    "--move-ports", type=int, default=0, metavar="N", help="Add N to every port, where the usual ones are taken."
+    "--move-ports",
+    type=click.IntRange(0, 57_000),
+    default=0,
+    metavar="N",
+    help="Add N to every port, where the usual ones are taken; counts at the first start in a folder.",
 )
 @tells_trouble
 def local(folder: Path, *, shows_log: bool, move_ports: int) -> None:

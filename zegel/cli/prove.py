@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tarfile
 import time
@@ -16,10 +17,11 @@ import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_trouble
-from zegel.cli.supervise import answers
+from zegel.cli.supervise import answers, is_running, trouble_binding
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import keyring, sqlite
-from zegel.edge.tls import CertificateTrouble, server_context
+from zegel.edge.certificates import self_signed_files
+from zegel.edge.tls import CertificateTrouble, server_context, verifying_context
 
 if TYPE_CHECKING:
     from zegel.journey.custody.models import Conversation, Recipient
@@ -73,11 +75,14 @@ def examine(settings: Settings) -> Iterator[Check]:
         try:
             yield from examiner(settings)
         except Exception as cause:  # a doctor that faints helps nobody
-            name = examiner.__name__.strip("_")
-            yield Check("bad", f"{name}: could not be checked ({type(cause).__name__})", "See the log.")
+            name, why = examiner.__name__.strip("_"), getattr(cause, "strerror", None) or cause
+            yield Check("bad", f"{name}: could not be checked ({type(cause).__name__})", f"It said: {why}")
 
 
 def _keys(settings: Settings) -> Iterator[Check]:
+    if not keyring.is_there(settings.keys) and not settings.database.exists():
+        yield Check("look", f"keys: none yet in {settings.keys}", "`zegel run` makes them at its first start.")
+        return
     try:
         keyring.opening_keys(settings.keys)
         keyring.submission_keys(settings.keys)
@@ -88,7 +93,7 @@ def _keys(settings: Settings) -> Iterator[Check]:
 
 
 def _backup(settings: Settings) -> Iterator[Check]:
-    if not (settings.keys / BACKUP_MARK).exists():
+    if keyring.is_there(settings.keys) and not (settings.keys / BACKUP_MARK).exists():
         yield Check(
             "look",
             "keys: no backup was made",
@@ -97,6 +102,14 @@ def _backup(settings: Settings) -> Iterator[Check]:
 
 
 def _disk(settings: Settings) -> Iterator[Check]:
+    nearest = next(path for path in (settings.folder, *settings.folder.parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        remedy = "Choose another in the setting folder, or give it to the user that Zegel runs as."
+        yield Check("bad", f"disk: {nearest} can't be written", remedy)
+        return
+    if nearest != settings.folder:
+        yield Check("look", f"disk: no folder {settings.folder} yet", "`zegel run` makes it at its first start.")
+        return
     free = shutil.disk_usage(settings.folder).free
     text = f"disk: {free / 1e9:.1f} GB free at {settings.folder}"
     if free < compose.MINIMUM_FREE:
@@ -108,7 +121,7 @@ def _disk(settings: Settings) -> Iterator[Check]:
 
 
 def _database(settings: Settings) -> Iterator[Check]:
-    from django.db import connection
+    from django.db import DatabaseError, connection
     from django.db.migrations.executor import MigrationExecutor
 
     if not sqlite.is_safe():
@@ -116,7 +129,14 @@ def _database(settings: Settings) -> Iterator[Check]:
     if not settings.database.exists():
         yield Check("look", "database: not made yet", "`zegel run` makes it at its first start.")
         return
-    executor = MigrationExecutor(connection)
+    if not os.access(settings.database, os.W_OK):
+        yield Check("bad", f"database: {settings.database} can't be written", compose.DATABASE_REMEDY)
+        return
+    try:
+        executor = MigrationExecutor(connection)
+    except DatabaseError as cause:
+        yield Check("bad", f"database: can't be used ({cause})", compose.DATABASE_REMEDY)
+        return
     known = executor.loader.disk_migrations or {}
     if any(key not in known for key in executor.loader.applied_migrations or {}):
         yield Check("bad", "database: written by a newer Zegel", "Start that version, or restore an older backup.")
@@ -128,30 +148,44 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 
 def _certificate(settings: Settings) -> Iterator[Check]:
+    submission, portal, extra_ca = settings.submission, settings.portal, settings.delivery.extra_ca
+    if submission.certificate is not None and submission.certificate_key is not None:
+        yield _certificate_check("certificate", submission.certificate, submission.certificate_key)
+    elif (made := self_signed_files(settings.keys)) is not None:
+        yield _certificate_check("certificate", *made)
+    else:
+        yield Check("look", "certificate: none yet", "`zegel run` makes a self-signed one at its first start.")
+    if portal.certificate is not None and portal.certificate_key is not None:
+        yield _certificate_check("portal.certificate", portal.certificate, portal.certificate_key)
+    if extra_ca is not None:
+        try:
+            verifying_context(extra_ca)
+        except CertificateTrouble as cause:
+            yield Check("bad", "delivery.extra_ca", str(cause))
+
+
+def _certificate_check(what: str, certificate: Path, key: Path) -> Check:
     from cryptography import x509
 
-    certificate, key = compose.certificate_files(settings)
     try:
         server_context(certificate, key)
     except CertificateTrouble as cause:
-        yield Check("bad", "certificate", str(cause))
-        return
+        return Check("bad", what, str(cause))
     parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
     days = (parsed.not_valid_after_utc - compose.now()).days
     names = ", ".join(
         str(name.value) for name in parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     )
     if days < 0:
-        yield Check("bad", f"certificate: expired ({certificate})", "Put a new one in its place and restart.")
-    elif parsed.issuer == parsed.subject:
-        yield Check(
+        return Check("bad", f"{what}: expired ({certificate})", "Put a new one in its place and restart.")
+    if parsed.issuer == parsed.subject:
+        return Check(
             "look",
-            f"certificate: self-signed, for {names}",
+            f"{what}: self-signed, for {names}",
             "Mail servers that verify refuse it. Name one of a CA in submission.certificate and certificate_key.",
         )
-    else:
-        verdict: Verdict = "look" if days < 14 else "good"
-        yield Check(verdict, f"certificate: for {names}, {days} days left", "Renew it." if days < 14 else "")
+    verdict: Verdict = "look" if days < 14 else "good"
+    return Check(verdict, f"{what}: for {names}, {days} days left", "Renew it." if days < 14 else "")
 
 
 def _resolver(settings: Settings) -> Iterator[Check]:
@@ -188,12 +222,19 @@ def _clock(settings: Settings) -> Iterator[Check]:
 
 
 def _listeners(settings: Settings) -> Iterator[Check]:
-    for what, listen in (
-        *(("submission", one) for one in settings.submission.listen),
-        ("portal", settings.portal.listen),
+    runs = is_running(settings)
+    for what, setting, listen in (
+        *(("submission", "submission.listen", one) for one in settings.submission.listen),
+        *(("submission", "submission.listen_implicit_tls", one) for one in settings.submission.listen_implicit_tls),
+        ("portal", "portal.listen", settings.portal.listen),
     ):
-        if answers(listen):
+        if answers(listen) and runs:
             yield Check("good", f"{what}: answers at {listen}")
+        elif answers(listen):
+            remedy = f"If that is not a role of Zegel started by itself, stop it, or change {setting}."
+            yield Check("look", f"{what}: something answers at {listen}, but `zegel run` is not running", remedy)
+        elif not runs and (trouble := trouble_binding(setting, listen)) is not None:
+            yield Check("bad", f"{what}: nobody answers at {listen}, and Zegel could not", trouble)
         else:
             yield Check("look", f"{what}: nobody answers at {listen}", "Start it with: zegel run")
     if settings.portal.url.startswith("http://") and not settings.testing:
@@ -203,11 +244,17 @@ def _listeners(settings: Settings) -> Iterator[Check]:
 
 
 def _domains(settings: Settings) -> Iterator[Check]:
+    from django.db import DatabaseError
+
     from zegel.accounts.models import SendingDomain
 
     if not settings.database.exists():
         return
-    for domain in SendingDomain.objects.order_by("name"):
+    try:
+        found = list(SendingDomain.objects.order_by("name"))
+    except DatabaseError:  # told above
+        return
+    for domain in found:
         if domain.in_place:
             yield Check("good", f"domain {domain.name}: DNS settings in place")
         else:

@@ -192,22 +192,40 @@ def answers(listen: Listen) -> bool:
         return False
 
 
+def is_running(settings: Settings) -> bool:
+    """A supervisor is at work in the folder. Looks only: to take its lock, even for a moment, could stop one that
+    is starting."""
+    try:
+        pid = int((settings.run / "zegel.pid").read_text())
+        return b"zegel" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+
+
 def require_free(listens: Sequence[tuple[str, Listen]]) -> None:
     """Each address can be bound now, or within a moment: a process that was killed keeps its sockets a little longer.
     Raises :class:`NotReady` that names the setting."""
     limit = time.monotonic() + PORT_LIMIT
     for setting, listen in listens:
         while (trouble := _trouble_binding(listen)) is not None:
-            if isinstance(trouble, PermissionError):
-                raise NotReady(
-                    f"{setting}: port {listen.port} needs more rights. Choose a port above 1023, or give the service "
-                    "CAP_NET_BIND_SERVICE."
-                )
-            if time.monotonic() > limit:
-                raise NotReady(
-                    f"{setting}: {listen} can't be had ({trouble.strerror}). Stop what listens there, or change it."
-                )
+            if isinstance(trouble, PermissionError) or time.monotonic() > limit:
+                raise NotReady(_told(setting, listen, trouble))
             time.sleep(0.1)
+
+
+def trouble_binding(setting: str, listen: Listen) -> str | None:
+    """Why the address can't be bound now, and what to do; names the setting."""
+    trouble = _trouble_binding(listen)
+    return None if trouble is None else _told(setting, listen, trouble)
+
+
+def _told(setting: str, listen: Listen, trouble: OSError) -> str:
+    if isinstance(trouble, PermissionError):
+        return (
+            f"{setting}: port {listen.port} needs more rights. Choose a port above 1023, or give the service "
+            "CAP_NET_BIND_SERVICE."
+        )
+    return f"{setting}: {listen} can't be had ({trouble.strerror}). Stop what listens there, or change it."
 
 
 def _trouble_binding(listen: Listen) -> OSError | None:

@@ -21,6 +21,8 @@ class BlobWriter:
         self.folder = _shelf(folder, name)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._final = self.folder / name.hex
+        if self._final.exists():
+            raise FileExistsError(self._final)
         self._temporary = self.folder / f"{name.hex}.part"
         descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)

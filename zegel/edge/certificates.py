@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,12 +14,21 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+CERTIFICATE: Final = "self-signed.pem"
+KEY: Final = "self-signed.key"
+
+
+def self_signed_files(folder: Path) -> tuple[Path, Path] | None:
+    """Those that :func:`self_signed` made there, if it did."""
+    certificate_path, key_path = folder / CERTIFICATE, folder / KEY
+    return (certificate_path, key_path) if certificate_path.exists() and key_path.exists() else None
+
 
 def self_signed(hostname: str, folder: Path) -> tuple[Path, Path]:
     """Certificate and key files for ``hostname`` (ECDSA P-256, ten years); made once, then kept."""
-    certificate_path, key_path = folder / "self-signed.pem", folder / "self-signed.key"
-    if certificate_path.exists() and key_path.exists():
-        return certificate_path, key_path
+    if (made := self_signed_files(folder)) is not None:
+        return made
+    certificate_path, key_path = folder / CERTIFICATE, folder / KEY
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname)])

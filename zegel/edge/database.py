@@ -37,17 +37,21 @@ class _Station:
     def __init__(self, name: str, threads: int) -> None:
         self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)]
+        self._is_closed = False
         for thread in self._threads:
             thread.start()
 
     async def _ask(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
+        if self._is_closed:
+            raise RuntimeError("nothing is done here any more")
         unit = _Unit(together, item, Future())
         self._queue.put(unit)
         result: T = await asyncio.wrap_future(unit.done)
         return result
 
     def close(self) -> None:
-        """Finishes what was queued."""
+        """Finishes what was queued; what comes later is a ``RuntimeError``."""
+        self._is_closed = True
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -79,9 +83,9 @@ class _Station:
         """All at once; when one of them fails, each by itself, so that no unit suffers for another."""
         try:
             results = self._results(batch)
-        except Exception as cause:
+        except BaseException as cause:  # a thread that ended would leave everybody waiting for ever
+            _drop_broken_connection()
             if len(batch) == 1:
-                _drop_broken_connection()
                 batch[0].done.set_exception(cause)
             else:
                 for unit in batch:

@@ -49,7 +49,7 @@ class Resolver(Protocol):
 class DnsResolver:
     """The resolver of this machine, or one that the settings name."""
 
-    def __init__(self, server: tuple[str, int] | None, *, trusted: bool = False) -> None:
+    def __init__(self, server: tuple[str, int] | None, *, trusted: bool = False, lifetime: float = LIFETIME) -> None:
         """``trusted``: its AD bit counts (standards: a validator on loopback, or named as trusted)."""
         if server is None:
             self._resolver = dns.asyncresolver.Resolver()
@@ -57,7 +57,7 @@ class DnsResolver:
             self._resolver = dns.asyncresolver.Resolver(configure=False)
             self._resolver.nameservers = [server[0]]
             self._resolver.port = server[1]
-        self._resolver.lifetime = LIFETIME
+        self._resolver.lifetime = lifetime
         self._resolver.cache = dns.resolver.LRUCache(10_000)
         self._resolver.use_edns(0, dns.flags.DO, 1232)
         self._trusted = trusted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from zegel.core.secret import Secret
 SEALING: Final = "sealing.key"
 SUBMISSION: Final = "submission.key"
 OPENING: Final = "opening.key"
+_SUBMISSION_LENGTH: Final = 32  # octets
 
 
 class KeyTrouble(Exception):
@@ -47,26 +49,43 @@ class OpeningKeys:
     marker: Secret[bytes]
 
 
+def is_there(folder: Path) -> bool:
+    """At least one of the three files; then none of them is ever made."""
+    return any((folder / name).exists() for name in (SEALING, SUBMISSION, OPENING))
+
+
 def create(folder: Path) -> bool:
     """Makes the three files, or does nothing and returns ``False`` when the keyring is there.
 
-    An incomplete keyring is never completed: a new key beside old mail would look like health and be loss.
+    An incomplete keyring is never completed: a new key beside old mail would look like health and be loss. So all
+    three appear together, under the name by which they are looked for. Raises ``OSError``.
     """
-    present = [name for name in (SEALING, SUBMISSION, OPENING) if (folder / name).exists()]
-    if present:
+    if is_there(folder):
         return False
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    exists = folder.exists()  # made by somebody who keeps keys on another disk
+    fresh = folder / ".new" if exists else folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a start that was killed: nothing was ever sealed with them
+    fresh.mkdir(mode=0o700)
     opening = OpeningKey.generate()
-    _write(folder / OPENING, "zegel opening key v1", opening.to_bytes().reveal(), mode=0o600)
-    _write(folder / SUBMISSION, "zegel submission key v1", os.urandom(32), mode=0o600)
-    _write(folder / SEALING, "zegel sealing key v1", opening.sealing_bytes(), mode=0o644)
-    _sync(folder)
+    _write(fresh / OPENING, "zegel opening key v1", opening.to_bytes().reveal(), mode=0o600)
+    _write(fresh / SUBMISSION, "zegel submission key v1", os.urandom(_SUBMISSION_LENGTH), mode=0o600)
+    _write(fresh / SEALING, "zegel sealing key v1", opening.sealing_bytes(), mode=0o644)
+    _sync(fresh)
+    if exists:
+        for name in (OPENING, SUBMISSION, SEALING):
+            (fresh / name).rename(folder / name)
+        fresh.rmdir()
+        _sync(folder)
+    else:
+        fresh.rename(folder)
+        _sync(folder.parent)
     return True
 
 
 def submission_keys(folder: Path) -> SubmissionKeys:
     """For the submission role. Raises :class:`KeyTrouble`."""
-    root = Secret(_read(folder / SUBMISSION, "zegel submission key v1", private=True))
+    root = _submission(folder)
     return SubmissionKeys(_sealing(folder), derive(root, "identity"), derive(root, "marker"))
 
 
@@ -83,8 +102,15 @@ def opening_keys(folder: Path) -> OpeningKeys:
             "Put back the pair from your backup."
         )
     root = opening.to_bytes()
-    marker = derive(Secret(_read(folder / SUBMISSION, "zegel submission key v1", private=True)), "marker")
+    marker = derive(_submission(folder), "marker")
     return OpeningKeys(opening, sealing, derive(root, "codes"), derive(root, "cookies"), derive(root, "web"), marker)
+
+
+def _submission(folder: Path) -> Secret[bytes]:
+    octets = _read(folder / SUBMISSION, "zegel submission key v1", private=True)
+    if len(octets) != _SUBMISSION_LENGTH:
+        raise KeyTrouble(f"{folder / SUBMISSION} is damaged. Put back your backup of it.")
+    return Secret(octets)
 
 
 def _sealing(folder: Path) -> SealingKey:
@@ -112,7 +138,7 @@ def _read(path: Path, label: str, *, private: bool) -> bytes:
     try:
         if first != label:
             raise ValueError("label")
-        return base64.b64decode(rest, validate=False)
+        return base64.b64decode(rest.removesuffix("\n"), validate=True)
     except ValueError as cause:
         raise KeyTrouble(f"{path} is damaged. Put back your backup of it.") from cause
 

@@ -29,7 +29,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context.set_ciphers(SUITES_TLS_1_2)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password="")  # else OpenSSL would ask for one at the terminal
     except FileNotFoundError as cause:
         raise CertificateTrouble(f"There is no {certificate} or no {key}: name a PEM chain and its key.") from cause
     except (ssl.SSLError, OSError) as cause:

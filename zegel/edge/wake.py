@@ -9,22 +9,44 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 _PATTERN: Final = "*.bell"
+_LONGEST: Final = 80  # octets of a folder's name; a socket's whole name has room for 107
 
 
 def ring(folder: Path) -> None:
-    """Wakes every process that listens in ``folder``. Never blocks, never raises."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as bell:
-        for path in folder.glob(_PATTERN):
-            try:
-                bell.sendto(b"!", str(path))
-            except ConnectionRefusedError:
-                path.unlink(missing_ok=True)  # its process was killed
-            except OSError:
-                continue  # its buffer is full: it is awake
+    """Wakes every process that listens in ``folder``. Never blocks, never raises: what was done is done."""
+    with (
+        contextlib.suppress(OSError),  # no file descriptor is left, or no folder is there
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as bell,
+        _within_reach(folder) as near,
+    ):
+        for path in near.glob(_PATTERN):
+            with contextlib.suppress(OSError):  # its buffer is full: it is awake
+                _ring_one(bell, path)
+
+
+def _ring_one(bell: socket.socket, path: Path) -> None:
+    try:
+        bell.sendto(b"!", str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)  # its process was killed
+
+
+@contextlib.contextmanager
+def _within_reach(folder: Path) -> Iterator[Path]:
+    """The folder, under another name where its own is too long for a socket in it."""
+    if len(os.fsencode(folder)) <= _LONGEST:
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 class Bell:
@@ -35,7 +57,8 @@ class Bell:
         self._path = folder / f"{os.getpid()}.bell"
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(self._path))
+        with _within_reach(folder) as near:
+            self._socket.bind(str(near / self._path.name))
         self._rung = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
-from django.db import DatabaseError
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase
 
 from zegel.edge.log import Broken, log
@@ -72,9 +72,9 @@ class SessionLimits:
             session.flush()
         response = self._get_response(request)
         if not session.is_empty():
-            is_new = session.modified
+            holds_more = session.modified
             _note(session, time.time())
-            if session.modified and not is_new:
+            if session.modified and not holds_more:
                 _keep(session)
         return response
 
@@ -90,7 +90,9 @@ def _keep(session: SessionBase) -> None:
     """Stores a note that is all there is to store: a full disk must not stand in the way of who only reads (P4)."""
     try:
         session.save()
-    except DatabaseError as cause:
+    except UpdateError as cause:
+        if not isinstance(cause.__context__, OperationalError):
+            return  # it was ended meanwhile, by another request: Django's own middleware will say so
         log(Broken("noting that a session is used", cause))
     session.modified = False
 

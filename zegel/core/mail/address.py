@@ -81,7 +81,7 @@ class Mailbox:
     @classmethod
     def parse(cls, text: str) -> Mailbox:
         """``local@domain`` without angle brackets; quoted local-parts are unquoted. Raises :class:`NotAMailbox`."""
-        local, at, domain_text = text.strip().rpartition("@")
+        local, at, domain_text = text.strip(" \t\r\n").rpartition("@")  # other white space is part of a local-part
         if not at or not local:
             raise NotAMailbox("an address is local-part@domain")
         quoted = _QUOTED.fullmatch(local)

@@ -335,8 +335,10 @@ def answer_mail(told: Answer, language: Language, *, zone: tzinfo = UTC) -> Mail
         _Section(
             say("Terugschrijven", "Writing back"),
             say(
-                "Antwoord in uw postvak: dat is veilig. Een antwoord op deze e-mail is dat niet.",
-                "Answer in your inbox: that is safe. A reply to this e-mail is not.",
+                "Stuur een nieuw bericht vanuit uw mailprogramma: dat gaat weer beveiligd en begint een nieuw gesprek. "
+                "Antwoord niet op deze e-mail: dat komt nergens aan.",
+                "Send a new message from your mail program: it goes securely again and starts a new conversation. "
+                "Don't reply to this e-mail: nobody gets that.",
             ),
         ),
     ]

@@ -80,6 +80,11 @@ class Client:
     tls: str  # "TLSv1.3 TLS_AES_256_GCM_SHA384"
     smtputf8: bool = False
 
+    @property
+    def literal(self) -> str:
+        """The address as RFC 5321 §4.1.3 writes it between brackets."""
+        return f"IPv6:{self.address}" if ":" in self.address else self.address
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -190,7 +195,7 @@ class Intake:
         return kept.prepend(marker).prepend(
             received(
                 by=self._place.hostname,
-                source=f"{self._client.helo} ([{self._client.address}])",
+                source=f"{self._client.helo} ([{self._client.literal}])",
                 protocol="UTF8SMTPSA" if self._client.smtputf8 else "ESMTPSA",  # RFC 3848, RFC 6531 §4.3
                 id=self._submission.hex,
                 tls=self._client.tls,
@@ -231,9 +236,10 @@ class Intake:
             return outcome
         if not outcome.content_kept:
             self.abandon()
+        size, self._sink = self._sink.size, None  # committed: whatever goes wrong from here on, the content stays
         if outcome.recipients:
             self._place.ring()
-            log(SubmissionAccepted(self._submission, outcome.recipients, self._sink.size))
+            log(SubmissionAccepted(self._submission, outcome.recipients, size))
         else:
             log(SubmissionRepeated())
         return Reply(250, "2.0.0", f"Accepted as {self._submission.hex}")

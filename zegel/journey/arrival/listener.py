@@ -41,10 +41,11 @@ from zegel.journey.arrival.intake import (
     Place,
 )
 from zegel.journey.arrival.record import AcceptedRecipient
-from zegel.journey.arrival.sender import AUTHENTICATED, BAD_CREDENTIALS, Submitter, authenticate
+from zegel.journey.arrival.sender import AUTHENTICATED, BAD_CREDENTIALS, Submitter, authenticate, note_use
 
 IDLE: Final = 300.0  # seconds, RFC 5321 §4.5.3.2.7
 HANDSHAKE: Final = 30.0  # seconds
+LINGER: Final = 5.0  # seconds for a client to take our last words
 MOST_CONNECTIONS: Final = 2000  # per process
 SWEEP: Final = 5.0  # seconds between two looks at who is idle
 TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing")
@@ -65,10 +66,13 @@ class Door:
     tls: ssl.SSLContext
     idle: float = IDLE
     sweep: float = SWEEP
+    linger: float = LINGER
+    most_connections: int = MOST_CONNECTIONS
     has_room: bool = True  # kept by the space watch: below the minimum every submission gets 452 (P4)
     closing: bool = False
     sessions: set[Session] = field(default_factory=set)
     servers: list[asyncio.Server] = field(default_factory=list)
+    notes: set[asyncio.Task[None]] = field(default_factory=set)
     _sweeper: asyncio.Task[None] | None = None
 
     async def open(self, addresses: Sequence[tuple[str, int]], *, implicit_tls: bool = False) -> None:
@@ -125,6 +129,9 @@ class Session(asyncio.Protocol):
         self._verdict: asyncio.Task[None] | None = None
         self._handshaking = False
         self._held: list[bytes] = []
+        self._held_eof = False
+        self._deaf = False  # the client takes no replies, so we take no commands
+        self._gone = False
         self._submitter: Submitter | None = None
         self._envelope: Envelope | None = None
         self._intake: Intake | None = None
@@ -145,7 +152,7 @@ class Session(asyncio.Protocol):
         refusal = None
         if self._door.closing:
             refusal = SHUTTING_DOWN
-        elif len(self._door.sessions) >= MOST_CONNECTIONS:
+        elif len(self._door.sessions) >= self._door.most_connections:
             refusal = TOO_MANY
         self._door.sessions.add(self)
         if refusal is None:
@@ -155,6 +162,8 @@ class Session(asyncio.Protocol):
         self._advance()
 
     def data_received(self, data: bytes) -> None:
+        if self._gone:
+            return
         self.heard_at = asyncio.get_running_loop().time()
         if self._handshaking:
             # start_tls may deliver the first decrypted octets before it returns; answering them now would be in clear.
@@ -164,15 +173,28 @@ class Session(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
+        if self._handshaking:  # it left with its last flight; the machine is told once it knows of TLS
+            self._held_eof = True
+            return False
         self._machine.receive_eof()
         self._advance()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._handshaking and exc is None:
-            return
+        self._gone = True
         self._drop_intake()
         self._door.sessions.discard(self)
+
+    def pause_writing(self) -> None:
+        """Replies pile up unread: then no more commands are read (P21)."""
+        self._deaf = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._deaf = False
+        if not self.is_busy:
+            self._resume_reading()
 
     def close_when_idle(self, farewell: Reply) -> None:
         """Says goodbye between two commands; a message that is being accepted gets its reply first."""
@@ -185,10 +207,12 @@ class Session(asyncio.Protocol):
 
     def end(self) -> None:
         """Closes the connection now."""
+        self._gone = True
         if self._verdict is not None:
             self._verdict.cancel()
         if self._transport is not None:
             self._transport.close()
+            asyncio.get_running_loop().call_later(self._door.linger, self._transport.abort)
         self._drop_intake()
         self._door.sessions.discard(self)
 
@@ -270,10 +294,11 @@ class Session(asyncio.Protocol):
             self.end()
             return
         self._verdict = None
+        if self._gone:  # what it had pipelined has nobody to hear of it
+            return
         self.heard_at = asyncio.get_running_loop().time()
-        if self._transport is not None and not self._transport.is_closing():
-            with contextlib.suppress(RuntimeError):
-                self._transport.resume_reading()
+        if not self._deaf:
+            self._resume_reading()
         self._advance()
         if self._door.closing:
             self.close_when_idle(SHUTTING_DOWN)
@@ -293,14 +318,17 @@ class Session(asyncio.Protocol):
             self._door.sessions.discard(self)
             return False
         self._handshaking = False
-        if secure is None:
+        if secure is None or self._gone:
             self._door.sessions.discard(self)
             return False
         self._transport = secure
+        self._deaf = False
         self._machine.tls_established()
         for octets in self._held:
             self._machine.receive(octets)
         self._held.clear()
+        if self._held_eof:
+            self._machine.receive_eof()
         return True
 
     async def _authenticate(self, event: Authenticate) -> Reply:
@@ -313,7 +341,18 @@ class Session(asyncio.Protocol):
         if self._submitter is None:
             log(SignInRefused(self._peer))
             return BAD_CREDENTIALS
+        if self._submitter.is_to_be_noted:
+            note = asyncio.create_task(self._note_use(self._submitter))
+            self._door.notes.add(note)
+            note.add_done_callback(self._door.notes.discard)
         return AUTHENTICATED
+
+    async def _note_use(self, submitter: Submitter) -> None:
+        """Nobody waits for it: on a full disk the message is refused, with 452, and not the sign-in (P4)."""
+        try:
+            await self._door.place.writer.write(lambda: note_use(submitter))
+        except Exception as cause:
+            log(Broken("last use of credentials", cause))
 
     async def _end_content(self) -> Reply:
         intake, self._intake, self._envelope = self._intake, None, None
@@ -333,6 +372,11 @@ class Session(asyncio.Protocol):
         assert self._transport is not None
         found = self._transport.get_extra_info("ssl_object")
         return f"{found.version()} {found.cipher()[0]}" if found is not None else ""
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            with contextlib.suppress(RuntimeError):
+                self._transport.resume_reading()
 
     def _flush(self) -> None:
         octets = self._machine.outgoing()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from django.db import DatabaseError
 from django.utils import timezone
 
 from zegel.accounts import credentials
@@ -16,7 +15,6 @@ from zegel.core.clock import Duration
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
 from zegel.core.secret import Secret
-from zegel.edge.log import Broken, log
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", "Authentication succeeded")
 BAD_CREDENTIALS: Final = Reply(535, "5.7.8", "These credentials are not known or were disabled")
@@ -37,6 +35,7 @@ class Submitter:
     credential: int
     organisation: int
     region: str
+    is_to_be_noted: bool = field(default=False, compare=False)  # :func:`note_use` is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +48,17 @@ class Sender:
 
 
 def authenticate(username: str, secret: Secret[str]) -> Submitter | None:
-    """The client that these credentials belong to. Reads the database, and notes the use where that can be written."""
+    """The client that these credentials belong to. Reads the database: who signs in waits for no lock and no disk."""
     credential = credentials.find(username, secret)
     if credential is None:
         return None
-    if credential.last_used_at is None or credential.last_used_at < timezone.now() - _LAST_USE:
-        try:
-            SmtpCredential.objects.filter(id=credential.id).update(last_used_at=timezone.now())
-        except DatabaseError as cause:  # on a full disk the message is refused, with 452, and not the sign-in (P4)
-            log(Broken("last use of credentials", cause))
-    return Submitter(credential.id, credential.organisation_id, credential.organisation.region)
+    is_to_be_noted = credential.last_used_at is None or credential.last_used_at < timezone.now() - _LAST_USE
+    return Submitter(credential.id, credential.organisation_id, credential.organisation.region, is_to_be_noted)
+
+
+def note_use(submitter: Submitter) -> None:
+    """Inside a transaction: the credential was used now."""
+    SmtpCredential.objects.filter(id=submitter.credential).update(last_used_at=timezone.now())
 
 
 def authorise(wanted: Collection[tuple[Submitter, Mailbox]]) -> dict[tuple[Submitter, Mailbox], Sender | Reply]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
@@ -52,7 +53,7 @@ from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, log
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
-from zegel.journey.custody.jobs import Leased
+from zegel.journey.custody.jobs import Leased, LeaseLost
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 from zegel.journey.custody.unseal import Unsealer
 from zegel.journey.delivery import direct, mx, notify
@@ -60,6 +61,7 @@ from zegel.journey.delivery.connection import Dialler, Evidence, Mail
 
 Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
+_LINK: Final = re.compile(r"/m/[\w=-]+|(?<![\w-])[\w-]{43}(?![\w-])")  # its token stands behind /m/, or by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,9 @@ class Delivery:
         assert recipient is not None
 
         def store() -> None:
-            Transmission.objects.filter(id=transmission.id).update(sealed=prepared.wrapped)
+            waiting = Transmission.objects.filter(id=transmission.id, state=Transmission.State.QUEUED, sealed=None)
+            if not waiting.update(sealed=prepared.wrapped):
+                raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
             Recipient.objects.filter(id=recipient.id).update(
                 link_hash=prepared.link.hash, link_share=prepared.link.share, link_slot=prepared.link.slot
             )
@@ -392,13 +396,23 @@ def _attempt(transmission: Transmission, tried: Tried) -> tuple[Any, ...]:
         evidence.address,
         type(tried.outcome).__name__,
         stage.name.lower() if stage else "",
-        evidence.detail[:500],
+        _kept(evidence.detail, transmission, tried.outcome),
         int(evidence.security.tls),
         int(evidence.security.authentication),
         evidence.protocol,
         evidence.cipher,
         evidence.certificate[:500],
     )
+
+
+def _kept(detail: str, transmission: Transmission, outcome: Outcome) -> str:
+    """What of a reply is stored, shown and reported. A server that refuses a mail may quote it: no link's secret and
+    no code comes back that way."""
+    reply = getattr(outcome, "reply", None)
+    if transmission.kind == Kind.CODE and reply is not None:
+        detail = f"{reply.code} {reply.status or ''}".strip()
+    line = "".join(char if char.isprintable() else " " for char in detail)
+    return _LINK.sub("…", line)[:500]
 
 
 def _told(transmission: Transmission, tried: Tried) -> Attempted:

@@ -47,7 +47,6 @@ __all__ = [
     "hint",
     "judge",
     "send",
-    "wait",
 ]
 _DAY: Final = timedelta(hours=24)
 _SENT: Final = (Method.SMS, Method.EMAIL)
@@ -59,12 +58,6 @@ class CannotSend(Exception):
 
 
 # Asking for a code
-
-
-def wait(recipient: Recipient, now: Instant) -> TooSoon | TooMany | None:
-    """Why no code may be asked for now, if so. Reads only."""
-    answer = rules.may_issue(_ledger(recipient, now), now)
-    return None if isinstance(answer, rules.Allowed) else answer
 
 
 def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | TooMany | None:

@@ -27,6 +27,7 @@ from zegel.journey.custody.seal import ContentSink
 
 _LINE: Final = 57  # octets of a base64 line, RFC 2045 §6.8
 _CHUNK: Final = _LINE * 1150
+_PATIENCE: Final = 5  # times the limit; a larger answer is cut off without reading it
 _MOST_NAME: Final = 200
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
@@ -204,23 +205,28 @@ class SealingUpload(FileUploadHandler):
     def new_file(self, *args: object, **kwargs: object) -> None:
         """A file begins."""
         super().new_file(*args, **kwargs)  # type: ignore[arg-type]
-        if self.is_too_large:
-            raise StopUpload
-        self.mail.begin_file(self.file_name or "", self.content_type or "")
+        if self._is_far_too_large():
+            self.is_too_large = True
+            raise StopUpload(connection_reset=True)
+        if not self.is_too_large:
+            self.mail.begin_file(self.file_name or "", self.content_type or "")
         self.files += 1
         self._is_open = True
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
-        """Sealed when it returns."""
-        if self.mail.size + len(raw_data) > self._limit:
+        """Sealed when it returns. What is too large is read to its end and thrown away: a browser that may not send
+        all of it shows an error of its own instead of our answer."""
+        if not self.is_too_large and self.mail.size + len(raw_data) > self._limit:
             self.is_too_large = True
-            raise StopUpload  # reads what still comes, lest the browser shows an error instead of our answer
-        self.mail.feed(raw_data)
+            self.abandon()
+        if not self.is_too_large:
+            self.mail.feed(raw_data)
         return None
 
     def file_complete(self, file_size: int) -> UploadedFile[bytes] | None:
         """Nothing is handed on: it is in the message already."""
-        self.mail.end_file()
+        if not self.is_too_large:
+            self.mail.end_file()
         self._is_open = False
         return None
 
@@ -228,6 +234,9 @@ class SealingUpload(FileUploadHandler):
         """Leaves nothing behind."""
         if self._mail is not None:
             self._mail.abandon()
+
+    def _is_far_too_large(self) -> bool:
+        return self._announced.isdecimal() and int(self._announced) > _PATIENCE * self._limit
 
     def _count(self, *args: int) -> bytes:
         octets = self._read(*args)

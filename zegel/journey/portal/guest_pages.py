@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
@@ -46,11 +47,11 @@ def for_proven_guests(view: ReaderView) -> View:
             response = view(request, reader, *args, **kwargs)
         except reading.UNREADABLE:
             return reading.closed(request, guest.address("guest"))
-        # Bookkeeping of who proved to be the reader: not what a scanner of links can cause.
+        # What a reader who proved to be one leaves behind; a scanner of links leaves nothing.
         if request.method != "HEAD":
             try:
                 note_use(proof, now)
-                if request.method == "GET":
+                if request.method == "GET" and response.status_code == HTTPStatus.OK:
                     note_reading(guest.recipient, guest.method, now)
             except DatabaseError as cause:  # on a full disk mail can still be read (P4); the next reading is noted
                 log(Broken("noting that a guest read", cause))

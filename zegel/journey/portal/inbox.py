@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db import DatabaseError
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
@@ -26,6 +28,7 @@ from zegel.core.policy.ended import wording_of
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
+from zegel.edge.log import Broken, log
 from zegel.journey.custody.models import Conversation, Message, Recipient
 from zegel.journey.portal import links, reading
 from zegel.journey.portal.answering import Refusal, take_answer
@@ -131,7 +134,7 @@ def recipient_lines(recipients: Iterable[Recipient]) -> list[RecipientLine]:
     lines = []
     for one in recipients:
         words, badge = _WORDS[one.state]
-        at = one.opened_at if one.state == State.OPENED else one.delivered_at
+        at = {State.OPENED: one.opened_at, State.UNDELIVERABLE: None}.get(State(one.state), one.delivered_at)
         lines.append(RecipientLine(one.address, str(words), badge, at, _sentence(one.reason)))
     return lines
 
@@ -183,8 +186,11 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
             response = view(request, reader, **kwargs)
         except reading.UNREADABLE:
             return _closed(request, row, reads_as)
-        if reads_as is not None and request.method == "GET":
-            note_reading(reads_as, Method.ACCOUNT, now)
+        if reads_as is not None and request.method == "GET" and response.status_code == HTTPStatus.OK:
+            try:
+                note_reading(reads_as, Method.ACCOUNT, now)
+            except DatabaseError as cause:  # as in guest_pages
+                log(Broken("noting that an account holder read", cause))
         return response
 
     return outer

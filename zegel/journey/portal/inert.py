@@ -343,7 +343,7 @@ class _Rewriting:
     def _say_where_it_leads(self) -> None:
         text, self._link_text = self._link_text, None
         if self._link and not (text is not None and _says("".join(text), self._link)):
-            self.written.append(f' <span class="leads-to" dir="ltr">[{html.escape(self._link)}]</span>')
+            self.written.append(f'<span class="leads-to" dir="ltr">[{html.escape(self._link)}]</span>')
         self._link = ""
 
     def _image(self, attributes: dict[str, str]) -> None:
@@ -360,7 +360,12 @@ class _Rewriting:
             if alternative:
                 self.written.append(f'<span class="withheld">[{html.escape(alternative)}]</span>')
             return
-        self.lines += 8
+        self.lines += _lines_of(rest.get("height", ""))
+
+
+def _lines_of(height: str) -> int:
+    """Of text, beside an image whose height is given, or not."""
+    return int(float(height.removesuffix("px"))) // 24 if re.fullmatch(r"\d+(?:px)?", height) else 8
 
 
 def _attributes(tag: str, rest: str) -> dict[str, str]:

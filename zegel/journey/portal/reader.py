@@ -47,11 +47,6 @@ class Reader:
         name = "recipient" if self.pages == "guest" else "conversation"
         return reverse(f"portal:{self.pages}-{page}", kwargs={name: self.owner, **parts})
 
-    def messages(self) -> list[OpenMessage]:
-        """All of the conversation, oldest first: the original, then the answers."""
-        rows = Message.objects.filter(conversation=self.conversation).select_related("content", "answered_by")
-        return [self.open(row) for row in rows.order_by("created_at", "id")]
-
     def message(self, message: uuid.UUID) -> OpenMessage | None:
         """One message, if it belongs to this conversation."""
         rows = Message.objects.filter(conversation=self.conversation, id=message)

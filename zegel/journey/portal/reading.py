@@ -36,7 +36,7 @@ def body(request: HttpRequest, reader: Reader, message: uuid.UUID) -> HttpRespon
     frame = render_to_string("portal/body.html", {"title": opened.head.subject, "markup": _SPLIT}, request)
     before, _, after = frame.partition(_SPLIT)
     pieces = itertools.chain((before,), opened.markup(), (after,))
-    response = _stream(piece.encode("utf-8", "replace") for piece in pieces)
+    response = _stream(request, (piece.encode("utf-8", "replace") for piece in pieces))
     response["Content-Type"] = "text/html; charset=utf-8"
     response["Content-Security-Policy"] = POLICY
     response["X-Frame-Options"] = "SAMEORIGIN"
@@ -54,7 +54,7 @@ def part(request: HttpRequest, reader: Reader, message: uuid.UUID, number: int) 
     if found is None:
         raise Http404
     is_picture = found in reading.inline and found.type in PICTURES
-    response = _stream(opened.octets(found))
+    response = _stream(request, opened.octets(found))
     response["Content-Type"] = PICTURES[found.type] if is_picture else "application/octet-stream"
     response["Content-Disposition"] = disposition("inline" if is_picture else "attachment", _name(found))
     response["Content-Length"] = str(found.decoded_size)
@@ -64,7 +64,7 @@ def part(request: HttpRequest, reader: Reader, message: uuid.UUID, number: int) 
 def source(request: HttpRequest, reader: Reader, message: uuid.UUID) -> HttpResponseBase:
     """The message as it was sent, as a file for a mail program."""
     opened = _opened(reader, message)
-    response = _stream(opened.source())
+    response = _stream(request, opened.source())
     response["Content-Type"] = "message/rfc822"
     response["Content-Disposition"] = disposition("attachment", file_name(opened.head.subject, "eml"))
     response["Content-Length"] = str(opened.content.size)
@@ -104,11 +104,12 @@ def _opened(reader: Reader, message: uuid.UUID) -> OpenMessage:
     return opened
 
 
-def _stream(pieces: Iterable[bytes]) -> StreamingHttpResponse:
-    """The first piece is opened before anything is answered, so that what can't be opened has its page."""
+def _stream(request: HttpRequest, pieces: Iterable[bytes]) -> StreamingHttpResponse:
+    """The first piece is opened before anything is answered, so that what can't be opened has its page. HEAD asks for
+    no more."""
     following: Iterator[bytes] = iter(pieces)
     first = next(following, b"")
-    return StreamingHttpResponse(itertools.chain((first,), following))
+    return StreamingHttpResponse(() if request.method == "HEAD" else itertools.chain((first,), following))
 
 
 def _as_file(response: StreamingHttpResponse) -> StreamingHttpResponse:

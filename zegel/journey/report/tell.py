@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
+
+from django.db.models import Q
 
 from zegel.accounts.addresses import own_mailbox
 from zegel.accounts.models import Organisation
@@ -27,6 +29,7 @@ from zegel.core.mail.texts import (
     code_withheld_mail,
     warning_mail,
 )
+from zegel.core.policy.conversation import SAME_SUBMISSION_WINDOW
 from zegel.core.policy.directives import ControlField, Directives, DirectiveWarning, from_json_bytes, unmatched
 from zegel.core.policy.ended import wording_of
 from zegel.core.seal.wrap import CannotOpen
@@ -165,22 +168,33 @@ class Telling:
 
     def _warning(self, leased: Leased) -> Outgoing | None:
         submission = Submission.objects.select_related("account", "organisation").get(id=leased.subject)
-        directives = self._directives(submission)
-        halves = Submission.objects.filter(organisation=submission.organisation, identity=submission.identity)
-        addresses = Recipient.objects.filter(submission__in=halves).values_list("address", flat=True)
-        conversations = Conversation.objects.filter(submission__in=halves)
-        served = {Mailbox.parse(one) for one in addresses}
-        served |= {
-            Mailbox.parse(one)
-            for one in Recipient.objects.filter(conversation__in=conversations).values_list("address", flat=True)
-        }
-        oddities = tuple(_oddity(one) for one in directives.warnings)
-        strays = (StrayAddress(ControlField.ACCESS_RIGHT.value, one) for one in unmatched(directives, served))
-        oddities = (*oddities, *strays)
-        if not oddities:
+        halves = tuple(self._halves(submission))
+        oddities = self._oddities(submission, halves)
+        earlier = (half for half in halves if (half.accepted_at, half.id) < (submission.accepted_at, submission.id))
+        if not oddities or any(self._oddities(half, halves) for half in earlier):  # that one's warning is the one
             return None
         words = warning_mail(Warned(Original(submission.accepted_at), oddities), _language(submission), zone=ZONE)
         return self._notice(submission, words)
+
+    @staticmethod
+    def _halves(submission: Submission) -> Iterable[Submission]:
+        """The transactions that brought the same message (D-4), this one included."""
+        return Submission.objects.filter(
+            organisation=submission.organisation,
+            account=submission.account,
+            identity=submission.identity,
+            accepted_at__gt=submission.accepted_at - SAME_SUBMISSION_WINDOW,
+            accepted_at__lt=submission.accepted_at + SAME_SUBMISSION_WINDOW,
+        )
+
+    def _oddities(self, submission: Submission, halves: Sequence[Submission]) -> tuple[Oddity, ...]:
+        directives = self._directives(submission)
+        addresses = Recipient.objects.filter(
+            Q(submission__in=halves) | Q(conversation__submission__in=halves)
+        ).values_list("address", flat=True)
+        served = {Mailbox.parse(one) for one in addresses}
+        strays = (StrayAddress(ControlField.ACCESS_RIGHT.value, one) for one in unmatched(directives, served))
+        return (*(_oddity(one) for one in directives.warnings), *strays)
 
     def _withheld(self, leased: Leased) -> Outgoing | None:
         transmission = Transmission.objects.select_related(

@@ -1,0 +1,260 @@
+"""Facts in, plan out: what the database says of a recipient, and what of the plan is stored to be read by anyone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from django.db import connection
+from structlog.testing import capture_logs
+
+from tests.journey.delivery_ground import PHONE, PROVEN_FIELD, SENTENCE, SUBJECT, Post, a_post, link_in, words
+from tests.journey.portal_ground import Clock
+from zegel.accounts.models import Account, DirectDeliveryDomain, Organisation
+from zegel.accounts.sign_in import enrol_totp
+from zegel.core.policy.precedence import plan_from_json
+from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
+from zegel.journey.custody.jobs import Kind
+from zegel.journey.custody.models import Job, Recipient, Transmission
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+READER: Final = "lezer@veilig.test"
+GUEST: Final = "gast@open.test"
+CODE: Final = "Toegang-9f1c"
+
+
+@pytest.fixture
+def post(tmp_path: Path, clock: Clock) -> Iterator[Post]:
+    with a_post(tmp_path, clock) as found:
+        yield found
+
+
+def decide(post: Post, *recipients: str, **more: Any) -> dict[str, Recipient]:
+    """Only the decision: nothing is sent."""
+    post.submit(*recipients, **more)
+    for leased in post.lease(Kind.DECIDE):
+        post.run(post.decision.decide(leased))
+    return {one.address: one for one in Recipient.objects.all()}
+
+
+def steps(recipient: Recipient) -> list[tuple[Any, ...]]:
+    """Kind and rank, or method, or reason."""
+    return [
+        tuple(one[name] for name in ("kind", "rank", "method", "why") if one.get(name) is not None)
+        for one in (recipient.plan or {})["steps"]
+    ]
+
+
+def reasons(recipient: Recipient) -> dict[int, str]:
+    return {one["rank"]: one["why"] for one in (recipient.plan or {})["findings"]}
+
+
+# --- accounts -----------------------------------------------------------------------------------------------------
+
+
+def account_of(address: str, organisation: Organisation | None, *, has_second_factor: bool = True) -> Account:
+    account = Account.objects.create_user(address, organisation=organisation)
+    if has_second_factor:
+        enrol_totp(account)
+    return account
+
+
+def test_a_recipient_with_a_second_factor_is_told_to_sign_in(post: Post) -> None:
+    server = post.mx("open.test")
+    account_of(GUEST, post.ground.organisation)
+    post.submit(GUEST)
+    post.settle()
+    recipient = post.recipient(GUEST)
+    assert steps(recipient) == [("notify", 1, "account")]
+    assert reasons(recipient)[1] == "has-account"
+    assert (recipient.state, recipient.method, recipient.verification) == ("notified", "account", None)
+    assert "log" in words(server.messages()[0]).lower()
+    assert link_in(server.messages()[0])
+
+
+def test_the_account_is_found_however_the_address_is_written(post: Post) -> None:
+    account_of("Gast@Open.test", post.ground.organisation)
+    assert decide(post, "GAST@open.test")["GAST@open.test"].method == "account"
+
+
+def test_an_account_of_another_organisation_counts_as_well(post: Post) -> None:
+    account_of(GUEST, Organisation.objects.create(name="Ander"))
+    assert decide(post, GUEST)[GUEST].method == "account"
+
+
+@pytest.mark.parametrize("lack", ["second factor", "active"])
+def test_an_account_that_lacks_something_changes_nothing(post: Post, lack: str) -> None:
+    account = account_of(GUEST, post.ground.organisation, has_second_factor=lack != "second factor")
+    if lack == "active":
+        account.is_active = False
+        account.save()
+    found = decide(post, GUEST)[GUEST]
+    assert steps(found) == [("notify", 7, "email")]
+    assert reasons(found)[1] == ("no-account" if lack == "active" else "no-second-factor")
+
+
+@pytest.mark.parametrize("right", [f"{GUEST} sms {PHONE}", f"{GUEST} access-code {CODE}"], ids=["sms", "access code"])
+def test_an_account_that_nobody_vouches_for_replaces_no_method_that_the_message_names(post: Post, right: str) -> None:
+    """D-9: made with nothing but proof of the mailbox."""
+    account_of(GUEST, None)
+    found = decide(post, GUEST, fields=[("zivver-access-right", right)])[GUEST]
+    assert steps(found)[0][:2] == ("notify", 3)
+    assert reasons(found)[1] == "method-not-passed-yet"
+
+
+def test_an_account_that_an_administrator_made_replaces_the_method_that_the_message_names(post: Post) -> None:
+    account_of(GUEST, post.ground.organisation)
+    found = decide(post, GUEST, fields=[("zivver-access-right", f"{GUEST} sms {PHONE}")])[GUEST]
+    assert steps(found) == [("notify", 1, "account")]
+    assert found.verification is None
+
+
+# --- the organisation's policy ------------------------------------------------------------------------------------
+
+
+def test_a_listed_domain_goes_by_its_level(post: Post) -> None:
+    post.list_domain("veilig.test")
+    DirectDeliveryDomain.objects.create(
+        organisation=post.ground.organisation, domain="streng.test", tls=Tls.TLS_1_3, authentication=Authentication.DANE
+    )
+    found = decide(post, READER, "lezer@streng.test", GUEST)
+    assert steps(found[READER]) == [("readable", 4), ("notify", 7, "email")]
+    assert steps(found[GUEST]) == [("notify", 7, "email")]
+    level = {one.address: (one.needs_tls, one.needs_authentication) for one in Transmission.objects.all()}
+    assert level == {
+        READER: (PROVEN.tls, PROVEN.authentication),
+        "lezer@streng.test": (Tls.TLS_1_3, Authentication.DANE),
+        GUEST: (0, 0),
+    }
+
+
+def test_a_list_can_not_lower_what_the_message_asks(post: Post) -> None:
+    post.list_domain("veilig.test")
+    found = decide(post, READER, fields=[("zivver-direct-delivery", "tls tls1.3 auth dane")])[READER]
+    readable = plan_from_json(found.plan or {}).steps[0]
+    assert getattr(readable, "needs", None) == TransportSecurity(Tls.TLS_1_3, Authentication.DANE)
+
+
+def test_a_list_below_the_floor_is_raised_to_it(post: Post) -> None:
+    DirectDeliveryDomain.objects.create(
+        organisation=post.ground.organisation, domain="veilig.test", tls=Tls.NONE, authentication=Authentication.NONE
+    )
+    decide(post, READER)
+    (transmission,) = Transmission.objects.all()
+    assert (transmission.needs_tls, transmission.needs_authentication) == (PROVEN.tls, PROVEN.authentication)
+
+
+def test_the_list_is_of_one_organisation_and_of_one_domain(post: Post) -> None:
+    other = Organisation.objects.create(name="Ander")
+    DirectDeliveryDomain.objects.create(organisation=other, domain="open.test")
+    post.list_domain("veilig.test")
+    found = decide(post, GUEST, "lezer@sub.veilig.test", "lezer@nietveilig.test")
+    assert {steps(one)[0] for one in found.values()} == {("notify", 7, "email")}
+
+
+def test_an_internationalised_domain_is_found_on_the_list(post: Post) -> None:
+    post.list_domain("xn--bcher-kva.test")
+    found = decide(post, "lezer@bücher.test", to=["balie@voorbeeld.test"])
+    assert [steps(one)[0] for one in found.values()] == [("readable", 4)]
+
+
+def test_a_named_method_goes_before_the_list(post: Post) -> None:
+    post.list_domain("veilig.test")
+    found = decide(post, READER, fields=[("zivver-access-right", f"{READER} sms {PHONE}")])[READER]
+    assert steps(found) == [("notify", 3, "sms")]
+
+
+def test_both_fields_try_transport_first_and_then_the_method(post: Post) -> None:
+    found = decide(post, READER, fields=[PROVEN_FIELD, ("zivver-access-right", f"{READER} sms {PHONE}")])[READER]
+    assert steps(found) == [("readable", 4), ("notify", 3, "sms")]
+
+
+def test_policy_may_forbid_direct_delivery_that_a_message_asks(post: Post) -> None:
+    post.ground.organisation.allows_transport = False
+    post.ground.organisation.save()
+    found = decide(post, READER, fields=[PROVEN_FIELD])[READER]
+    assert steps(found) == [("notify", 7, "email")]
+    assert reasons(found)[4] == "policy-forbids-transport"
+    assert (found.code_needs_tls, found.code_needs_authentication) == (PROVEN.tls, PROVEN.authentication)
+
+
+def test_policy_that_allows_no_method_for_the_recipient_is_told_to_the_sender(post: Post) -> None:
+    post.ground.organisation.allowed_methods = []
+    post.ground.organisation.save()
+    found = decide(post, GUEST)[GUEST]
+    assert (found.state, found.status, found.reason) == ("undeliverable", "5.7.1", "no-method-allowed")
+    assert Job.objects.filter(kind=Kind.REPORT, subject=found.id).exists()
+    assert not Transmission.objects.exists()
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_recipient_who_lacks_what_policy_leaves_is_held_or_reported(post: Post, holds: bool) -> None:
+    post.ground.organisation.allowed_methods = ["sms"]
+    post.ground.organisation.holds = holds
+    post.ground.organisation.save()
+    found = decide(post, GUEST, READER, fields=[("zivver-access-right", f"{READER} sms {PHONE}")])
+    assert found[GUEST].state == ("held" if holds else "undeliverable")
+    assert found[READER].state == "decided"  # the others are served
+
+
+def test_a_method_that_policy_forbids_is_never_replaced_by_another(post: Post) -> None:
+    post.ground.organisation.allowed_methods = ["email", "access-code"]
+    post.ground.organisation.save()
+    found = decide(post, GUEST, fields=[("zivver-access-right", f"{GUEST} sms {PHONE}")])[GUEST]
+    assert steps(found) == [("undeliverable", "policy-contradicts-message")]
+
+
+# --- what is stored -----------------------------------------------------------------------------------------------
+
+
+def test_the_plan_and_all_rows_hold_no_number_and_no_code(post: Post) -> None:
+    fields = [("zivver-access-right", f"{GUEST} sms {PHONE}"), ("zivver-access-right", f"{READER} access-code {CODE}")]
+    with capture_logs() as logged:
+        found = decide(post, GUEST, READER, fields=fields)
+    assert found[GUEST].masked == "+31 6 ****5678"
+    assert found[READER].masked == ""
+    plans = json.dumps([one.plan for one in found.values()])
+    assert "+31 6 ****5678" in plans
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM custody_recipient")
+        rows = repr(cursor.fetchall())
+    for hidden in (PHONE, PHONE[1:], "612345678", CODE, SUBJECT, SENTENCE):
+        assert hidden not in plans
+        assert hidden not in rows
+        assert hidden not in json.dumps(logged, default=str)
+
+
+def test_what_opens_the_message_is_sealed_beside_it(post: Post) -> None:
+    fields = [("zivver-access-right", f"{GUEST} sms {PHONE}"), ("zivver-access-right", f"{READER} access-code {CODE}")]
+    found = decide(post, GUEST, READER, fields=fields)
+
+    def opened(address: str) -> Any:
+        row = found[address]
+        return json.loads(post.ground.unsealer.field(row.verification, name="verification", owner=row.id).reveal())
+
+    assert opened(GUEST) == {"phone": PHONE}
+    assert opened(READER) == {"access_code": CODE, "hint": None}
+
+
+def test_the_stored_plan_explains_every_row(post: Post) -> None:
+    found = decide(post, GUEST)[GUEST]
+    assert sorted(reasons(found)) == [1, 2, 3, 4, 5, 6, 7]
+    assert found.decided_at == post.clock.at
+    assert plan_from_json(found.plan or {}).steps
+
+
+def test_only_who_awaits_a_decision_gets_one(post: Post) -> None:
+    found = decide(post, GUEST, READER)
+    before = {one.address: one.plan for one in found.values()}
+    Recipient.objects.filter(address=GUEST).update(state="accepted", plan=None)
+    Job.objects.create(kind=Kind.DECIDE, subject=found[GUEST].submission_id, due_at=post.clock.at)
+    for leased in post.lease(Kind.DECIDE):
+        post.run(post.decision.decide(leased))
+    after = {one.address: one for one in Recipient.objects.all()}
+    assert after[GUEST].plan == before[GUEST]
+    assert Transmission.objects.filter(address=READER).count() == 1
+    assert Transmission.objects.filter(address=GUEST).count() == 2

@@ -1,0 +1,360 @@
+"""P5, P8, P13: what is done twice leaves what it left once; what is recorded is evidence and no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+from django.db import connection
+
+from tests.journey.delivery_ground import (
+    PHONE,
+    PROVEN_FIELD,
+    SENDER,
+    SENTENCE,
+    SUBJECT,
+    Post,
+    a_post,
+    everything_in,
+    link_in,
+    parsed,
+)
+from tests.journey.delivery_peers import Taken
+from tests.journey.portal_ground import Clock
+from zegel.core.policy.transport import Authentication, Tls
+from zegel.core.seal.wrap import CannotOpen
+from zegel.core.secret import Secret
+from zegel.journey.custody.jobs import LEASE, Kind, Leased, LeaseLost
+from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
+from zegel.journey.portal import codes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+READER: Final = "lezer@veilig.test"
+GUEST: Final = "gast@open.test"
+
+
+@pytest.fixture
+def post(tmp_path: Path, clock: Clock) -> Iterator[Post]:
+    with a_post(tmp_path, clock) as found:
+        yield found
+
+
+def decided(post: Post) -> Leased:
+    """The right to make the one transmission there is."""
+    for leased in post.lease(Kind.DECIDE):
+        post.run(post.decision.decide(leased))
+    (leased,) = post.lease(Kind.TRANSMIT)
+    return leased
+
+
+def taken_over(_: Taken) -> None:
+    """Between the final dot and its answer another process takes the job; as if this one had died there."""
+    try:
+        Job.objects.filter(kind=Kind.TRANSMIT).update(lease=uuid.uuid4())
+    finally:
+        connection.close()
+
+
+def message_ids(mails: list[bytes]) -> set[str]:
+    return {str(parsed(one)["Message-ID"]) for one in mails}
+
+
+# --- once ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_lost_the_lease_records_nothing(post: Post) -> None:
+    server = post.mx("open.test", at_end=taken_over)
+    post.submit(GUEST)
+    leased = decided(post)
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery.transmit(leased))
+    assert len(server.taken) == 1
+    assert not Attempt.objects.exists()
+    assert post.recipient(GUEST).state == "decided"
+    assert post.transmissions("notification")[0].state == "queued"
+
+
+@pytest.mark.parametrize("is_readable", [True, False], ids=["readable", "notification"])
+def test_a_crash_between_sending_and_recording_costs_one_copy_of_the_same_mail(post: Post, is_readable: bool) -> None:
+    server = post.proven(at_end=taken_over)
+    if is_readable:
+        post.list_domain("veilig.test")
+    post.submit(READER)
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery.transmit(decided(post)))
+    server.at_end = None
+    post.start()  # another process: nothing is remembered but what is stored
+    Job.objects.update(lease=None, leased_until=None)
+    post.until_nothing_waits()
+    first, second = server.messages()
+    assert len(message_ids([first, second])) == 1
+    assert without_signature(first) == without_signature(second)
+    assert len(post.attempts(READER)) == 1
+    assert Transmission.objects.count() == 1
+    assert post.recipient(READER).state == ("delivered" if is_readable else "notified")
+
+
+def without_signature(octets: bytes) -> bytes:
+    return re.sub(rb"DKIM-Signature:.*?\r\n(?![ \t])", b"", octets, count=1, flags=re.DOTALL)
+
+
+def test_a_notification_tried_again_carries_the_link_that_was_stored_before_the_first_try(post: Post) -> None:
+    server = post.mx("open.test", at_end=taken_over)
+    post.submit(GUEST)
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery.transmit(decided(post)))
+    stored = bytes(post.recipient(GUEST).link_hash or b"")
+    assert stored
+    server.at_end = None
+    server.answers["END"] = [b"451 4.3.0 later\r\n"]
+    post.start()
+    Job.objects.update(lease=None, leased_until=None)
+    post.settle()
+    post.later(hours=1)
+    first, second = server.messages()
+    assert link_in(first) == link_in(second)
+    assert bytes(post.recipient(GUEST).link_hash or b"") == stored
+
+
+def test_who_comes_late_makes_no_second_link(post: Post) -> None:
+    """A process that slept through its lease must not make the link useless that was sent meanwhile, nor store a
+    sealed copy again after the last one was destroyed."""
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    leased = decided(post)
+    late = post.delivery._gather([leased])[0]
+    assert late is not None
+    post.clock.forward(seconds=LEASE.total_seconds() + 1)
+    post.settle()
+    sent = link_in(server.messages()[0])
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery._compose(late))
+    transmission = post.transmissions("notification")[0]
+    assert transmission.state == "sent"
+    assert transmission.sealed is None
+    post.ground.unsealer.conversation_key_by_link(post.recipient(GUEST), Secret(sent))
+
+
+def test_a_job_done_twice_in_a_row_sends_once(post: Post) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    leased = decided(post)
+    post.run(post.delivery.transmit(leased))
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery.transmit(leased))
+    assert len(server.taken) == 1
+    assert len(post.attempts(GUEST)) == 1
+
+
+def test_a_decision_made_twice_counts_once(post: Post) -> None:
+    post.mx("open.test")
+    post.submit(GUEST)
+    (leased,) = post.lease(Kind.DECIDE)
+    post.run(post.decision.decide(leased))
+    with pytest.raises(LeaseLost):
+        post.run(post.decision.decide(leased))
+    assert Transmission.objects.count() == 1
+    assert Job.objects.filter(kind=Kind.TRANSMIT).count() == 1
+
+
+def test_a_report_made_twice_is_told_once(post: Post) -> None:
+    post.submit("iemand@bestaat-niet.test")
+    post.run(post.delivery.transmit(decided(post)))
+    (leased,) = post.lease(Kind.REPORT)
+    post.run(post.telling.report(leased))
+    with pytest.raises(LeaseLost):
+        post.run(post.telling.report(leased))
+    post.settle()
+    assert len(post.home.taken) == 1
+
+
+def test_two_processes_at_once_send_once(post: Post) -> None:
+    server = post.mx("open.test")
+    for number in range(10):
+        post.submit(f"gast{number}@open.test", message_id=f"<{number}@voorbeeld.test>")
+    for leased in post.lease(Kind.DECIDE):
+        post.run(post.decision.decide(leased))
+    here, there = post.lease(Kind.TRANSMIT), post.lease(Kind.TRANSMIT)
+    assert (len(here), len(there)) == (10, 0)
+    post.clock.forward(seconds=1)
+    for leased in here:
+        post.run(post.delivery.transmit(leased))
+    assert len(server.taken) == 10
+    assert not Job.objects.exists()
+
+
+def test_each_try_is_counted_once_and_waits_longer(post: Post) -> None:
+    post.mx("open.test", answers={"RCPT": b"451 4.7.1 later\r\n"})
+    post.submit(GUEST)
+    post.settle()
+    transmission = post.transmissions("notification")[0]
+    assert transmission.tries == 1
+    waits = []
+    for _ in range(3):
+        due = Job.objects.get().due_at
+        waits.append(due - post.clock.at)
+        post.clock.at = due
+        post.settle()
+    transmission.refresh_from_db()
+    assert transmission.tries == 4
+    assert waits[0] >= timedelta(minutes=15)
+    assert waits == sorted(waits)
+
+
+# --- evidence -----------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_succeeds_leaves_protocol_cipher_certificate_and_reply(post: Post) -> None:
+    post.list_domain("veilig.test")
+    server = post.proven(answers={"END": b"250 2.0.0 queued as 4F2A\r\n"})
+    post.submit(READER)
+    post.settle()
+    (attempt,) = post.attempts(READER)
+    assert (attempt.host, attempt.address) == ("mx.veilig.test", server.ip)
+    assert (attempt.outcome, attempt.stage, attempt.reply) == ("Accepted", "", "250 2.0.0 queued as 4F2A")
+    assert (attempt.tls, attempt.authentication) == (Tls.TLS_1_3, Authentication.CERTIFICATE)
+    assert (attempt.protocol, attempt.cipher[:4]) == ("TLSv1.3", "TLS_")
+    assert re.fullmatch(
+        r"mx\.veilig\.test; issued by Zegel local authority .*; sha256 [0-9a-f]{64}", attempt.certificate
+    )
+    assert attempt.at == post.clock.at
+
+
+def test_an_attempt_that_fails_leaves_its_reason(post: Post) -> None:
+    post.mx("open.test")
+    post.submit(GUEST, fields=[PROVEN_FIELD])
+    post.settle()
+    (attempt,) = post.attempts(GUEST)
+    assert (attempt.outcome, attempt.reply) == ("InsufficientSecurity", "the server offers no STARTTLS")
+    assert (attempt.protocol, attempt.cipher, attempt.certificate) == ("", "", "")
+
+
+QUOTING: Final = f"550-5.7.1 <{GUEST}> from <{SENDER}>:\r\n550 5.7.1 '{SUBJECT}' for {PHONE} was not liked\r\n".encode()
+
+
+def test_the_log_names_no_address_subject_or_number_and_nothing_that_a_server_said(post: Post) -> None:
+    post.list_domain("veilig.test")
+    post.proven(answers={"RCPT": QUOTING})
+    post.mx("open.test", answers={"RCPT": [QUOTING.replace(b"550", b"450"), QUOTING]})
+    post.submit(READER, GUEST, "iemand@bestaat-niet.test", fields=[("zivver-access-right", f"{GUEST} sms {PHONE}")])
+    post.until_nothing_waits()
+    assert len(post.reports()) == 3
+    told = [one for one in post.logged if one["event"] == "attempted"]
+    assert len(told) >= 6
+    assert {"550 5.7.1", "450 5.7.1"} <= {one["reply"] for one in told}
+    lines = json.dumps(post.logged, default=str)
+    for hidden in (GUEST, READER, SENDER, "gast", "lezer", SUBJECT, "Merkteken", PHONE, PHONE[1:], "liked", SENTENCE):
+        assert hidden not in lines
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+def test_after_the_notification_was_taken_only_the_hash_of_its_link_is_left(post: Post) -> None:
+    server = post.mx("open.test", answers={"RCPT": [b"451 4.7.1 later\r\n"]})
+    post.submit(GUEST)
+    post.settle()
+    transmission = post.transmissions("notification")[0]
+    assert transmission.sealed is not None  # waiting, so that every try sends the same
+    post.later(hours=1)
+    transmission.refresh_from_db()
+    assert transmission.state == "sent"
+    assert transmission.sealed is None
+    recipient = post.recipient(GUEST)
+    assert recipient.link_hash is not None
+    token = link_in(server.messages()[0])
+    assert token.encode() not in database()
+    unsealer = post.ground.unsealer
+    by_link = unsealer.conversation_key_by_link(recipient, Secret(token))
+    assert by_link.reveal() == unsealer.conversation_key(recipient.conversation).reveal()
+
+
+def test_a_link_with_one_other_character_opens_nothing(post: Post) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    post.settle()
+    token, recipient = link_in(server.messages()[0]), post.recipient(GUEST)
+    for place in range(0, 43, 6):
+        other = "A" if token[place] != "A" else "B"
+        with pytest.raises(CannotOpen):
+            post.ground.unsealer.conversation_key_by_link(recipient, Secret(token[:place] + other + token[place + 1 :]))
+
+
+def test_the_link_of_one_recipient_opens_nothing_as_another(post: Post) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST, "ander@open.test")
+    post.settle()
+    tokens = {taken.rcpt: link_in(taken.content) for taken in server.taken}
+    assert len(set(tokens.values())) == 2
+    with pytest.raises(CannotOpen):
+        post.ground.unsealer.conversation_key_by_link(post.recipient(GUEST), Secret(tokens["TO:<ander@open.test>"]))
+
+
+def test_a_server_that_quotes_the_link_when_it_refuses_gives_it_to_nobody(post: Post) -> None:
+    """Filters for bad links do this. What came back must not stand in the trace or in the report to the sender."""
+
+    def quote(taken: Taken) -> None:
+        token = link_in(taken.content)
+        said.append(token)
+        server.answers["END"] = f"550 5.7.1 blocked: http://localhost/m/{token}, and {token}: see help\r\n".encode()
+
+    said: list[str] = []
+    server = post.mx("open.test", at_end=quote)
+    post.submit(GUEST)
+    post.settle()
+    (report,) = post.reports()
+    (token,) = said
+    assert token not in everything_in(report)
+    assert token.encode() not in database()
+    assert "blocked" in everything_in(report)
+    assert post.attempts(GUEST)[0].reply == "550 5.7.1 blocked: http://localhost…, and …: see help"
+    assert post.recipient(GUEST).link_hash is not None
+
+
+def test_a_server_that_quotes_the_code_gives_it_to_nobody(post: Post) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    post.settle()
+    server.answers["END"] = b"550 5.7.1 your code 123 456 looks like phishing\r\n"
+    recipient = Recipient.objects.select_related("conversation__organisation", "conversation__author").get()
+    assert codes.send(recipient, b"b" * 32, "nl") is None
+    post.settle()
+    last = post.attempts(GUEST)[-1]
+    assert (last.transmission.kind, last.outcome, last.reply) == ("code", "Refused", "550 5.7.1")
+
+
+def test_what_a_server_says_is_stored_as_one_line_that_any_database_takes(post: Post) -> None:
+    post.mx("open.test", answers={"RCPT": b"550 5.7.1 a\0b\x1b[31mc\xff" + b"d" * 2000 + b"\r\n"})
+    post.submit(GUEST)
+    post.settle()
+    (attempt,) = post.attempts(GUEST)
+    assert attempt.reply.startswith("550 5.7.1 a b [31mc")
+    assert attempt.reply.isprintable()
+    assert len(attempt.reply) == 500
+    assert len(post.reports()) == 1
+
+
+def test_every_copy_of_its_own_mails_is_destroyed_when_they_are_gone(post: Post) -> None:
+    post.mx("open.test", answers={"RCPT": [b"550 5.1.1 nobody\r\n"]})
+    post.submit(GUEST, "ander@open.test", fields=[("zivver-direct-delivery", "")])
+    post.until_nothing_waits()
+    assert {one.kind for one in Transmission.objects.all()} >= {"readable", "notification", "report", "notice"}
+    assert not Transmission.objects.exclude(sealed=None).exists()
+
+
+def database() -> bytes:
+    """Every value of every row, as it is."""
+    with connection.cursor() as cursor:
+        found = b""
+        for table in connection.introspection.table_names():
+            cursor.execute(f'SELECT * FROM "{table}"')
+            for row in cursor.fetchall():
+                found += b"\n".join(one if isinstance(one, bytes) else str(one).encode() for one in row) + b"\n"
+    return found
