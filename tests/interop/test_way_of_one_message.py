@@ -136,7 +136,7 @@ def test_a_listed_domain_gets_the_readable_message_over_verified_tls(running: Wo
     assert message["Subject"] == SUBJECT
     assert SENTENCE in words(octets)
     got = {part.get_filename(): part.get_payload(decode=True) for part in message.iter_attachments()}
-    assert {name: digest(bytes(octets)) for name, octets in got.items() if name} == {  # type: ignore[arg-type]
+    assert {name: digest(bytes(octets)) for name, octets in got.items() if name} == {
         name: digest(octets) for name, octets in ATTACHMENTS.items()
     }
     header = octets.partition(b"\n\n")[0].lower()

@@ -39,6 +39,7 @@ from zegel.local.authority import LocalAuthority
 HOST: Final = "zegel.test"
 SENDER: Final = "balie@voorbeeld.test"
 GUEST: Final = "ontvanger@example.org"
+PROFILE: Final = Profile(HOST, requires_auth=True)
 PATIENCE: Final = 20.0  # seconds after which a test gives up; nothing is measured with it
 CUSTODY: Final[tuple[type[models.Model], ...]] = (Content, Submission, Conversation, Message, Recipient, Job)
 
@@ -185,7 +186,7 @@ class Doorstep:
 
     folder: Path
     clock: Clock
-    profile: Profile = Profile(HOST, requires_auth=True)
+    profile: Profile = PROFILE
     idle: float = IDLE
     sweep: float = SWEEP
     linger: float = LINGER

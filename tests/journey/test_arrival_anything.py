@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is right: a refusal, or an acceptance after which the content is there, octet for octet."""
+"""Whatever is sent, the answer is right: a refusal, or an acceptance after which the content is there unchanged."""
 
 from __future__ import annotations
 

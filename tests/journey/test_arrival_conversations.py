@@ -282,7 +282,7 @@ def test_each_half_brings_what_it_asks_for_its_own_recipients(doorstep: Doorstep
     second = mail(f"zivver-access-right: {CC} sharedAccessCode geheim", f"Cc: {CC}", to=TO)
     accept(wire, first, TO)
     accept(wire, second, CC)
-    rights = {}
+    rights: dict[Mailbox, object] = {}
     for one in Submission.objects.all():
         opened = doorstep.unsealer.field(one.directives, name="directives", owner=one.id)
         rights.update(from_json_bytes(opened.reveal()).access_rights)

@@ -240,7 +240,7 @@ def test_the_next_host_takes_what_the_first_does_not(post: Post, trouble: Answer
 
 
 def test_a_safe_host_behind_an_unsafe_one_is_not_searched_for(post: Post) -> None:
-    """product.md §3: what does not meet the level at that moment is followed by the next row at once."""
+    """What does not meet the level at that moment is followed by the next row, at once."""
     post.list_domain("veilig.test")
     first = post.mx("veilig.test", host="mx1.veilig.test", preference=5)
     second = post.proven()
@@ -252,7 +252,7 @@ def test_a_safe_host_behind_an_unsafe_one_is_not_searched_for(post: Post) -> Non
 
 
 def test_no_other_host_is_tried_once_content_has_left(post: Post) -> None:
-    """It may have been taken after all; another host would make a second copy (RFC 1047)."""
+    """It may have been taken after all; another host would make a second copy."""
     post.list_domain("veilig.test")
     first = post.proven(answers={"END": Hangup})
     second = post.mx("veilig.test", host="mx2.veilig.test", preference=20)

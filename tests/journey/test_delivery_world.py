@@ -232,17 +232,12 @@ def test_greylisting_costs_a_second_try_and_no_second_copy(scene: Scene) -> None
 
 def test_what_can_never_arrive_is_reported_within_a_minute(scene: Scene) -> None:
     begun = time.monotonic()
-    scene.submit("iemand@bestaat-niet.test", f"iemand@{NULL}", identity="nergens")
-    missing, null = scene.wait_told("iemand@bestaat-niet.test"), scene.wait_told(f"iemand@{NULL}")
-    assert "Status: 5.1.2" in status_of(missing) or "Status: 5.1.2" in status_of(null)
-    statuses = {status for one in (*scene.told("bestaat-niet"), *scene.told(NULL)) if (status := _status(one))}
-    assert statuses == {"5.1.2", "5.1.10"}
+    for address, status in (("iemand@bestaat-niet.test", "5.1.2"), (f"iemand@{NULL}", "5.1.10")):
+        scene.submit(address, identity=status)
+        fields = status_of(scene.wait_told(address))
+        assert f"Final-Recipient: rfc822; {address}" in fields
+        assert f"Status: {status}\n" in fields
     assert time.monotonic() - begun < 60  # P7; it takes a second or two
-
-
-def _status(report: EmailMessage) -> str:
-    found = re.search(r"^Status: (\S+)", status_of(report), re.MULTILINE)
-    return found[1] if found else ""
 
 
 def test_who_wants_no_report_gets_none(scene: Scene) -> None:

@@ -79,7 +79,8 @@ class Supervisor:
 
     def add(self, role: str, count: int = 1, *, module: str = "zegel", arguments: Sequence[str] = ()) -> None:
         """Processes to run; nothing starts yet."""
-        command = [sys.executable, "-m", module, *(arguments or ("run", "--role", role))]
+        # -P: not what happens to be called `zegel` where we were started, such as a clone of the repository.
+        command = [sys.executable, "-P", "-m", module, *(arguments or ("run", "--role", role))]
         self.children.extend(Child(role, command) for _ in range(count))
 
     def start(self) -> None:
@@ -144,7 +145,8 @@ class Supervisor:
             if code is not None and code > 0:
                 told = code == CONFIGURATION  # by the child itself
                 raise NotReady("" if told else f"The {child.role} process ended at its start (code {code}).")
-            self._look_after(child)  # one that was killed meanwhile is started again
+            if code is not None or child.process is None:  # one that was killed meanwhile is started again
+                self._look_after(child)
             if child.process is None:
                 time.sleep(0.05)
             elif self._is_ready(child):

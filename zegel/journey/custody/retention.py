@@ -16,7 +16,7 @@ from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Submission, Transmission
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
 
 SWEEP: Final = 3600.0  # seconds between sweeps
 DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
@@ -65,7 +65,7 @@ class Retention:
             for clear_up in others:
                 clear_up()
             for name, path in self._blobs.names_older_than(ORPHAN.total_seconds()):
-                if path.suffix == ".part" or not Content.objects.filter(id=name).exists():
+                if path.suffix == ".part" or not Content.objects.filter(id=name).exclude(head=b"").exists():
                     path.unlink(missing_ok=True)
         finally:
             connection.close()
@@ -73,12 +73,13 @@ class Retention:
 
 def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     """Inside a transaction: destroys every key of a conversation. Returns the contents that no conversation can open
-    any more; their rows are gone, their blobs are the caller's to remove after the commit."""
+    any more; their rows are empty, their blobs are the caller's to remove after the commit (else the sweep's)."""
     Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=now)
     Recipient.objects.filter(conversation_id=conversation).update(
         link_slot=None, link_share=None, link_hash=None, verification=None
     )
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
+    Sms.objects.filter(recipient__conversation_id=conversation, state="queued").update(sealed=None, state="failed")
     Submission.objects.filter(recipients__conversation_id=conversation).exclude(
         recipients__conversation__destroyed_at=None
     ).update(directives=DESTROYED)  # numbers and codes as they were asked

@@ -110,7 +110,13 @@ class Unsealer:
     def _sealed(self, content: Content, wanted: Window) -> Iterator[bytes]:
         if content.sealed is not None:
             return iter((bytes(content.sealed[wanted.start : wanted.start + wanted.length]),))
-        return self._blobs.read(content.id, wanted.start, wanted.length)
+        return self._blob(content, wanted)
+
+    def _blob(self, content: Content, wanted: Window) -> Iterator[bytes]:
+        try:
+            yield from self._blobs.read(content.id, wanted.start, wanted.length)
+        except FileNotFoundError as cause:
+            raise CannotOpen("its blob is not there") from cause
 
 
 def link_secret(token: Secret[str]) -> Secret[bytes]:
