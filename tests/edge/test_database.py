@@ -315,6 +315,55 @@ def test_a_read_gives_its_result_or_what_it_raises() -> None:
     readers.close()
 
 
+def test_a_read_that_fails_hurts_no_other() -> None:
+    readers = Readers(threads=1)
+    Organisation.objects.create(name="one")
+
+    async def story() -> list[Any]:
+        release = threading.Event()
+        blocked = asyncio.ensure_future(readers.read(lambda: release.wait(PATIENCE)))
+        others = [asyncio.ensure_future(readers.read(work)) for work in (Organisation.objects.count, _fail)]
+        others.append(asyncio.ensure_future(readers.read(Organisation.objects.count)))
+        await asyncio.sleep(0.05)
+        release.set()
+        await blocked
+        return list(await asyncio.gather(*others, return_exceptions=True))
+
+    first, failed, last = run(story())
+    assert (first, last) == (1, 1)
+    assert isinstance(failed, Oops)
+    readers.close()
+
+
+def _fail() -> None:
+    raise Oops
+
+
+def test_questions_that_are_asked_together_get_their_own_answers() -> None:
+    readers = Readers(threads=1)
+    made = {name: Organisation.objects.create(name=name).id for name in ("a", "b")}
+
+    def together(names: Sequence[str]) -> list[int]:
+        known = dict(Organisation.objects.filter(name__in=names).values_list("name", "id"))
+        return [known[name] for name in names]
+
+    async def story() -> list[Any]:
+        asked = [readers.read_together(together, name) for name in ("a", "nobody", "b")]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    a, nobody, b = run(story())
+    assert (a, b) == (made["a"], made["b"])
+    assert isinstance(nobody, KeyError)
+    readers.close()
+
+
+def test_closed_readers_say_so() -> None:
+    readers = Readers()
+    readers.close()
+    with pytest.raises(RuntimeError):
+        run(readers.read(Organisation.objects.count))
+
+
 def test_reads_go_on_while_a_write_is_under_way(writer: Writer) -> None:
     readers = Readers()
     Organisation.objects.create(name="one")

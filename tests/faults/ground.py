@@ -5,6 +5,7 @@ DNS and receiving server are small ones here, because a test has to stop them, o
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import http.client
@@ -34,6 +35,7 @@ from zegel.local.authority import LocalAuthority
 GUEST_DOMAIN: Final = "ontvanger.test"
 GUEST: Final = f"balie@{GUEST_DOMAIN}"
 MX: Final = "mx.ontvanger.test"
+MARKER: Final = "Merkteken9c2e"  # in every subject and every line of a body; it must stay sealed (P17)
 
 
 class _Altered(Gateway):
@@ -115,13 +117,27 @@ def message(identity: str, *fields: str, to: str = GUEST, octets: int = 1_000) -
     head = [
         f"From: Afzender <{SENDER}>",
         f"To: {to}",
-        f"Subject: {identity}",
+        f"Subject: {MARKER} over {identity}",
         f"Message-ID: <{identity}@{SENDING_DOMAIN}>",
         "Date: Mon, 23 Nov 2026 12:00:00 +0000",
         *fields,
     ]
-    line = f"{identity} ".ljust(70, "x") + "\r\n"
+    line = line_of(identity) + "\r\n"
     return ("\r\n".join(head) + "\r\n\r\n" + line * (octets // len(line))).encode()
+
+
+def line_of(identity: str) -> str:
+    """Each line of that message's body."""
+    return f"{identity} {MARKER} ".ljust(70, "x")
+
+
+def readable_in(folder: Path) -> list[str]:
+    """The files below ``folder`` in which the marker stands, raw, in UTF-16, hexadecimal or base64."""
+    raw = MARKER.encode()
+    forms = [raw, MARKER.encode("utf-16-le"), raw.hex().encode()]
+    forms += [base64.b64encode(b"\0" * lead + raw)[4 if lead else 0 : len(raw) // 3 * 4] for lead in range(3)]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [str(path) for path in files if any(form in path.read_bytes() for form in forms)]
 
 
 def submit(gateway: Gateway, identity: str, *fields: str, octets: int = 1_000) -> tuple[int, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import select
 import signal
 import smtplib
 import threading
@@ -15,6 +17,7 @@ from typing import Final
 import pytest
 
 from tests.faults.ground import (
+    MARKER,
     Copy,
     Prepared,
     Receiver,
@@ -25,6 +28,7 @@ from tests.faults.ground import (
     is_alive,
     message,
     processes_of,
+    readable_in,
     role_of,
     submit,
     zone,
@@ -204,6 +208,7 @@ def test_a_stop_in_the_middle_of_a_message_accepts_nothing_of_it_and_loses_nothi
         assert gateway._process.wait(5) == 0
         gateway.stop()
         assert blobs(gateway) == []
+        assert readable_in(gateway.folder) == []
         assert "Traceback" not in gateway.log()
         over.set()
         gateway.start()
@@ -215,14 +220,16 @@ def test_a_stop_in_the_middle_of_a_message_accepts_nothing_of_it_and_loses_nothi
 
 
 def _goodbye(client: smtplib.SMTP, rest: bytes) -> int | None:
-    """The code of the reply to the rest of the message; ``None`` when the connection was dropped."""
-    assert client.sock is not None
+    """Goes on sending, slowly, until the server says something, or drops the connection (``None``)."""
+    connection = client.sock
+    assert connection is not None
     said = b""
     with suppress(OSError):
-        client.sock.sendall(rest)
-    with suppress(OSError):
-        while piece := client.sock.recv(4096):
-            said += piece
+        for start in range(0, len(rest), 2_000):
+            if select.select([connection], [], [], 0.1)[0]:
+                break
+            connection.sendall(rest[start : start + 2_000])
+        said = connection.recv(4096)
     return int(said[:3]) if said else None
 
 
@@ -258,3 +265,9 @@ def test_the_transmission_of_the_killed_dispatch_is_made_once_more_by_another(st
     assert first.message_id == second.message_id
     assert first.octets.partition(b"\r\n\r\n")[2] == second.octets.partition(b"\r\n\r\n")[2]
     assert stalled.killed not in stalled.gateway.processes()
+
+
+def test_the_search_for_what_is_readable_would_find_it(tmp_path: Path) -> None:
+    for number, octets in enumerate((message("x"), base64.b64encode(message("x")), MARKER.encode("utf-16-le"))):
+        (tmp_path / str(number)).write_bytes(octets)
+    assert len(readable_in(tmp_path)) == 3

@@ -30,8 +30,10 @@ from tests.faults.ground import (
     blobs,
     closing,
     hidden_in,
+    line_of,
     link_in,
     message,
+    readable_in,
     say,
     submit,
 )
@@ -162,7 +164,7 @@ def test_the_portal_answers_and_what_was_opened_is_read(running: Full) -> None:
     for _ in range(2):
         status, page = running.reader.get(running.read)
         assert status == 200
-        assert f"{'te-lezen ':x<70}" in page
+        assert line_of("te-lezen") in page
 
 
 def test_nothing_was_restarted_and_a_250_comes_once_there_is_room(running: Full) -> None:
@@ -240,6 +242,10 @@ def test_the_first_reading_is_noted_once_that_can_be_written(running: Full) -> N
     assert running.reader.get(running.read)[0] == 200
     states = {one["message_id"]: one["recipients"][0]["state"] for one in running.gateway.evidence()}
     assert states["<te-lezen@voorbeeld.test>"] == "opened"
+
+
+def test_nothing_readable_was_left_by_all_that_failed(running: Full) -> None:
+    assert readable_in(running.disk.folder) == []
 
 
 def _until_there_is_room(client: smtplib.SMTP) -> None:

@@ -1,4 +1,4 @@
-"""From message to conversations (product.md §2), and the same message twice (D-4)."""
+"""From message to conversations, and the same message twice (D-4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known to be wrong is refused in the dialogue, and leaves nothing (product.md §1)."""
+"""What is known to be wrong is refused in the dialogue, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -190,6 +190,21 @@ def test_an_author_in_another_case_is_the_same_author(doorstep: Doorstep, wire: 
         (
             "zivver-access-right: ontvanger@example.org sms +31612345678 ander@example.org sms +31612345679",
             "zivver-access-right names several recipients",
+        ),
+        (
+            "zivver-access-right: ontvanger@example.org sms +3161234\u200b5678",
+            "zivver-access-right must be plain text in",
+        ),
+        (
+            "zivver-access-right: ontvanger@example.org sms +31612345678,+31612345679",
+            "zivver-access-right must end with",
+        ),
+        ("zivver-message-expiration: delete P40000D", "zivver-message-expiration must read: delete and a duration"),
+        ("zivver-message-expiration:", "zivver-message-expiration must read: delete and a duration"),
+        (
+            "zivver-minimum-recipient-verification: email-verification\r\n"
+            "ZIVVER-MINIMUM-RECIPIENT-VERIFICATION: email-verification",
+            "zivver-minimum-recipient-verification may stand in a message only once",
         ),
         ("zivver-message-expiration: delete P1M", "zivver-message-expiration must read: delete and a duration"),
         ("zivver-message-expiration: P30D", "zivver-message-expiration must read: delete and a duration"),

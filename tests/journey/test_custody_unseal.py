@@ -143,15 +143,16 @@ def test_what_was_destroyed_can_not_be_opened(ground: Ground) -> None:
     key = ground.unsealer.conversation_key(conversation)
     message = conversation.messages.get()
     conversation.gateway_slot = message.key = recipient.link_slot = None
-    for opens in (
+    ways: tuple[Callable[[], object], ...] = (
         lambda: ground.unsealer.conversation_key(conversation),
         lambda: ground.unsealer.message_key(message, key),
         lambda: ground.unsealer.conversation_key_by_link(recipient, token),
         lambda: ground.unsealer.field(None, name="verification", owner=recipient.id),
         lambda: ground.unsealer.field(b"", name="verification", owner=recipient.id),
-    ):
+    )
+    for way in ways:
         with pytest.raises(CannotOpen):
-            opens()
+            way()
 
 
 def test_a_link_without_the_servers_share_opens_nothing(ground: Ground) -> None:

@@ -58,6 +58,8 @@ DEMANDS: Final = {name: level for name, level in NEEDS.items() if level != NO_DE
 HARMLESS: Final = {"EHLO", "HELO", "STARTTLS", "QUIT"}
 SHORT: Final = 0.3  # seconds that we wait for a server that will never answer
 
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # that is the point of some
+
 
 @pytest.fixture(params=["uvloop", "asyncio"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run[Any]]:

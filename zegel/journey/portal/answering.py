@@ -241,7 +241,7 @@ def _notice(reader: Reader, recipient: Recipient, head: Head | None) -> Transmis
         html=words.html,
         message_id=message_id,
         at=now,
-        fields=(("X-Zegel-Conversation", str(conversation.id)),),
+        fields=(("X-Zegel-Conversation", conversation.id.hex),),
         boundary=f"=_{secrets.token_hex(16)}",
     )
     return Transmission(
