@@ -34,6 +34,7 @@ Role = Literal["submission", "dispatch", "web"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
+FILES: Final = 65_536  # open at once in one process
 DATABASE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
 
 
@@ -55,6 +56,10 @@ def use(settings_file: Path | None, *, role: Role | None = None) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
     os.umask(0o077)  # what we write is nobody else's to read
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory with keys in it never becomes a file
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES:  # the usual 1024 is fewer than our connections
+        most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def start_django() -> None:

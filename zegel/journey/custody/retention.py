@@ -62,11 +62,11 @@ class Retention:
 
     def _sweep(self, others: Sequence[Callable[[], object]]) -> None:
         try:
-            for clear_up in others:
-                clear_up()
             for name, path in self._blobs.names_older_than(ORPHAN.total_seconds()):
                 if path.suffix == ".part" or not Content.objects.filter(id=name).exclude(head=b"").exists():
                     path.unlink(missing_ok=True)
+            for clear_up in others:
+                clear_up()
         finally:
             connection.close()
 
