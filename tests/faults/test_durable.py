@@ -51,8 +51,15 @@ import threading
 from zegel.edge.sqlite import use_current_sqlite
 use_current_sqlite()
 from django.db.backends.sqlite3.base import DatabaseWrapper
-commit = DatabaseWrapper._commit
-DatabaseWrapper._commit = lambda self: threading.Timer(0.5, commit, [self]).start()
+def later(real):
+    def run(self, *arguments):
+        if self.connection.in_transaction:
+            threading.Timer(0.5, real, (self, *arguments)).start()
+        else:
+            real(self, *arguments)
+    return run
+DatabaseWrapper._commit = later(DatabaseWrapper._commit)
+DatabaseWrapper._set_autocommit = later(DatabaseWrapper._set_autocommit)
 from zegel.__main__ import main
 main()
 """
@@ -234,6 +241,7 @@ def test_the_check_fails_for_a_gateway_that_answers_before_it_commits(prepared: 
         traced(prepared, tmp_path, "-e", SLOWER, program=program) as found,
         closing(found.gateway.client()) as client,
     ):
+        time.sleep(1)  # that the credentials were used is committed late, too
         submitted = found.submit(client, "klein")
     assert submitted.code == 250
     assert lacks(found.calls, submitted, has_blob=False) == {"the database"}

@@ -156,7 +156,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         b"NOOP\r\n",
         b"EHLO x\r\nMAIL FROM:<kwaad@example.org>\r\nRCPT TO:<ontvanger@voorbeeld.test>\r\n",
         b"STARTTLS\r\n",
-        b"Q" * 100_000,
+        b"Q" * 4_000,  # arrives together with STARTTLS; what the network delivers later is a broken handshake
         b"MAIL FR",
     ],
 )
@@ -167,7 +167,7 @@ def test_what_came_in_clear_behind_starttls_has_no_effect(
         stream = client.makefile("rb", buffering=0)
         read_reply(stream)
         say(client, stream, b"EHLO client.example.org")
-        client.sendall(b"STARTTLS\r\n" + injected[:60_000])
+        client.sendall(b"STARTTLS\r\n" + injected)
         assert read_reply(stream).startswith(b"220 ")
         by_hand = ByHand(client, trusting)
         by_hand.shake_hands_and_say(b"OM:<x@example.org>\r\nRCPT TO:<ontvanger@voorbeeld.test>\r\nEHLO again\r\n")
