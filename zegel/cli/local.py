@@ -312,7 +312,7 @@ def _tell(settings: Settings, demo: Demo, ports: Ports, around: Path, *, is_firs
         f"  open the notification in {pages}/mail/{BY_SMS}",
         f"  see how it was decided: sign in as {ADMINISTRATOR} at {settings.portal.url}/console/",
         f"  send one yourself, to anybody@{' or @'.join(name for name in RECEIVERS if name != SENDING_DOMAIN)}",
-        "  (Debian: apt install swaks libnet-ssleay-perl):",
+        "  (Debian: apt install swaks libnet-ssleay-perl netbase):",
         f"    swaks --server 127.0.0.1:{ports.submission} --tls --auth PLAIN --auth-user {demo.username} \\",
         f"      --auth-password {demo.secret} --from {SENDER} --to {BY_EMAIL}",
         "",
