@@ -125,7 +125,7 @@ def test_a_value_is_unfolded_and_keeps_the_white_space_of_its_folds() -> None:
 def test_fields_are_found_in_any_case_and_in_order() -> None:
     section = HeaderSection.parse(b"A: 1\r\nb: 2\r\na: 3\r\n")
     assert [field.value for field in section.all("a")] == [b"1", b"3"]
-    assert section.first("A") == Field("A", b"A: 1\r\n")
+    assert section.first("A") == Field("A", b"A: 1\r\n", "a")
     assert section.first("c") is None
     assert (section.count("a"), section.count("B"), section.count("c"), len(section)) == (2, 1, 0, 3)
 

@@ -40,7 +40,7 @@ from zegel.core.seal.stream import (
     sealed_size,
     window,
 )
-from zegel.core.seal.wrap import CannotOpen, OpeningKey, SealingKey, key_id_of, unwrap, wrap
+from zegel.core.seal.wrap import CannotOpen, Group, OpeningKey, SealingKey, key_id_of, unwrap, wrap
 from zegel.core.secret import Secret
 from zegel.edge.blobs import Blobs
 from zegel.journey.custody import seal as custody
@@ -234,6 +234,67 @@ def test_a_wrapped_value_with_the_id_of_another_key_opens_nothing_there_either()
     relabelled = sealed[:1] + stranger.key_id + sealed[9:]
     with pytest.raises(CannotOpen):
         unwrap(relabelled, with_key=stranger, context=WRAPPED["values"][0]["context"])
+
+
+GROUP: Final = VECTORS["group"]
+
+
+def test_one_flipped_bit_anywhere_in_a_value_of_a_group_opens_nothing() -> None:
+    one = GROUP["values"][0]
+    refuse(flipped(octets(one["wrapped"])), lambda sealed: unwrap(sealed, with_key=OPENING, context=one["context"]))
+
+
+def test_a_value_of_a_group_that_was_cut_off_opens_nothing() -> None:
+    one = GROUP["values"][0]
+    refuse(shorter(octets(one["wrapped"])), lambda sealed: unwrap(sealed, with_key=OPENING, context=one["context"]))
+
+
+def test_a_value_of_a_group_opens_in_its_own_context_and_with_its_own_key_alone() -> None:
+    one, other = GROUP["values"]
+    for wrong in (other["context"], one["context"] + "0", ""):
+        with pytest.raises(CannotOpen):
+            unwrap(octets(one["wrapped"]), with_key=OPENING, context=wrong)
+    stranger = OpeningKey.generate()
+    relabelled = octets(one["wrapped"])[:1] + stranger.key_id + octets(one["wrapped"])[9:]
+    for sealed, key in ((octets(one["wrapped"]), stranger), (relabelled, stranger)):
+        with pytest.raises(CannotOpen):
+            unwrap(sealed, with_key=key, context=one["context"])
+
+
+def test_a_value_can_not_be_moved_to_another_group() -> None:
+    sealing = OPENING.sealing_key()
+    groups = [Group(one, to=sealing) for one in (KEY, OTHER)]
+    first, second = (one.wrap(Secret(b"x" * 32), context="c", nonce=bytes(12)) for one in groups)
+    with pytest.raises(CannotOpen):
+        unwrap(first[:1177] + second[1177:], with_key=OPENING, context="c")
+
+
+def test_values_of_a_group_open_each_by_itself() -> None:
+    sealing = OPENING.sealing_key()
+    group = Group(KEY, to=sealing)
+    wrapped = [group.wrap(Secret(bytes([n])), context=f"c/{n}", nonce=bytes([n]) * 12) for n in range(3)]
+    for n in (2, 0):
+        assert unwrap(wrapped[n], with_key=OPENING, context=f"c/{n}").reveal() == bytes([n])
+    assert {key_id_of(one) for one in wrapped} == {OPENING.key_id}
+
+
+@pytest.mark.parametrize("one", GROUP["values"], ids=lambda one: one["context"][-2:])
+def test_values_of_the_group_of_the_vectors_open(one: dict[str, Any]) -> None:
+    assert unwrap(octets(one["wrapped"]), with_key=OPENING, context=one["context"]).reveal() == octets(one["octets"])
+
+
+def test_a_group_is_used_for_seconds_and_not_longer() -> None:
+    moment = [0.0]
+    wrapper = custody.Wrapper(OPENING.sealing_key(), clock=lambda: moment[0])
+    heads = []
+    for moment[0] in (0.0, 4.9, 5.0, 9.9, 10.1):
+        heads.append(wrapper.wrap(KEY, context="c")[:1177])
+    assert [heads.index(one) for one in heads] == [0, 0, 2, 2, 4]
+    wrapper.forget_if_old()
+    assert wrapper._group is not None
+    moment[0] = 16.0
+    wrapper.forget_if_old()
+    assert wrapper._group is None
 
 
 ENCLOSED: Final = enclose(Secret(b"a key of a message, or its head"), KEY, context="head/1", nonce=bytes(12))
@@ -463,9 +524,24 @@ def test_the_document_alone_is_enough_to_derive_a_key() -> None:
 
 @pytest.mark.parametrize("one", WRAPPED["values"], ids=lambda one: one["context"].partition("/")[0])
 def test_the_document_alone_is_enough_to_open_a_wrapped_value(one: dict[str, Any]) -> None:
-    seed, sealed = octets(WRAPPED["opening_key"]), octets(one["wrapped"])
+    sealed = octets(one["wrapped"])
     assert (sealed[0], sealed[1:9]) == (1, octets(WRAPPED["key_id"]))
-    mlkem_ciphertext, x25519_ciphertext, sealed_octets = sealed[9:1097], sealed[1097:1129], sealed[1129:]
+    assert hpke_opened(sealed[9:], info=b"zegel/wrap/v1/" + one["context"].encode()) == octets(one["octets"])
+
+
+@pytest.mark.parametrize("one", GROUP["values"], ids=lambda one: one["context"][-2:])
+def test_the_document_alone_is_enough_to_open_a_value_of_a_group(one: dict[str, Any]) -> None:
+    sealed = octets(one["wrapped"])
+    assert (sealed[0], sealed[1:9]) == (2, octets(WRAPPED["key_id"]))
+    key = hpke_opened(sealed[9:1177], info=b"zegel/wrap/v2")
+    assert key == octets(GROUP["group_key"])
+    bound = b"zegel/wrap/v2/" + one["context"].encode()
+    assert AESGCM(key).decrypt(sealed[1177:1189], sealed[1189:], bound) == octets(one["octets"])
+
+
+def hpke_opened(sealed: bytes, *, info: bytes) -> bytes:
+    seed = octets(WRAPPED["opening_key"])
+    mlkem_ciphertext, x25519_ciphertext, sealed_octets = sealed[:1088], sealed[1088:1120], sealed[1120:]
     # the KEM: ML-KEM-768 and X25519, combined by SHA3-256
     x25519 = X25519PrivateKey.from_private_bytes(seed[64:])
     shared = hashlib.sha3_256(
@@ -484,11 +560,10 @@ def test_the_document_alone_is_enough_to_open_a_wrapped_value(one: dict[str, Any
     def expand(key: bytes, label: bytes, info: bytes, length: int) -> bytes:
         return hkdf_expand(key, length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info, length)
 
-    info = b"zegel/wrap/v1/" + one["context"].encode()
     schedule = b"\x00" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
     root = extract(shared, b"secret", b"")
     key, nonce = expand(root, b"key", schedule, 32), expand(root, b"base_nonce", schedule, 12)
-    assert AESGCM(key).decrypt(nonce, sealed_octets, b"") == octets(one["octets"])
+    return AESGCM(key).decrypt(nonce, sealed_octets, b"")
 
 
 def test_the_document_alone_is_enough_to_open_a_stream() -> None:

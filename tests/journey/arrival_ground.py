@@ -20,6 +20,7 @@ from django.db import models
 from structlog.testing import capture_logs
 
 from tests.journey.portal_ground import Clock
+from tests.journey.zone import Zone
 from tests.local.running import Loop
 from zegel.accounts import credentials
 from zegel.accounts.credentials import NewCredential
@@ -33,13 +34,14 @@ from zegel.edge.tls import server_context
 from zegel.journey.arrival.intake import Place
 from zegel.journey.arrival.listener import IDLE, LINGER, SWEEP, Door
 from zegel.journey.custody.models import Content, Conversation, Job, Message, Recipient, Submission
+from zegel.journey.custody.seal import Wrapper
 from zegel.journey.custody.unseal import Unsealer
 from zegel.local.authority import LocalAuthority
 
 HOST: Final = "zegel.test"
 SENDER: Final = "balie@voorbeeld.test"
 GUEST: Final = "ontvanger@example.org"
-PROFILE: Final = Profile(HOST, requires_auth=True)
+PROFILE: Final = Profile(HOST)  # as compose has it: SPF may be the proof
 PATIENCE: Final = 20.0  # seconds after which a test gives up; nothing is measured with it
 CUSTODY: Final[tuple[type[models.Model], ...]] = (Content, Submission, Conversation, Message, Recipient, Job)
 
@@ -194,6 +196,7 @@ class Doorstep:
     make_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     ring: Callable[[], None] | None = None
     rings: list[int] = field(default_factory=list)
+    zone: Zone = field(default_factory=Zone)
     logged: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -289,9 +292,11 @@ class Doorstep:
         return Place(
             hostname=HOST,
             keys=self.keys,
+            wrapper=Wrapper(self.keys.sealing),
             blobs=self.blobs,
             writer=Writer(),
             readers=Readers(),
+            dns=self.zone,
             now=self.clock,
             ring=self.ring or (lambda: self.rings.append(1)),
         )

@@ -28,13 +28,14 @@ from structlog.testing import capture_logs
 
 from tests.journey.delivery_peers import Certificates, ScriptedMx, server_tls
 from tests.journey.portal_ground import Clock, Ground
+from tests.journey.zone import Zone
 from tests.peers import free_port
 from zegel.accounts import credentials, domains
 from zegel.accounts.models import Account, DirectDeliveryDomain, SendingDomain
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.reply import Reply
 from zegel.edge.database import Readers, Writer
-from zegel.edge.dns import Answer, Found, NotThere
+from zegel.edge.dns import Found
 from zegel.edge.keyring import opening_keys, submission_keys
 from zegel.edge.tls import opportunistic_context, verifying_context
 from zegel.journey.arrival.intake import Client, Envelope, Intake, Place
@@ -43,6 +44,7 @@ from zegel.journey.arrival.sender import Submitter
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Kind, Leased
 from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
+from zegel.journey.custody.seal import Wrapper
 from zegel.journey.decision.decide import Decision
 from zegel.journey.delivery.connection import Contexts, Dialler
 from zegel.journey.delivery.deliver import Delivery
@@ -67,17 +69,6 @@ def certificates() -> Certificates:
     folder = Path(tempfile.mkdtemp(prefix="zegel-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Certificates.make(folder)
-
-
-@dataclass
-class Zone:
-    """A DNS that says what it is told to; everything else does not exist."""
-
-    records: dict[tuple[str, str], Answer] = field(default_factory=dict)
-
-    async def ask(self, name: str, kind: str) -> Answer:
-        exists = any(owner == name for owner, _ in self.records)
-        return self.records.get((name, kind), NotThere(name_exists=exists))
 
 
 class Backstage(Ground):
@@ -210,12 +201,15 @@ class Post:
         return self.submit_octets(message.as_bytes(), envelope)
 
     def submit_octets(self, octets: bytes, envelope: Envelope) -> Reply:
+        keys = submission_keys(Path(os.environ["ZEGEL_FOLDER"]) / "keys")
         place = Place(
             hostname="zegel.test",
-            keys=submission_keys(Path(os.environ["ZEGEL_FOLDER"]) / "keys"),
+            keys=keys,
+            wrapper=Wrapper(keys.sealing),
             blobs=self.ground.blobs,
             writer=self.writer,
             readers=self.readers,
+            dns=self.zone,
             now=self.clock,
             ring=lambda: None,
         )

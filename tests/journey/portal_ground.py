@@ -20,7 +20,6 @@ from django.urls import reverse
 from zegel.accounts.models import Account, Organisation, SendingDomain
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
-from zegel.core.mail.dkim import BodyHash
 from zegel.core.mail.fields import HeaderSection, addresses, author, decode_words, message_id
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
@@ -28,7 +27,7 @@ from zegel.core.secret import Secret
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
-from zegel.journey.custody.seal import ContentSink, new_conversation, wrap_field
+from zegel.journey.custody.seal import ContentSink, Wrapper, new_conversation, wrap_field
 from zegel.journey.custody.unseal import Unsealer
 from zegel.journey.portal.setup import Portal, configure
 
@@ -99,7 +98,7 @@ class Ground:
     ) -> Conversation:
         """As arrival leaves it."""
         sink, head, header_size = seal(octets, self.blobs)
-        new = new_conversation(sink.message_key, to=self.keys.sealing)
+        new = new_conversation(sink.message_key, to=Wrapper(self.keys.sealing))
         content = Content.objects.create(
             id=sink.id,
             size=len(octets),
@@ -206,10 +205,9 @@ def seal(octets: bytes, blobs: Blobs) -> tuple[ContentSink, Head, int]:
     header, _, body = octets.partition(b"\r\n\r\n")
     header += b"\r\n"
     section = HeaderSection.parse(header)
-    sink, indexer, body_hash = ContentSink(blobs), MimeIndexer(header, len(header) + 2), BodyHash()
+    sink, indexer = ContentSink(blobs), MimeIndexer(header, len(header) + 2)
     sink.feed(octets)
     indexer.feed(body)
-    body_hash.feed(body)
 
     def shown(name: str) -> tuple[tuple[str, str], ...]:
         found = section.first(name)
@@ -224,7 +222,6 @@ def seal(octets: bytes, blobs: Blobs) -> tuple[ContentSink, Head, int]:
         cc=shown("Cc"),
         date="",
         message_id=message_id(section) or "",
-        body_hash=body_hash.digest(),
         parts=indexer.finish(),
     )
     return sink, head, len(header) + 2

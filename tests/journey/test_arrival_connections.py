@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import threading
@@ -473,17 +474,50 @@ def test_idle_clients_do_not_stop_the_busy_ones(doorstep: Doorstep) -> None:
     assert {wire.say("NOOP")[:3] for wire in idle} == {"250"}
 
 
-def test_more_connections_than_there_is_room_for_are_sent_away(
-    doorstep: Doorstep,
-) -> None:
+def test_where_all_places_are_taken_by_who_has_signed_in_nobody_else_is_let_in(doorstep: Doorstep) -> None:
     doorstep.door.most_connections = 3
-    first = [doorstep.wire() for _ in range(3)]
+    first = [doorstep.signed_in() for _ in range(3)]
     late = Wire(doorstep.port, trust=doorstep.trust)
     assert late.reply() == "421 4.7.0 Too many connections; try again later"
     assert late.is_closed()
     first[0].close()
     until(lambda: doorstep.sessions() == 2)
     assert doorstep.wire().say("NOOP").startswith("250 ")
+
+
+def test_strangers_who_say_nothing_make_room_for_who_comes_next(doorstep: Doorstep) -> None:
+    doorstep.door.most_connections = 3
+    at_work = doorstep.signed_in()
+    strangers = [doorstep.wire() for _ in range(2)]
+    assert doorstep.signed_in().submit(mail()).startswith("250 ")
+    assert strangers[0].reply() == ("421 4.7.0 Too many connections, and this one is not signed in; try again later")
+    assert strangers[0].is_closed()
+    assert {strangers[1].say("NOOP")[:3], at_work.say("NOOP")[:3]} == {"250"}
+
+
+def test_a_command_that_is_trickled_does_not_keep_the_connection(tmp_path: Path, clock: Clock) -> None:
+    with Doorstep(tmp_path, clock, idle=0.6, sweep=0.1).open() as doorstep:
+        wire = doorstep.secure()
+        until(lambda: _trickles(wire, b"N"))
+        assert wire.replies()[-1] == "421 4.4.2 Nothing heard for five minutes; closing"
+
+
+def test_content_that_is_trickled_is_dropped_and_leaves_nothing(tmp_path: Path, clock: Clock) -> None:
+    with Doorstep(tmp_path, clock, idle=0.6, sweep=0.1).open() as doorstep:
+        wire = doorstep.signed_in()
+        wire.begin([GUEST])
+        assert wire.say("DATA").startswith("354 ")
+        wire.send(mail())
+        until(lambda: _trickles(wire, b"a line of content\r\n"))
+        assert wire.reply().startswith("421 4.4.2 ")
+        assert doorstep.custody() == []
+
+
+def _trickles(wire: Wire, octets: bytes) -> bool:
+    """Sends a little; true once the server has said something."""
+    with suppress(OSError):
+        wire.send(octets)
+    return bool(select.select([wire.socket], [], [], 0.05)[0])
 
 
 QUESTION = b"EHLO a\r\n"  # small, with a large answer

@@ -76,9 +76,9 @@ def test_an_unknown_name_and_a_wrong_secret_cost_the_same_questions(doorstep: Do
     """P14. What the clock shows depends on the machine; what is asked of the database doesn't."""
     name = doorstep.credential.credential.username
     asked = []
-    for username in ("smtp-nobody", name):
+    for username, why in (("smtp-nobody", "unknown"), (name, "secret")):
         with CaptureQueriesContext(connection) as queries:
-            assert authenticate(username, Secret("wrong")) is None
+            assert authenticate(username, Secret("wrong")) == why
         asked.append([one["sql"].replace(username, "") for one in queries])
     assert asked[0] == asked[1]
     assert len(asked[0]) == 1

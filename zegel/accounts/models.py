@@ -11,8 +11,27 @@ from django.utils.translation import gettext_lazy as _
 from zegel.core.mail.address import Mailbox
 
 
-class Organisation(models.Model):
+class _Capped(models.Model):
+    """The most that may be submitted (core.policy.submitting.Caps); null: no limit."""
+
+    messages_per_hour = models.PositiveIntegerField(null=True, blank=True, default=None)
+    messages_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)
+    recipients_per_hour = models.PositiveIntegerField(null=True, blank=True, default=None)
+    recipients_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)
+
+    class Meta:
+        abstract = True
+
+
+class Organisation(_Capped):
     """A customer: a hospital, a municipality, a law firm."""
+
+    class Authentication(models.TextChoices):
+        """What proves that a client may submit (D-8)."""
+
+        CREDENTIALS = "credentials", _("SMTP credentials")
+        EITHER = "either", _("SMTP credentials or SPF")
+        BOTH = "both", _("SMTP credentials and SPF")
 
     class Subject(models.TextChoices):
         """How much of a subject a notification shows."""
@@ -29,6 +48,9 @@ class Organisation(models.Model):
     takes_inbound_direct_delivery = models.BooleanField(default=False)
     subject = models.CharField(max_length=10, choices=Subject.choices, default=Subject.GENERIC)
     expires_after_days = models.PositiveIntegerField(null=True, default=None)  # default expiry of conversations
+    authentication = models.CharField(max_length=12, choices=Authentication.choices, default=Authentication.CREDENTIALS)
+    spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
+    spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -119,19 +141,46 @@ class Account(AbstractBaseUser):
         return Mailbox.parse(self.email)
 
 
-class SmtpCredential(models.Model):
-    """A name and secret with which a mail server submits for an organisation. The secret is shown once."""
+class SmtpCredential(_Capped):
+    """A name and secret with which a mail server submits for an organisation. The secret is shown once.
+
+    While it is rotated two secrets are valid: the current one and the previous one.
+    """
 
     organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="smtp_credentials")
     description = models.CharField(max_length=200)
     username = models.CharField(max_length=64, unique=True)
     secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; nothing to guess, so nothing to slow down
+    previous_hash = models.BinaryField(null=True, default=None)
+    networks = models.JSONField(default=list)  # may sign in from these only (CIDR); empty: from anywhere
+    authors = models.JSONField(default=list)  # From addresses (Mailbox.key) and domains; empty: all of the organisation
     created_at = models.DateTimeField(auto_now_add=True)
     disabled_at = models.DateTimeField(null=True, default=None)
     last_used_at = models.DateTimeField(null=True, default=None)
+    rotated_at = models.DateTimeField(null=True, default=None)  # when the current secret was made, if not at the start
+    previous_used_at = models.DateTimeField(null=True, default=None)  # the previous secret, since the rotation
 
     def __str__(self) -> str:
         return self.username
+
+
+class Usage(models.Model):
+    """How much was accepted in one hour of the clock, for an organisation and for each of its credentials."""
+
+    class Whose(models.IntegerChoices):
+        """What ``number`` is the id of."""
+
+        ORGANISATION = 0
+        CREDENTIAL = 1
+
+    whose = models.PositiveSmallIntegerField(choices=Whose.choices)
+    number = models.BigIntegerField()
+    hour = models.PositiveIntegerField(db_index=True)  # hours since 1970
+    messages = models.PositiveIntegerField(default=0)
+    recipients = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "number", "hour"), name="usage_once")]
 
 
 class SignInFailure(models.Model):

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
+from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks
 from zegel.edge import keyring
 
 if TYPE_CHECKING:
-    from zegel.accounts.models import Organisation, SendingDomain
+    from zegel.accounts.models import Organisation, SendingDomain, SmtpCredential
     from zegel.settings import Settings
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def caps_options(command: F) -> F:
+    """The four limits of :class:`zegel.core.policy.submitting.Caps`."""
+    for name in reversed([field.name for field in fields(Caps)]):
+        command = click.option(f"--{name.replace('_', '-')}", type=click.IntRange(0, 2_000_000_000), metavar="N")(
+            command
+        )
+    return command
 
 
 @click.group()
@@ -179,14 +194,96 @@ def credentials_add(description: str, organisation_name: str, config: Path | Non
 @config_option
 @tells_trouble
 def credentials_list(config: Path | None) -> None:
-    """List credentials."""
+    """List credentials, with what they are bound to."""
     ready(config)
     from zegel.accounts.models import SmtpCredential
 
     for one in SmtpCredential.objects.select_related("organisation").order_by("id"):
-        state = "disabled" if one.disabled_at else "enabled"
-        used = one.last_used_at.isoformat(timespec="minutes") if one.last_used_at else "never"
-        click.echo(f"{one.username}  {state}  last used {used}  {one.organisation}: {one.description}")
+        state = "disabled" if one.disabled_at else "rotating" if one.previous_hash is not None else "enabled"
+        click.echo(
+            f"{one.username}  {state}  last used {_moment(one.last_used_at)}  {one.organisation}: {one.description}"
+        )
+        if one.previous_hash is not None:
+            click.echo(f"    previous secret: last used {_moment(one.previous_used_at)}")
+        if one.networks:
+            click.echo(f"    from: {' '.join(one.networks)}")
+        if one.authors:
+            click.echo(f"    for: {' '.join(one.authors)}")
+        _print_caps(one)
+
+
+@credentials.command("rotate")
+@click.argument("username")
+@config_option
+@tells_trouble
+def credentials_rotate(username: str, config: Path | None) -> None:
+    """Make a second password, shown once, now. The one in use stays valid until `zegel credentials end-previous`."""
+    ready(config)
+    from zegel.accounts import credentials as smtp
+
+    try:
+        made = smtp.rotate(_credential(username))
+    except smtp.StillRotating as cause:
+        raise Trouble(
+            f"{username} has two valid passwords already. End the older one first: "
+            f"zegel credentials end-previous {username}"
+        ) from cause
+    click.echo(f"username: {username}\npassword: {made.secret.reveal()}")
+    click.echo(
+        "Write the password down now: it is not stored and can't be shown again. The previous one stays valid; when "
+        f"nothing uses it any more: zegel credentials end-previous {username}",
+        err=True,
+    )
+
+
+@credentials.command("end-previous")
+@click.argument("username")
+@config_option
+@tells_trouble
+def credentials_end_previous(username: str, config: Path | None) -> None:
+    """End the password that was in use before the rotation."""
+    ready(config)
+    from zegel.accounts import credentials as smtp
+
+    found = _credential(username)
+    if found.previous_hash is None:
+        raise Trouble(f"{username} has one password only. Make a second one first: zegel credentials rotate {username}")
+    used = _moment(found.previous_used_at)
+    smtp.end_previous(found)
+    click.echo(f"Ended. It was last used {used}.")
+
+
+@credentials.command("bind")
+@click.argument("username")
+@click.option("--from", "networks", help="IP addresses and networks, such as '192.0.2.10 2001:db8::/32'; '' for any.")
+@click.option("--for", "authors", help="From addresses and domains, such as 'office@example.org'; '' for all.")
+@config_option
+@tells_trouble
+def credentials_bind(username: str, networks: str | None, authors: str | None, config: Path | None) -> None:
+    """Bind credentials to where they may be used from, and to the From addresses they may be used for."""
+    ready(config)
+    from zegel.accounts import submitting
+
+    found = _credential(username)
+    submitting.bind(
+        found,
+        networks=tuple(found.networks) if networks is None else _rule(parse_networks, networks),
+        authors=tuple(found.authors) if authors is None else _rule(parse_authors, authors),
+    )
+    click.echo(f"from: {' '.join(found.networks) or 'anywhere'}\nfor: {' '.join(found.authors) or 'all addresses'}")
+
+
+@credentials.command("cap")
+@click.argument("username")
+@caps_options
+@config_option
+@tells_trouble
+def credentials_cap(username: str, config: Path | None, **given: int | None) -> None:
+    """Limit how much is accepted with these credentials (451 4.7.1 and an alarm in the log); 0 takes a limit away."""
+    ready(config)
+    found = _credential(username)
+    _cap(found, given)
+    _print_caps(found)
 
 
 @credentials.command("disable")
@@ -197,12 +294,8 @@ def credentials_disable(username: str, config: Path | None) -> None:
     """Disable credentials: refused from now on, also in open sessions. What was accepted is still delivered."""
     ready(config)
     from zegel.accounts import credentials as smtp
-    from zegel.accounts.models import SmtpCredential
 
-    found = SmtpCredential.objects.filter(username=username).first()
-    if found is None:
-        raise Trouble(f"There are no credentials {username!r}. See: zegel credentials list")
-    smtp.disable(found)
+    smtp.disable(_credential(username))
     click.echo(f"Disabled {username}.")
 
 
@@ -229,6 +322,97 @@ def direct_delivery(name: str, organisation_name: str, config: Path | None, *, r
     else:
         DirectDeliveryDomain.objects.get_or_create(organisation=owner, domain=parsed.ascii)
         click.echo(f"{parsed} is on the list.")
+
+
+@policy.command("submission")
+@click.option("--organisation", "organisation_name", required=True)
+@click.option(
+    "--proof",
+    type=click.Choice(["credentials", "either", "both"]),
+    help="SMTP credentials; one of credentials and SPF; or both.",
+)
+@click.option("--spf-from", "networks", help="SPF counts from these networks only, such as '192.0.2.0/24'; '' for any.")
+@click.option("--spf-with-dkim/--spf-without-dkim", "needs_dkim", default=None, help="And only with a DKIM signature.")
+@caps_options
+@config_option
+@tells_trouble
+def submission(
+    organisation_name: str,
+    proof: str | None,
+    networks: str | None,
+    config: Path | None,
+    *,
+    needs_dkim: bool | None,
+    **given: int | None,
+) -> None:
+    """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
+    ready(config)
+    from zegel.accounts import submitting
+    from zegel.accounts.models import Organisation
+
+    owner = _organisation(organisation_name)
+    submitting.demand(
+        owner,
+        Organisation.Authentication(proof or owner.authentication),
+        networks=tuple(owner.spf_networks) if networks is None else _rule(parse_networks, networks),
+        needs_dkim=owner.spf_needs_dkim if needs_dkim is None else needs_dkim,
+    )
+    _cap(owner, given)
+    click.echo(f"proof: {owner.authentication}")
+    if owner.authentication != Organisation.Authentication.CREDENTIALS:
+        with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
+        click.echo(f"SPF counts from: {' '.join(owner.spf_networks) or 'anywhere'}, {with_dkim}")
+        if not owner.spf_networks and not owner.spf_needs_dkim:
+            click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
+    _print_caps(owner)
+
+
+def _cap(whose: Organisation | SmtpCredential, given: Mapping[str, int | None]) -> None:
+    from zegel.accounts import submitting
+
+    caps = submitting.caps_of(whose)
+    new = {name: most or None for name, most in given.items() if most is not None}
+    if new:
+        submitting.cap(whose, replace(caps, **new))
+
+
+def _print_caps(whose: Organisation | SmtpCredential) -> None:
+    from zegel.accounts import submitting
+
+    used = submitting.used_by(whose, now=compose.now())
+    caps = submitting.caps_of(whose)
+    for what, now, hour, today, day in (
+        ("messages", used.messages_this_hour, caps.messages_per_hour, used.messages_today, caps.messages_per_day),
+        (
+            "recipients",
+            used.recipients_this_hour,
+            caps.recipients_per_hour,
+            used.recipients_today,
+            caps.recipients_per_day,
+        ),
+    ):
+        if hour is not None or day is not None:
+            click.echo(f"    {what}: {now} of {hour or 'any number'} this hour, {today} of {day or 'any number'} a day")
+
+
+def _rule(parse: Callable[[str], tuple[str, ...]], text: str) -> tuple[str, ...]:
+    try:
+        return parse(text)
+    except NotARule as cause:
+        raise Trouble(f"{cause}.") from cause
+
+
+def _moment(value: datetime | None) -> str:
+    return value.isoformat(timespec="minutes") if value else "never"
+
+
+def _credential(username: str) -> SmtpCredential:
+    from zegel.accounts.models import SmtpCredential
+
+    found = SmtpCredential.objects.filter(username=username).first()
+    if found is None:
+        raise Trouble(f"There are no credentials {username!r}. See: zegel credentials list")
+    return found
 
 
 def _organisation(name: str) -> Organisation:

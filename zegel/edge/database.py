@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -28,7 +28,16 @@ MOST_UNITS: Final = 256  # taken at once
 class _Unit:
     together: Callable[[Sequence[Any]], Sequence[Any]]
     item: Any
-    done: Future[Any]
+    done: asyncio.Future[Any]
+
+    def settle(self, result: Any) -> None:
+        """In the loop of whoever waits. An exception as the result is raised there."""
+        if self.done.done():  # nobody waits any more
+            return
+        if isinstance(result, BaseException):
+            self.done.set_exception(result)
+        else:
+            self.done.set_result(result)
 
 
 class _Station:
@@ -44,9 +53,9 @@ class _Station:
     async def _ask(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
         if self._is_closed:
             raise RuntimeError("nothing is done here any more")
-        unit = _Unit(together, item, Future())
+        unit = _Unit(together, item, asyncio.get_running_loop().create_future())
         self._queue.put(unit)
-        result: T = await asyncio.wrap_future(unit.done)
+        result: T = await unit.done
         return result
 
     def close(self) -> None:
@@ -77,7 +86,7 @@ class _Station:
                 self._queue.put(None)
                 break
             batch.append(unit)
-        return [unit for unit in batch if unit.done.set_running_or_notify_cancel()]
+        return [unit for unit in batch if not unit.done.cancelled()]
 
     def _work_off(self, batch: Sequence[_Unit]) -> None:
         """All at once; when one of them fails, each by itself, so that no unit suffers for another."""
@@ -86,13 +95,12 @@ class _Station:
         except BaseException as cause:  # a thread that ended would leave everybody waiting for ever
             _drop_broken_connection()
             if len(batch) == 1:
-                batch[0].done.set_exception(cause)
+                _tell([(batch[0], cause)])
             else:
                 for unit in batch:
                     self._work_off([unit])
             return
-        for unit, result in zip(batch, results, strict=True):
-            unit.done.set_result(result)
+        _tell(zip(batch, results, strict=True))
 
     def _results(self, batch: Sequence[_Unit]) -> list[Any]:
         results: list[Any] = []
@@ -142,6 +150,21 @@ class Readers(_Station):
     async def read_together(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As :meth:`read`, for questions asked for many items at once; see :meth:`Writer.write_together`."""
         return await self._ask(together, item)
+
+
+def _tell(settled: Iterable[tuple[_Unit, Any]]) -> None:
+    """Wakes each event loop once, however many units of it were settled: a wake-up costs more than a row."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Unit, Any]]] = {}
+    for unit, result in settled:
+        by_loop.setdefault(unit.done.get_loop(), []).append((unit, result))
+    for loop, those in by_loop.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, those)
+
+
+def _settle(settled: Sequence[tuple[_Unit, Any]]) -> None:
+    for unit, result in settled:
+        unit.settle(result)
 
 
 def _each(works: Sequence[Callable[[], Any]]) -> list[Any]:

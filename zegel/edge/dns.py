@@ -43,7 +43,7 @@ class Resolver(Protocol):
     """Asks; never raises for what a name server does."""
 
     async def ask(self, name: str, kind: str) -> Answer:
-        """``kind``: A, AAAA, MX, TXT, CNAME, TLSA."""
+        """``kind``: A, AAAA, MX, TXT, CNAME, PTR, TLSA."""
 
 
 class DnsResolver:

@@ -35,6 +35,7 @@ class SubmissionKeys:
     sealing: SealingKey
     identity: Secret[bytes]  # D-4: MAC over what makes two transactions the same message
     marker: Secret[bytes]  # of the loop marker
+    failures: Secret[bytes]  # MAC over networks from which sign-ins failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def create(folder: Path) -> bool:
 def submission_keys(folder: Path) -> SubmissionKeys:
     """For the submission role. Raises :class:`KeyTrouble`."""
     root = _submission(folder)
-    return SubmissionKeys(_sealing(folder), derive(root, "identity"), derive(root, "marker"))
+    return SubmissionKeys(_sealing(folder), derive(root, "identity"), derive(root, "marker"), derive(root, "failures"))
 
 
 def opening_keys(folder: Path) -> OpeningKeys:

@@ -10,6 +10,7 @@ import sys
 import traceback
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import structlog
@@ -59,6 +60,16 @@ class SubmissionRefused(Event):
 class SignInRefused(Event):
     source: str
     at: str = "submission"
+    why: str = ""  # unknown, secret, disabled, network, or what SPF said; never what was tried
+
+
+@dataclass(frozen=True, slots=True)
+class CapReached(Event):
+    """An alarm: submissions are refused for now (451 4.7.1)."""
+
+    cap: str
+    organisation: int
+    credential: int | None  # whose cap it is; None: the organisation's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ class Broken(Event):
 
 
 _LOGGER: Final = structlog.get_logger()
-_LEVELS: Final[dict[type[Event], str]] = {Broken: "error", ProcessEnded: "warning"}
+_LEVELS: Final[dict[type[Event], str]] = {Broken: "error", ProcessEnded: "warning", CapReached: "warning"}
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -118,10 +129,17 @@ def configure(level: str) -> None:
 
 def log(event: Event) -> None:
     """Writes one event. Never raises for a log that can't be written: mail goes on when its disk is full (P4)."""
-    name = _CAMEL.sub("_", type(event).__name__).lower()
-    values = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
+    name, level, fields = _form(type(event))  # type: ignore[arg-type]  # mypy looks at the instances' __hash__
+    values = {field: _plain(getattr(event, field)) for field in fields}
     with contextlib.suppress(OSError):
-        getattr(_LOGGER, _LEVELS.get(type(event), "info"))(name, **values)
+        getattr(_LOGGER, level)(name, **values)
+
+
+@cache  # a class is hashable, whatever its instances are
+def _form(kind: type[Event]) -> tuple[str, str, tuple[str, ...]]:
+    """Name, level and fields of a kind of event."""
+    fields = tuple(field.name for field in dataclasses.fields(kind))
+    return _CAMEL.sub("_", kind.__name__).lower(), _LEVELS.get(kind, "info"), fields
 
 
 def _plain(value: Any) -> Any:

@@ -2,13 +2,83 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection, models
 
-Converter = Callable[[Sequence[Any]], tuple[Any, ...]]
+Converter = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def select(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a question that is asked for every message; values and rows as the database has them
+    (:func:`identifier`, :func:`moment`, :func:`instant` and :func:`loaded` translate)."""
+    return _cursor(statement, values).fetchall()  # type: ignore[no-any-return]
+
+
+def _cursor(statement: str, values: Sequence[Any], *, many: bool = False) -> Any:
+    """Django's own cursor costs more than SQLite does; its errors are kept, and so is whoever listens to it."""
+    connection.ensure_connection()
+    if connection.queries_logged or connection.execute_wrappers:
+        told = connection.cursor()
+        (told.executemany if many else told.execute)(statement, values)
+        return told
+    with connection.wrap_database_errors:
+        cursor = connection.connection.cursor()
+        (cursor.executemany if many else cursor.execute)(_spelled(connection.vendor, statement), values)
+    return cursor
+
+
+@lru_cache(256)
+def _spelled(vendor: str, statement: str) -> str:
+    """With the marks that the driver knows; no statement here has a percent sign of its own."""
+    return statement.replace("%s", "?") if vendor == "sqlite" else statement
+
+
+def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
+    """One statement for each of the values, if there are any."""
+    if values:
+        _cursor(statement, values, many=True)
+
+
+@cache
+def table(model: type[models.Model]) -> str:
+    """The quoted name of its table."""
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+def identifier(value: uuid.UUID) -> Any:
+    """A UUID as the database has it."""
+    return value if _native_identifiers() else value.hex
+
+
+@lru_cache(1024)  # one instant stands in many rows of one message
+def moment(value: datetime) -> Any:
+    """An instant as the database has it."""
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def instant(value: Any) -> datetime | None:
+    """An instant that the database gave; ``None`` for none."""
+    if value is None:
+        return None
+    found: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def loaded(value: Any) -> Any:
+    """What a JSON field holds."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+@cache
+def _native_identifiers() -> bool:
+    return bool(connection.features.has_native_uuid_field)
 
 
 def insert(
@@ -18,19 +88,13 @@ def insert(
     ``names`` are attribute names (``conversation_id``); fields that are left
     out get nothing, not even their default in Python, so every field without a default in the database is named."""
     statement, convert = _insert(model, tuple(names), unless_there)
-    values = [convert(row) for row in rows]
-    if values:
-        with connection.cursor() as cursor:
-            cursor.executemany(statement, values)
+    execute_many(statement, [convert(row) for row in rows])
 
 
 def update(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: str = "") -> None:
     """Sets the fields ``names`` of each row whose primary key is the last value of a row. ``where`` narrows it."""
     statement, convert = _update(model, tuple(names), where)
-    values = [convert(row) for row in rows]
-    if values:
-        with connection.cursor() as cursor:
-            cursor.executemany(statement, values)
+    execute_many(statement, [convert(row) for row in rows])
 
 
 @cache
@@ -59,19 +123,33 @@ def _field(model: type[models.Model], name: str) -> Any:
 
 def _converter(fields: Sequence[Any]) -> Converter:
     """Only what the database can't take as it is goes through Django: the rest is passed on untouched."""
-    prepared = [None if _is_plain(field) else field.get_db_prep_save for field in fields]
+    prepared = tuple((number, _preparing(field)) for number, field in enumerate(fields) if not _is_plain(field))
 
-    def convert(row: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(
-            value if prepare is None or value is None else prepare(value, connection)
-            for prepare, value in zip(prepared, row, strict=True)
-        )
+    def convert(row: Sequence[Any]) -> Sequence[Any]:
+        values = list(row)
+        for number, prepare in prepared:
+            if values[number] is not None:
+                values[number] = prepare(values[number])
+        return values
 
     return convert
 
 
+def _preparing(field: Any) -> Callable[[Any], Any]:
+    target = _target(field)
+    if isinstance(target, models.UUIDField):
+        return identifier if _native_identifiers() else attrgetter("hex")
+    if isinstance(target, models.DateTimeField):
+        return moment
+    return lambda value: field.get_db_prep_save(value, connection)
+
+
+def _target(field: Any) -> Any:
+    return field.target_field if isinstance(field, models.ForeignKey) else field
+
+
 def _is_plain(field: Any) -> bool:
-    target = field.target_field if isinstance(field, models.ForeignKey) else field
+    target = _target(field)
     return isinstance(target, models.IntegerField | models.CharField | models.TextField | models.BinaryField) and (
         not isinstance(target, models.JSONField)
     )

@@ -49,6 +49,32 @@ def _within_reach(folder: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+class Rope:
+    """Rings for many: at once where nobody rang lately, else once for all who ask meanwhile. For one event loop."""
+
+    def __init__(self, folder: Path, *, pause: float = 0.02) -> None:
+        """``pause``: seconds between two rings; who waits for a bell looks by itself after a second anyway."""
+        self._folder = folder
+        self._pause = pause
+        self._is_resting = False
+        self._is_asked = False
+
+    def pull(self) -> None:
+        """There is work. Never blocks, never raises."""
+        if self._is_resting:
+            self._is_asked = True
+            return
+        ring(self._folder)
+        self._is_resting = True
+        asyncio.get_running_loop().call_later(self._pause, self._rested)
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        if self._is_asked:
+            self._is_asked = False
+            self.pull()
+
+
 class Bell:
     """What a process waits on. Made inside a running event loop."""
 

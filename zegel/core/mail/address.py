@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -38,21 +39,7 @@ class Domain:
     def parse(cls, text: str) -> Domain:
         """Accepts A-labels and U-labels (RFC 5890); raises :class:`NotADomain`. Address literals are refused:
         a mailbox on a bare IP address has no organisation that could be trusted with it."""
-        name = text.strip().rstrip(".").lower()
-        if not name or "." not in name:
-            raise NotADomain("a domain needs at least two labels")
-        if not name.isascii():
-            try:
-                name = idna.encode(name, uts46=True).decode("ascii")
-            except (idna.IDNAError, UnicodeError) as cause:
-                raise NotADomain("not an internationalised domain name") from cause
-        if len(name) > MAX_DOMAIN or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-            raise NotADomain("not a domain name")
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return cls(name)
-        raise NotADomain("an IP address is not a domain name")
+        return _domain(text)
 
     @property
     def unicode(self) -> str:
@@ -70,6 +57,25 @@ class Domain:
         return self.ascii
 
 
+@lru_cache(4096)  # the same addresses come again and again
+def _domain(text: str) -> Domain:
+    name = text.strip().rstrip(".").lower()
+    if not name or "." not in name:
+        raise NotADomain("a domain needs at least two labels")
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError) as cause:
+            raise NotADomain("not an internationalised domain name") from cause
+    if len(name) > MAX_DOMAIN or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise NotADomain("not a domain name")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return Domain(name)
+    raise NotADomain("an IP address is not a domain name")
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """One mailbox. Equality and hash follow :attr:`key`, because no system of this century
@@ -77,34 +83,16 @@ class Mailbox:
 
     local: str
     domain: Domain
+    key: str = field(init=False, repr=False)
+    """What identifies the mailbox: equal for every spelling of it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.local.casefold()}@{self.domain.ascii}")
 
     @classmethod
     def parse(cls, text: str) -> Mailbox:
         """``local@domain`` without angle brackets; quoted local-parts are unquoted. Raises :class:`NotAMailbox`."""
-        local, at, domain_text = text.strip(" \t\r\n").rpartition("@")  # other white space is part of a local-part
-        if not at or not local:
-            raise NotAMailbox("an address is local-part@domain")
-        quoted = _QUOTED.fullmatch(local)
-        if quoted is not None:
-            local = re.sub(r"\\(.)", r"\1", quoted[1])
-        elif not _DOT_ATOM.fullmatch(local):
-            raise NotAMailbox("not a local-part")
-        if not local or len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL_PART:
-            raise NotAMailbox("the local-part is empty or longer than 64 octets")
-        if any("\ud800" <= char <= "\udfff" for char in local):
-            raise NotAMailbox("not UTF-8")
-        try:
-            mailbox = cls(local, Domain.parse(domain_text))
-        except NotADomain as cause:
-            raise NotAMailbox(str(cause)) from cause
-        if len(str(mailbox).encode()) > MAX_PATH:
-            raise NotAMailbox("longer than 254 octets")
-        return mailbox
-
-    @property
-    def key(self) -> str:
-        """What identifies the mailbox: equal for every spelling of it."""
-        return f"{self.local.casefold()}@{self.domain.ascii}"
+        return _mailbox(text)
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -122,6 +110,29 @@ class Mailbox:
             return f"{self.local}@{self.domain.ascii}"
         escaped = self.local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain.ascii}'
+
+
+@lru_cache(4096)
+def _mailbox(text: str) -> Mailbox:
+    local, at, domain_text = text.strip(" \t\r\n").rpartition("@")  # other white space is part of a local-part
+    if not at or not local:
+        raise NotAMailbox("an address is local-part@domain")
+    quoted = _QUOTED.fullmatch(local)
+    if quoted is not None:
+        local = re.sub(r"\\(.)", r"\1", quoted[1])
+    elif not _DOT_ATOM.fullmatch(local):
+        raise NotAMailbox("not a local-part")
+    if not local or len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL_PART:
+        raise NotAMailbox("the local-part is empty or longer than 64 octets")
+    if any("\ud800" <= char <= "\udfff" for char in local):
+        raise NotAMailbox("not UTF-8")
+    try:
+        mailbox = Mailbox(local, Domain.parse(domain_text))
+    except NotADomain as cause:
+        raise NotAMailbox(str(cause)) from cause
+    if len(str(mailbox).encode()) > MAX_PATH:
+        raise NotAMailbox("longer than 254 octets")
+    return mailbox
 
 
 class NullPath(Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -148,29 +148,16 @@ def _algorithm_of(private: PrivateKey) -> Algorithm:
     return Algorithm.ED25519_SHA256
 
 
-class BodyHash:
-    """SHA-256 over the relaxed body (RFC 6376 §3.4.4), fed in pieces.
-
-    How the body is cut makes no difference, memory stays constant, and the time is linear whatever the body holds:
-    white space is only worked on in pieces that have some to work on.
-    """
+class _LinesHash:
+    """SHA-256 over lines; the empty ones at the end wait until content follows (RFC 6376 §3.4.3, §3.4.4)."""
 
     __slots__ = ("_blank_lines", "_hash", "_line_open", "_open_end")
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._open_end = b""  # " ", CR or " " CR: the next octets decide whether it counts
+        self._open_end = b""  # the next octets decide whether it counts
         self._blank_lines = 0  # CRLFs not hashed yet: they count when content follows
         self._line_open = False  # content was hashed, its CRLF was not
-
-    def feed(self, octets: bytes) -> None:
-        """The next octets of the body, as they go on the wire before dot-stuffing."""
-        piece = self._open_end + octets if self._open_end else octets
-        settled = piece[:-1] if piece.endswith(b"\r") else piece
-        settled = settled.rstrip(b" \t")
-        rest = piece[len(settled) :]
-        self._open_end = (b" " if rest[:1] in (b" ", b"\t") else b"") + (b"\r" if rest.endswith(b"\r") else b"")
-        self._hash_lines(_relaxed_lines(settled))
 
     def _hash_lines(self, octets: bytes) -> None:
         content, crlfs = _without_last_crlfs(octets)
@@ -185,15 +172,55 @@ class BodyHash:
         self._blank_lines = crlfs
         self._line_open = True
 
-    def digest(self) -> bytes:
-        """The 32 octets of ``bh=`` for what was fed so far; trailing empty lines are ignored and a last line
-        without CRLF gets one. May be asked more than once, and feeding may go on."""
+    def _digest(self, *, of_no_line: bytes) -> bytes:
         end = self._hash.copy()
         if self._open_end.endswith(b"\r"):  # a bare CR is content
             end.update(b"\r\n" * self._blank_lines + self._open_end + b"\r\n")
-        elif self._line_open:
-            end.update(b"\r\n")
+        else:
+            end.update(b"\r\n" if self._line_open else of_no_line)
         return end.digest()
+
+
+class BodyHash(_LinesHash):
+    """SHA-256 over the relaxed body (RFC 6376 §3.4.4), fed in pieces.
+
+    How the body is cut makes no difference, memory stays constant, and the time is linear whatever the body holds:
+    white space is only worked on in pieces that have some to work on.
+    """
+
+    __slots__ = ()
+
+    def feed(self, octets: bytes) -> None:
+        """The next octets of the body, as they go on the wire before dot-stuffing."""
+        piece = self._open_end + octets if self._open_end else octets
+        settled = piece[:-1] if piece.endswith(b"\r") else piece
+        settled = settled.rstrip(b" \t")
+        rest = piece[len(settled) :]
+        # " ", CR or " " CR
+        self._open_end = (b" " if rest[:1] in (b" ", b"\t") else b"") + (b"\r" if rest.endswith(b"\r") else b"")
+        self._hash_lines(_relaxed_lines(settled))
+
+    def digest(self) -> bytes:
+        """The 32 octets of ``bh=`` for what was fed so far; trailing empty lines are ignored and a last line
+        without CRLF gets one. May be asked more than once, and feeding may go on."""
+        return self._digest(of_no_line=b"")
+
+
+class SimpleBodyHash(_LinesHash):
+    """SHA-256 over the simple body (RFC 6376 §3.4.3), for signatures of others; it promises what
+    :class:`BodyHash` does."""
+
+    __slots__ = ()
+
+    def feed(self, octets: bytes) -> None:
+        """The next octets of the body, as :meth:`BodyHash.feed` takes them."""
+        piece = self._open_end + octets if self._open_end else octets
+        self._open_end = b"\r" if piece.endswith(b"\r") else b""
+        self._hash_lines(piece[:-1] if self._open_end else piece)
+
+    def digest(self) -> bytes:
+        """As :meth:`BodyHash.digest`, save that a body without any line counts as one empty line."""
+        return self._digest(of_no_line=b"\r\n")
 
 
 def _relaxed_lines(octets: bytes) -> bytes:
@@ -256,27 +283,41 @@ def _folded_names(names: Iterable[bytes]) -> bytes:
     return b"\r\n".join(lines)
 
 
-def relaxed_fields(header_octets: bytes) -> dict[bytes, list[bytes]]:
-    """The fields worth signing by lower-case name, from the top, each in relaxed form (RFC 6376 §3.4.2) with CRLF.
+def relaxed_fields(header_octets: bytes, names: Collection[bytes] = _SIGNED_NAMES) -> dict[bytes, list[bytes]]:
+    """The fields of these lower-case names, from the top, each in relaxed form (RFC 6376 §3.4.2) with CRLF.
 
     Lines that are no field are passed over, as verifiers do.
     """
-    unfolded = _single_spaces(header_octets.replace(b"\t", b" ").replace(b"\r\n ", b" "))
+    unfolded = _unfolded(header_octets)
     fields: dict[bytes, list[bytes]] = {}
     for line in unfolded.split(b"\r\n"):
         if not line:
             break
         name, _, value = line.partition(b":")
         name = name.rstrip(b" ").lower()
-        if name in _SIGNED_NAMES:
+        if name in names:
             fields.setdefault(name, []).append(name + b":" + value.strip(b" ") + b"\r\n")
     return fields
 
 
-def signing_input(fields: Mapping[bytes, list[bytes]], names: Iterable[bytes], signature: bytes) -> bytes:
-    """What is signed (RFC 6376 §3.7): the named fields, of each name the lowest first (§5.4.2), nothing for a name that
-    ran out, then ``signature``: the ``DKIM-Signature`` field whose ``b=`` is empty."""
+def relaxed_field(octets: bytes) -> bytes:
+    """One field in relaxed form (RFC 6376 §3.4.2), without CRLF at its end."""
+    name, _, value = _unfolded(octets.removesuffix(b"\r\n")).partition(b":")
+    return name.rstrip(b" ").lower() + b":" + value.strip(b" ")
+
+
+def _unfolded(octets: bytes) -> bytes:
+    return _single_spaces(octets.replace(b"\t", b" ").replace(b"\r\n ", b" "))
+
+
+def chosen_fields(fields: Mapping[bytes, list[bytes]], names: Iterable[bytes]) -> bytes:
+    """The named fields, of each name the lowest first (RFC 6376 §5.4.2), nothing for a name that ran out.
+    ``fields`` has them by lower-case name, from the top, canonical and with CRLF."""
     left = {name: list(found) for name, found in fields.items()}
-    chosen = [left[name].pop() for name in map(bytes.lower, names) if left.get(name)]
-    name, _, value = _single_spaces(signature.replace(b"\t", b" ").replace(b"\r\n ", b" ")).partition(b":")
-    return b"".join(chosen) + name.rstrip(b" ").lower() + b":" + value.strip(b" ")
+    return b"".join([left[name].pop() for name in map(bytes.lower, names) if left.get(name)])
+
+
+def signing_input(fields: Mapping[bytes, list[bytes]], names: Iterable[bytes], signature: bytes) -> bytes:
+    """What is signed (RFC 6376 §3.7): :func:`chosen_fields`, then ``signature``: the ``DKIM-Signature`` field whose
+    ``b=`` is empty, relaxed."""
+    return chosen_fields(fields, names) + relaxed_field(signature)

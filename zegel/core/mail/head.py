@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any, Final
 
 from zegel.core.mail.mime import Part
 
@@ -20,20 +21,20 @@ class Head:
     cc: tuple[tuple[str, str], ...]
     date: str  # as in the Date field
     message_id: str
-    body_hash: bytes  # SHA-256 of the body, relaxed (RFC 6376 §3.4.4): so that signing needs the header only
     parts: tuple[Part, ...]
 
     def to_bytes(self) -> bytes:
         """For sealing; :meth:`from_bytes` reads it back."""
-        values = asdict(self)
-        values["body_hash"] = self.body_hash.hex()
-        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        values = dict(zip(_NAMES, _VALUES(self), strict=True))
+        values["parts"] = [dict(zip(_PART_NAMES, _PART_VALUES(part), strict=True)) for part in self.parts]
+        return _ENCODE(values).encode("utf-8", "replace")
 
     @classmethod
     def from_bytes(cls, octets: bytes) -> Head:
-        """Reads :meth:`to_bytes`, also of earlier versions: fields that are new since then have defaults in Part."""
+        """Reads :meth:`to_bytes`, also of earlier versions: fields that are new since then have defaults in Part, and
+        the hash of the body that 0.1.0 kept here is made where it is needed."""
         values: dict[str, Any] = json.loads(octets)
-        values["body_hash"] = bytes.fromhex(values["body_hash"])
+        values.pop("body_hash", None)
         values["to"] = tuple((name, address) for name, address in values["to"])
         values["cc"] = tuple((name, address) for name, address in values["cc"])
         values["parts"] = tuple(_part(part) for part in values["parts"])
@@ -42,6 +43,14 @@ class Head:
     def with_parts(self, parts: tuple[Part, ...]) -> Head:
         """The same head over another index."""
         return replace(self, parts=parts)
+
+
+# dataclasses.asdict copies deeply, and costs more than all sealing.
+_NAMES: Final = tuple(field.name for field in fields(Head))
+_VALUES: Final = attrgetter(*_NAMES)
+_PART_NAMES: Final = tuple(field.name for field in fields(Part))
+_PART_VALUES: Final = attrgetter(*_PART_NAMES)
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _part(values: dict[str, Any]) -> Part:

@@ -65,6 +65,15 @@ class Part:
 
 # Reading one part's header
 
+_PLAIN_HEADER: Final = re.compile(
+    rb"Content-Type: (text/(?:plain|html)); charset=\"?([A-Za-z0-9-]{1,20}+)\"?\r\n"
+    rb"Content-Transfer-Encoding: (7bit|8bit|quoted-printable|base64)\r\n"
+)
+
+
+def _plain_values(kind: bytes, charset: bytes, encoding: bytes) -> tuple[str, str, str]:
+    return kind.decode("ascii"), charset.decode("ascii").lower(), encoding.decode("ascii")
+
 
 # A name ends before a line is too long for a delimiter, so that both can be told from the same octets.
 _FIELD_BEGIN: Final = rb"(?!--)(?:[ \t]|[!-9;-~]{0,%d}+:)" % MAX_DELIMITER_LINE
@@ -224,6 +233,10 @@ class _Open:
 
     def read(self, header: bytes) -> None:
         """Takes the fields over. A multipart without a usable boundary is read as text (RFC 2045 §5.2)."""
+        if (plain := _PLAIN_HEADER.fullmatch(header)) is not None:  # what most parts of most mails say
+            self.type, self.charset, self.encoding = _plain_values(*plain.groups())
+            self.counter = _COUNTERS[self.encoding]()
+            return
         fields = _mime_fields(header)
         value = fields.get(b"type", b"")
         parameters = _parameters(value)
@@ -260,9 +273,11 @@ class _Open:
         self.counter = _COUNTERS[self.encoding]()
 
     def close(self, end: int) -> None:
-        """The first end counts."""
+        """The first end counts. Whose content would begin behind it has none, and lies at that end: a part never
+        reaches beyond the one that it is in."""
         if self.end < 0:
-            self.end = max(self.offset, end)
+            self.end = end
+            self.offset = min(self.offset, end)
 
     def part(self) -> Part:
         """A container whose boundary never came is text after all."""
@@ -516,7 +531,7 @@ class MimeIndexer:
             else:
                 part.read(octets[at:seen])
                 part.offset = self._place(seen)
-                part.close(part.offset)
+                part.close(part.offset - 2)  # the CRLF before the delimiter belongs to it
             return self._take_delimiter(octets, seen, line)
         if seen < len(octets) and not _FIELD_START.match(octets, seen):
             return self._begin_content(part, octets[at:seen], seen)
@@ -891,13 +906,15 @@ def _take(part: Part, chosen: _Selection, *, is_body: bool) -> None:
 def _named(parts: Sequence[Part], unnamed: str) -> tuple[Part, ...]:
     """A name for each part that has none: its number, or the next that gives a new name."""
     taken = {part.name for part in parts}
+    onwards: dict[str, int] = {}  # extension: where the next search begins
     named = []
     for number, part in enumerate(parts, 1):
         if part.name is None:
             extension = _extension(part.type)
-            name = next(name for n in count(number) if (name := f"{unnamed}-{n}{extension}") not in taken)
-            taken.add(name)
-            part = replace(part, name=name)  # noqa: PLW2901
+            begin = max(number, onwards.get(extension, 0))
+            chosen = next(n for n in count(begin) if f"{unnamed}-{n}{extension}" not in taken)
+            onwards[extension] = chosen + 1
+            part = replace(part, name=f"{unnamed}-{chosen}{extension}")  # noqa: PLW2901
         named.append(part)
     return tuple(named)
 

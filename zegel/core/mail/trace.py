@@ -95,11 +95,15 @@ def carries_own_marker(section: HeaderSection, key: Secret[bytes]) -> bool:
     return False
 
 
+def _single_blanks(value: bytes) -> bytes:
+    return _BLANKS.sub(b" ", value) if b"  " in value or b"\t" in value else value
+
+
 def _code(gateway_id: str, section: HeaderSection, key: Secret[bytes]) -> str:
     """Each value with its length before it, so that no two lists of values give the same octets. Runs of blanks
     count as one: relays fold anew."""
     found = [section.first(name) for name in ("Message-ID", "Date")]
     values = [b"zegel/transport/v1", gateway_id.encode("ascii")]
-    values += [_BLANKS.sub(b" ", field.value) if field else b"" for field in found]
+    values += [_single_blanks(field.value) if field else b"" for field in found]
     signed = b"".join(len(value).to_bytes(4, "big") + value for value in values)
     return hmac.digest(key.reveal(), signed, "sha256").hex()

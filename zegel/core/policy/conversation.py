@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from zegel.core.clock import Duration
@@ -96,13 +97,23 @@ def fields_for_identity(fields: Sequence[tuple[str, bytes]]) -> bytes:
     another one at the retry). Order, folding, white space and the case of names don't count: transport may change
     all four.
     """
-    lines = (
-        name.strip().lower().encode("utf-8") + b":" + _collapse(value)
-        for name, value in fields
-        if not is_removed_field(name) and not is_trace_field(name)
-    )
-    return b"".join(line + b"\r\n" for line in sorted(lines))
+    lines = [
+        b"%b:%b\r\n" % (key, _collapse(value)) for name, value in fields if (key := _identifying(name)) is not None
+    ]
+    lines.sort()
+    return b"".join(lines)
+
+
+@lru_cache(4096)
+def _identifying(name: str) -> bytes | None:
+    """The name as it counts; ``None`` for a field that doesn't."""
+    return None if is_removed_field(name) or is_trace_field(name) else name.strip().lower().encode("utf-8")
+
+
+_BLANKS: Final = re.compile(rb"[ \t\r\n]+")
 
 
 def _collapse(value: bytes) -> bytes:
-    return re.sub(rb"[ \t\r\n]+", b" ", value).strip(b" ")
+    if b"  " in value or b"\t" in value or b"\r" in value or b"\n" in value:
+        value = _BLANKS.sub(b" ", value)
+    return value.strip(b" ")

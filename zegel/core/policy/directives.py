@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -96,9 +97,13 @@ class Directives:
     warnings: tuple[DirectiveWarning, ...] = ()
 
 
+@lru_cache(4096)
 def is_control_field(name: str) -> bool:
     """True for every name that starts with one of the prefixes, known or not: none of them may leave."""
     return name.strip().lower().startswith(CONTROL_PREFIXES)
+
+
+NOTHING_ASKED: Final = Directives()
 
 
 def read_directives(fields: Sequence[tuple[str, bytes]], *, region: str = "NL") -> Directives:
@@ -109,6 +114,8 @@ def read_directives(fields: Sequence[tuple[str, bytes]], *, region: str = "NL") 
     doubt: a message that asked for protection never goes out with less.
     """
     written = _sort_out(fields)
+    if not written:
+        return NOTHING_ASKED
     transport, transport_warnings = _read_transport(written.get(ControlField.DIRECT_DELIVERY, ()))
     email_policy, email_warnings = _read_minimum(written.get(ControlField.MINIMUM_RECIPIENT_VERIFICATION, ()))
     return Directives(
@@ -147,20 +154,20 @@ class _Written:
     value: bytes
 
 
+_KNOWN_FIELDS: Final = {prefix + kind.value: kind for prefix in CONTROL_PREFIXES for kind in ControlField}
 _ONCE: Final = frozenset(ControlField) - {ControlField.ACCESS_RIGHT}
 
 
 def _sort_out(fields: Sequence[tuple[str, bytes]]) -> dict[ControlField, tuple[_Written, ...]]:
-    known = {prefix + kind.value: kind for prefix in CONTROL_PREFIXES for kind in ControlField}
     found: dict[ControlField, tuple[_Written, ...]] = {}
     for raw_name, value in fields:
         name = raw_name.strip().lower()
         if not is_control_field(name):
             continue
-        if name not in known:
+        if name not in _KNOWN_FIELDS:
             shown = re.sub(r"[^a-z0-9_-]", "?", name[:60])
             raise MalformedField(f"{shown} is not a field this gateway knows: correct or remove it")
-        kind = known[name]
+        kind = _KNOWN_FIELDS[name]
         found[kind] = (*found.get(kind, ()), _Written(name, value))
     for kind, written in found.items():
         if len({one.name for one in written}) > 1:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -20,11 +22,15 @@ from zegel.core.secret import Secret
 
 SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 VERSION: Final = 1
+GROUP_VERSION: Final = 2
 KEY_ID_LENGTH: Final = 8
 _HEADER: Final = 1 + KEY_ID_LENGTH
 _MLKEM_PUBLIC: Final = 1184  # FIPS 203, table 3
 _MLKEM_SEED: Final = 64
 _X25519: Final = 32
+_ENCAPSULATED: Final = 1088 + _X25519 + 32 + 16  # FIPS 203 table 3, X25519 key, group key, tag
+_GROUP_HEAD: Final = _HEADER + _ENCAPSULATED
+_NONCE: Final = 12
 
 
 class CannotOpen(Exception):
@@ -100,8 +106,33 @@ def wrap(octets: Secret[bytes], *, to: SealingKey, context: str) -> bytes:
     return bytes((VERSION,)) + to.key_id + sealed
 
 
+class Group:
+    """Closes several values at the price of one :func:`wrap`: a group key, wrapped once, closes each of them.
+
+    Who reads the memory of this process while it holds a group can open the values of that group, and no others: so a
+    group lives for seconds, where the opening key may not be (:class:`zegel.journey.custody.seal.Wrapper`, ADR-28).
+    Every value stands for itself: it carries the wrapped group key, and opens without the others.
+    """
+
+    __slots__ = ("_aead", "_head")
+
+    def __init__(self, key: Secret[bytes], *, to: SealingKey) -> None:
+        """``key``: 32 octets of chance, never used before."""
+        self._aead = AESGCM(key.reveal())
+        self._head = bytes((GROUP_VERSION,)) + to.key_id + SUITE.encrypt(key.reveal(), to.public, info=_GROUP_INFO)
+
+    def wrap(self, octets: Secret[bytes], *, context: str, nonce: bytes) -> bytes:
+        """As :func:`wrap`. ``nonce``: 12 octets of chance.
+
+        Layout: version (1), key id (8), HPKE encapsulation and wrapped group key, nonce (12), ciphertext.
+        """
+        return self._head + nonce + self._aead.encrypt(nonce, octets.reveal(), _group_aad(context))
+
+
 def unwrap(sealed: bytes, *, with_key: OpeningKey, context: str) -> Secret[bytes]:
-    """Opens what :func:`wrap` closed; raises :class:`CannotOpen`."""
+    """Opens what :func:`wrap` or a :class:`Group` closed; raises :class:`CannotOpen`."""
+    if sealed[:1] == bytes((GROUP_VERSION,)):
+        return _unwrap_of_group(sealed, with_key, context)
     if len(sealed) < _HEADER or sealed[0] != VERSION or sealed[1:_HEADER] != with_key.key_id:
         raise CannotOpen("not wrapped to this key")
     try:
@@ -110,9 +141,32 @@ def unwrap(sealed: bytes, *, with_key: OpeningKey, context: str) -> Secret[bytes
         raise CannotOpen("wrong key, wrong context or damaged") from cause
 
 
+def _unwrap_of_group(sealed: bytes, with_key: OpeningKey, context: str) -> Secret[bytes]:
+    behind = _GROUP_HEAD + _NONCE
+    if len(sealed) < behind or sealed[1:_HEADER] != with_key.key_id:
+        raise CannotOpen("not wrapped to this key")
+    try:
+        aead = _group_of(sealed[_HEADER:_GROUP_HEAD], with_key)
+        return Secret(aead.decrypt(sealed[_GROUP_HEAD:behind], sealed[behind:], _group_aad(context)))
+    except (InvalidTag, ValueError) as cause:
+        raise CannotOpen("wrong key, wrong context or damaged") from cause
+
+
+@lru_cache(64)  # mail that came together is mostly opened together
+def _group_of(head: bytes, with_key: OpeningKey) -> AESGCM:
+    return AESGCM(SUITE.decrypt(head, with_key.private, info=_GROUP_INFO))
+
+
 def key_id_of(sealed: bytes) -> bytes:
     """Which opening key is needed; for rotation."""
     return sealed[1:_HEADER]
+
+
+_GROUP_INFO: Final = b"zegel/wrap/v2"
+
+
+def _group_aad(context: str) -> bytes:
+    return b"zegel/wrap/v2/" + context.encode()
 
 
 def _info(context: str) -> bytes:

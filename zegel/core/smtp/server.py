@@ -614,6 +614,11 @@ class Server:
         """Octets received and not yet read."""
         return len(self._input) - self._at
 
+    @property
+    def is_taking_content(self) -> bool:
+        """What comes now is content, not commands."""
+        return self._transaction.content is not None or self._transaction.chunk is not None
+
     # Speaking
 
     def _say(self, reply: Reply) -> None:

@@ -10,14 +10,14 @@ import errno
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import DatabaseError
 
 from zegel.core.clock import Instant
-from zegel.core.mail.address import Mailbox, ReversePath
-from zegel.core.mail.dkim import BodyHash
+from zegel.core.mail.address import Domain, Mailbox, ReversePath
+from zegel.core.mail.dkim_verify import BodyHashes, Signature, Verdict, signatures, verify
 from zegel.core.mail.fields import (
     Author,
     BrokenHeader,
@@ -36,6 +36,7 @@ from zegel.core.mail.reply import Reply
 from zegel.core.mail.trace import MAX_RECEIVED, carries_own_marker, date_field, loop_marker, received, received_count
 from zegel.core.policy.conversation import fields_for_identity, split
 from zegel.core.policy.directives import (
+    NOTHING_ASKED,
     Directives,
     MalformedField,
     is_control_field,
@@ -43,14 +44,16 @@ from zegel.core.policy.directives import (
     to_json_bytes,
     unmatched,
 )
+from zegel.core.policy.submitting import CAP_REACHED, DKIM_MISSING, DKIM_UNKNOWN
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Readers, Writer
+from zegel.edge.dns import Found, NotThere, Resolver, Trouble
 from zegel.edge.keyring import SubmissionKeys
-from zegel.edge.log import Broken, SubmissionAccepted, SubmissionRepeated, log
-from zegel.journey.arrival.record import AcceptedRecipient, Prepared, record
+from zegel.edge.log import Broken, CapReached, SubmissionAccepted, SubmissionRepeated, log
+from zegel.journey.arrival.record import AcceptedRecipient, Capped, Prepared, record
 from zegel.journey.arrival.sender import Submitter
-from zegel.journey.custody.seal import ContentSink, new_conversation, wrap_field
+from zegel.journey.custody.seal import ContentSink, Wrapper, new_conversation, wrap_field
 
 LOOP: Final = Reply(
     554, "5.4.6", "This message went around in a loop; see where your mail server sends what it receives"
@@ -78,12 +81,18 @@ class Client:
     address: str
     helo: str
     tls: str  # "TLSv1.3 TLS_AES_256_GCM_SHA384"
+    signed_in: bool = True  # with AUTH; False: by SPF alone
     smtputf8: bool = False
 
     @property
     def literal(self) -> str:
         """The address as RFC 5321 §4.1.3 writes it between brackets."""
         return f"IPv6:{self.address}" if ":" in self.address else self.address
+
+    @property
+    def protocol(self) -> str:
+        """As RFC 3848 and RFC 6531 §4.3 name it in trace fields."""
+        return ("UTF8SMTPS" if self.smtputf8 else "ESMTPS") + ("A" if self.signed_in else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +101,46 @@ class Place:
 
     hostname: str
     keys: SubmissionKeys
+    wrapper: Wrapper
     blobs: Blobs
     writer: Writer
     readers: Readers
+    dns: Resolver
     now: Callable[[], Instant]
     ring: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Signed:
+    """A message that needs a DKIM signature of its From domain beside SPF (D-8), as its body comes by."""
+
+    section: HeaderSection  # as it was submitted
+    signatures: tuple[Signature, ...]
+    hashes: BodyHashes
+
+    @classmethod
+    def of(cls, section: HeaderSection, domain: Domain, at: Instant) -> _Signed:
+        found = tuple(one for one in signatures(section, now=at) if one.domain == domain)
+        return cls(section, found, BodyHashes([one.body for one in found]))
+
+    def feed(self, octets: bytes) -> None:
+        """The next octets of the body."""
+        self.hashes.feed(octets)
+
+    async def objection(self, dns: Resolver) -> Reply | None:
+        """``None`` once one signature is valid. Keys that can't be looked up now: not now."""
+        unknown = False
+        for one in self.signatures:
+            match await dns.ask(one.key_name, "TXT"):
+                case Found(records=records):
+                    digest = self.hashes.digest(one.body)
+                    if any(verify(one, self.section, digest, record) is Verdict.VALID for record in records):
+                        return None
+                case Trouble():
+                    unknown = True
+                case NotThere():
+                    pass
+        return DKIM_UNKNOWN if unknown else DKIM_MISSING
 
 
 class Intake:
@@ -113,7 +157,6 @@ class Intake:
         self._reader = HeaderReader()
         self._sink: ContentSink | None = None
         self._indexer: MimeIndexer | None = None
-        self._body_hash = BodyHash()
         self._identity = hmac.new(place.keys.identity.reveal(), digestmod=hashlib.sha256)
         self._header_size = 0
         self._submission = chance.identifier()
@@ -121,6 +164,7 @@ class Intake:
         self._author: Author | None = None
         self._head: Head | None = None
         self._directives: Directives | None = None
+        self._signed: _Signed | None = None
         self._refusal: Reply | None = None
 
     def feed(self, octets: bytes) -> None:
@@ -162,16 +206,18 @@ class Intake:
             self._refuse(LOOP)
             return
         self._author = author(section)
+        if self._submitter.needs_dkim:
+            self._signed = _Signed.of(section, self._author.mailbox.domain, self._at)
         fields = [(one.key, one.value) for one in section.fields]
         self._directives = read_directives(fields, region=self._submitter.region)
         self._identity.update(fields_for_identity(fields) + b"\r\n\r\n")
-        edited = self._edit(section)
-        self._head = self._describe(edited)
-        header = edited.encode() + b"\r\n"
-        self._header_size = len(header)
+        kept = self._edit(section)
+        self._head = self._describe(kept)
+        header = self._trace(kept) + kept.encode()
+        self._header_size = len(header) + 2
         self._sink = ContentSink(self._place.blobs)
-        self._sink.feed(header)
-        self._indexer = MimeIndexer(edited.encode(), self._header_size)
+        self._sink.feed(header + b"\r\n")
+        self._indexer = MimeIndexer(header, self._header_size)
         if rest:
             self._take_body(rest)
 
@@ -179,29 +225,33 @@ class Intake:
         assert self._sink is not None and self._indexer is not None
         self._sink.feed(octets)
         self._indexer.feed(octets)
-        self._body_hash.feed(octets)
         self._identity.update(octets)
+        if self._signed is not None:
+            self._signed.feed(octets)
 
     def _edit(self, section: HeaderSection) -> HeaderSection:
         """Control fields and Bcc go, what RFC 6409 §8 asks is added; everything else stays octet for octet."""
-        kept = section.without({one.key for one in section.fields if one.key in _REMOVED or is_control_field(one.key)})
+        kept = HeaderSection(
+            tuple([one for one in section.fields if one.key not in _REMOVED and not is_control_field(one.key)])
+        )
         if message_id(kept) is None:
             kept = kept.without({"message-id"}).append(
                 f"Message-ID: <{self._submission.hex}@{self._place.hostname}>\r\n".encode()
             )
         if kept.first("date") is None:
             kept = kept.append(date_field(self._at))
-        marker = loop_marker(self._place.hostname, kept, self._place.keys.marker)
-        return kept.prepend(marker).prepend(
-            received(
-                by=self._place.hostname,
-                source=f"{self._client.helo} ([{self._client.literal}])",
-                protocol="UTF8SMTPSA" if self._client.smtputf8 else "ESMTPSA",  # RFC 3848, RFC 6531 §4.3
-                id=self._submission.hex,
-                tls=self._client.tls,
-                at=self._at,
-            )
-        )
+        return kept
+
+    def _trace(self, kept: HeaderSection) -> bytes:
+        """The fields that go on top: where it came from, and the mark by which we know it again."""
+        return received(
+            by=self._place.hostname,
+            source=f"{self._client.helo} ([{self._client.literal}])",
+            protocol=self._client.protocol,
+            id=self._submission.hex,
+            tls=self._client.tls,
+            at=self._at,
+        ) + loop_marker(self._place.hostname, kept, self._place.keys.marker)
 
     def _describe(self, section: HeaderSection) -> Head:
         def text(name: str) -> str:
@@ -220,7 +270,6 @@ class Intake:
             cc=shown("cc"),
             date=text("date"),
             message_id=message_id(section) or "",
-            body_hash=b"",
             parts=(),
         )
 
@@ -229,8 +278,14 @@ class Intake:
         if not self._envelope.recipients:
             self.abandon()
             return NO_RECIPIENT
+        if self._signed is not None and (objection := await self._signed.objection(self._place.dns)) is not None:
+            self.abandon()
+            return objection
         prepared = await self._prepare(self._author.mailbox)
         outcome = await self._place.writer.write_together(record, prepared)
+        if isinstance(outcome, Capped):
+            log(CapReached(outcome.cap, outcome.organisation, outcome.credential))
+            outcome = CAP_REACHED
         if isinstance(outcome, Reply):
             self.abandon()
             return outcome
@@ -251,10 +306,10 @@ class Intake:
         sink, directives = self._sink, self._directives
         recipients = [one.mailbox for one in self._envelope.recipients]
         parts = split(recipients, {Mailbox.parse(address) for _, address in (*self._head.to, *self._head.cc)})
-        head = replace(self._head, body_hash=self._body_hash.digest(), parts=self._indexer.finish())
+        head = self._head.with_parts(self._indexer.finish())
         enclosed_head = sink.enclosed_head(head.to_bytes())
         sealed = await asyncio.to_thread(sink.finish) if sink.is_large else sink.finish()
-        sealing = self._place.keys.sealing
+        wrapper = self._place.wrapper
         return Prepared(
             submission=self._submission,
             submitter=self._submitter,
@@ -274,15 +329,15 @@ class Intake:
             at=self._at,
             envelope={one.mailbox: one for one in reversed(self._envelope.recipients)},
             shared=tuple(parts.shared),
-            shared_conversation=new_conversation(sink.message_key, to=sealing) if parts.shared else None,
-            blind={one: new_conversation(sink.message_key, to=sealing) for one in parts.blind},
+            shared_conversation=new_conversation(sink.message_key, to=wrapper) if parts.shared else None,
+            blind={one: new_conversation(sink.message_key, to=wrapper) for one in parts.blind},
             lives=directives.expires_after,
             warn=bool(directives.warnings) or bool(unmatched(directives, recipients)),
         )
 
     def _wrapped(self, directives: Directives) -> bytes:
         """Nothing asked, nothing to hide: wrapping costs more than all else about a small message."""
-        if directives == Directives():
+        if directives is NOTHING_ASKED:
             return b""
         octets = to_json_bytes(directives)
         return wrap_field(octets, name="directives", owner=self._submission, to=self._place.keys.sealing)

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from zegel.accounts.credentials import count_failure
+from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
+from zegel.core.policy.submitting import AUTHENTICATION_REQUIRED, SPF_REPLIES, Spf, is_guessing, network_of
 from zegel.core.smtp.server import (
+    TOO_MANY_SIGN_INS,
     Authenticate,
     ContentAborted,
     ContentBegins,
@@ -32,6 +38,7 @@ from zegel.core.smtp.server import (
     StartTls,
 )
 from zegel.edge.log import Broken, SignInRefused, SubmissionRefused, log
+from zegel.edge.spf import check_host
 from zegel.journey.arrival.intake import (
     DISK_FULL,
     LOCAL_PROBLEM,
@@ -41,12 +48,23 @@ from zegel.journey.arrival.intake import (
     Place,
 )
 from zegel.journey.arrival.record import AcceptedRecipient
-from zegel.journey.arrival.sender import AUTHENTICATED, BAD_CREDENTIALS, Submitter, authenticate, note_use
+from zegel.journey.arrival.sender import (
+    AUTHENTICATED,
+    BAD_CREDENTIALS,
+    OTHER_DOMAIN,
+    Submitter,
+    authenticate,
+    by_spf,
+    note_use,
+    spf_is_in_use,
+)
 
-IDLE: Final = 300.0  # seconds, RFC 5321 §4.5.3.2.7
+IDLE: Final = 300.0  # seconds for each command, and for each PROGRESS octets of content; RFC 5321 §4.5.3.2.7
+PROGRESS: Final = 65_536  # octets; a client that brings less in that time is too slow to be served
 HANDSHAKE: Final = 30.0  # seconds
 LINGER: Final = 5.0  # seconds for a client to take our last words
 MOST_CONNECTIONS: Final = 2000  # per process
+MOST_SPF_CHECKS: Final = 50  # at the same time, per process: each may ask the DNS many times
 SWEEP: Final = 5.0  # seconds between two looks at who is idle
 TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing")
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is being restarted; try again")
@@ -54,7 +72,7 @@ TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections; try again later")
 SENDER_OK: Final = Reply(250, "2.1.0", "Sender accepted")
 RECIPIENT_OK: Final = Reply(250, "2.1.5", "Recipient accepted")
 GO_AHEAD: Final = Reply(354, None, "Send the message, end with a line that holds a dot only")
-NOT_AUTHENTICATED: Final = Reply(530, "5.7.0", "Authentication required")
+MADE_ROOM: Final = Reply(421, "4.7.0", "Too many connections, and this one is not signed in; try again later")
 
 
 @dataclass(slots=True)
@@ -73,6 +91,7 @@ class Door:
     sessions: set[Session] = field(default_factory=set)
     servers: list[asyncio.Server] = field(default_factory=list)
     notes: set[asyncio.Task[None]] = field(default_factory=set)
+    spf_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_SPF_CHECKS))
     _sweeper: asyncio.Task[None] | None = None
 
     async def open(self, addresses: Sequence[tuple[str, int]], *, implicit_tls: bool = False) -> None:
@@ -108,10 +127,22 @@ class Door:
         for session in tuple(self.sessions):
             session.end()
 
+    def make_room(self) -> bool:
+        """Where all places are taken, whoever has been silent longest without having signed in loses theirs: strangers
+        can't keep mail servers out (P21). False: everybody has signed in."""
+        if len(self.sessions) < self.most_connections:
+            return True
+        idle = [one for one in self.sessions if not one.is_signed_in and not one.is_busy]
+        if not idle:
+            return False
+        min(idle, key=lambda one: one.heard_at).close_when_idle(MADE_ROOM)
+        return True
+
     async def _sweep(self) -> None:
         """One timer for all connections: a hundred idle ones cost next to nothing."""
         while True:
             await asyncio.sleep(self.sweep)
+            self.place.wrapper.forget_if_old()
             late = asyncio.get_running_loop().time() - self.idle
             for session in tuple(self.sessions):
                 if session.heard_at < late and not session.is_busy:
@@ -132,11 +163,20 @@ class Session(asyncio.Protocol):
         self._held_eof = False
         self._deaf = False  # the client takes no replies, so we take no commands
         self._gone = False
-        self._submitter: Submitter | None = None
+        self._submitter: Submitter | None = None  # of the connection
+        self._by_spf: Submitter | None = None  # of one transaction, in place of it
         self._envelope: Envelope | None = None
         self._intake: Intake | None = None
+        self._tls = ""
         self._smtputf8 = False
-        self.heard_at = asyncio.get_running_loop().time()
+        self._progress = 0  # octets of content since heard_at
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()  # the last command, or PROGRESS octets of content
+
+    @property
+    def is_signed_in(self) -> bool:
+        """The client has authenticated, in one way or the other."""
+        return self._submitter is not None or self._by_spf is not None
 
     @property
     def is_busy(self) -> bool:
@@ -152,8 +192,10 @@ class Session(asyncio.Protocol):
         refusal = None
         if self._door.closing:
             refusal = SHUTTING_DOWN
-        elif len(self._door.sessions) >= self._door.most_connections:
+        elif not self._door.make_room():
             refusal = TOO_MANY
+        if self._machine.tls:
+            self._note_tls()
         self._door.sessions.add(self)
         if refusal is None:
             self._machine.greet()
@@ -164,7 +206,6 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._gone:
             return
-        self.heard_at = asyncio.get_running_loop().time()
         if self._handshaking:
             # start_tls may deliver the first decrypted octets before it returns; answering them now would be in clear.
             self._held.append(data)
@@ -212,7 +253,7 @@ class Session(asyncio.Protocol):
             self._verdict.cancel()
         if self._transport is not None:
             self._transport.close()
-            asyncio.get_running_loop().call_later(self._door.linger, self._transport.abort)
+            self._loop.call_later(self._door.linger, self._transport.abort)
         self._drop_intake()
         self._door.sessions.discard(self)
 
@@ -226,6 +267,8 @@ class Session(asyncio.Protocol):
             if not self._settle_at_once(event):
                 break
         self._flush()
+        if not machine.buffered and not machine.is_taking_content:  # no unfinished command is being trickled
+            self._make_progress()
         if event is Pause.CLOSED and self._transport is not None:
             self._transport.close()
 
@@ -233,9 +276,16 @@ class Session(asyncio.Protocol):
         """True when the event was dealt with here; False when its verdict takes a while."""
         match event:
             case ContentChunk(octets=octets):
+                self._progress += len(octets)
+                if self._progress >= PROGRESS:
+                    self._make_progress()
                 if self._intake is not None:
                     self._intake.feed(octets)
             case Mail():
+                self._by_spf = None
+                if self._submitter is None or self._submitter.needs_spf:
+                    self._await(event)
+                    return False
                 self._machine.reply(self._begin(event))
             case Recipient():
                 self._machine.reply(self._add(event))
@@ -252,14 +302,46 @@ class Session(asyncio.Protocol):
                 return False
         return True
 
+    def _make_progress(self) -> None:
+        self._progress, self.heard_at = 0, self._loop.time()
+
     def _begin(self, event: Mail) -> Reply:
-        if self._submitter is None:
-            return NOT_AUTHENTICATED
         if not self._door.has_room:
             return DISK_FULL
         self._smtputf8 = event.parameters.smtputf8
         self._envelope = Envelope(event.reverse_path, event.parameters.envid or "")
         return SENDER_OK
+
+    async def _begin_by_spf(self, event: Mail) -> Reply:
+        """Without credentials, or beside them, the address of the client and the reverse-path have to prove the
+        sender (D-8). A null reverse-path proves nothing. Which organisations and domains are here is not revealed:
+        what SPF says is said of any domain, and ``pass`` for one that nobody here has is the usual refusal."""
+        place, signed_in, path = self._door.place, self._submitter, event.reverse_path
+        if not isinstance(path, Mailbox):
+            return AUTHENTICATION_REQUIRED if signed_in is None else SPF_REPLIES[Spf.NONE]
+        try:
+            if signed_in is None and not await place.readers.read(spf_is_in_use):
+                return AUTHENTICATION_REQUIRED
+            async with self._door.spf_checks:
+                result = await check_host(
+                    address=self._peer,
+                    domain=path.domain,
+                    sender=str(path),
+                    helo=self._machine.helo or "",
+                    dns=place.dns,
+                )
+            if result is not Spf.PASS:
+                log(SignInRefused(self._peer, why=f"spf {result.value}"))
+                return SPF_REPLIES[result]
+            found = await place.readers.read(lambda: by_spf(path.domain, self._peer, signed_in))
+        except Exception as cause:
+            log(Broken("spf", cause))
+            return LOCAL_PROBLEM
+        if found is None:
+            log(SignInRefused(self._peer, why="spf pass, but not for a domain and network that were allowed"))
+            return AUTHENTICATION_REQUIRED if signed_in is None else OTHER_DOMAIN
+        self._by_spf = found
+        return self._begin(event)
 
     def _add(self, event: Recipient) -> Reply:
         assert self._envelope is not None
@@ -269,22 +351,31 @@ class Session(asyncio.Protocol):
         return RECIPIENT_OK
 
     def _begin_content(self) -> Reply:
-        assert self._envelope is not None and self._submitter is not None
-        client = Client(self._peer, self._machine.helo or "unknown", self._tls(), self._smtputf8)
-        self._intake = Intake(self._door.place, self._submitter, client, self._envelope)
+        submitter = self._by_spf or self._submitter
+        assert self._envelope is not None and submitter is not None
+        client = Client(
+            self._peer,
+            self._machine.helo or "unknown",
+            self._tls,
+            signed_in=self._submitter is not None,
+            smtputf8=self._smtputf8,
+        )
+        self._intake = Intake(self._door.place, submitter, client, self._envelope)
         return GO_AHEAD
 
-    def _await(self, event: Authenticate | ContentEnds | StartTls) -> None:
+    def _await(self, event: Authenticate | Mail | ContentEnds | StartTls) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
-        self._verdict = asyncio.get_running_loop().create_task(self._settle(event))
+        self._verdict = self._loop.create_task(self._settle(event))
 
-    async def _settle(self, event: Authenticate | ContentEnds | StartTls) -> None:
+    async def _settle(self, event: Authenticate | Mail | ContentEnds | StartTls) -> None:
         try:
             match event:
                 case StartTls():
                     if not await self._handshake():
                         return
+                case Mail():
+                    self._machine.reply(await self._begin_by_spf(event))
                 case Authenticate():
                     self._machine.reply(await self._authenticate(event))
                 case ContentEnds():
@@ -296,7 +387,7 @@ class Session(asyncio.Protocol):
         self._verdict = None
         if self._gone:  # what it had pipelined has nobody to hear of it
             return
-        self.heard_at = asyncio.get_running_loop().time()
+        self._make_progress()
         if not self._deaf:
             self._resume_reading()
         self._advance()
@@ -309,7 +400,7 @@ class Session(asyncio.Protocol):
         assert clear is not None
         self._handshaking = True
         try:
-            secure = await asyncio.get_running_loop().start_tls(
+            secure = await self._loop.start_tls(
                 clear, self, self._door.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE
             )
         except (OSError, ssl.SSLError, TimeoutError, asyncio.CancelledError):
@@ -323,6 +414,7 @@ class Session(asyncio.Protocol):
             return False
         self._transport = secure
         self._deaf = False
+        self._note_tls()
         self._machine.tls_established()
         for octets in self._held:
             self._machine.receive(octets)
@@ -332,20 +424,34 @@ class Session(asyncio.Protocol):
         return True
 
     async def _authenticate(self, event: Authenticate) -> Reply:
-        username, password = event.username, event.password
+        username, password, place = event.username, event.password, self._door.place
         try:
-            self._submitter = await self._door.place.readers.read(lambda: authenticate(username, password))
+            found = await place.readers.read(lambda: authenticate(username, password, self._peer))
         except Exception as cause:
             log(Broken("sign-in", cause))
             return Reply(454, "4.7.0", "Temporary authentication failure; try again later")  # RFC 4954 §6
-        if self._submitter is None:
-            log(SignInRefused(self._peer))
-            return BAD_CREDENTIALS
-        if self._submitter.is_to_be_noted:
-            note = asyncio.create_task(self._note_use(self._submitter))
+        if isinstance(found, str):
+            return await self._refuse_sign_in(found)
+        self._submitter = found
+        if found.is_to_be_noted:
+            note = asyncio.create_task(self._note_use(found))
             self._door.notes.add(note)
             note.add_done_callback(self._door.notes.discard)
         return AUTHENTICATED
+
+    async def _refuse_sign_in(self, why: str) -> Reply:
+        """Failures of one network count together, in the database, for all processes. A right secret is never refused
+        for somebody else's failures: it can't be guessed, so slowing down is for our sake and not for the secret's."""
+        log(SignInRefused(self._peer, why=why))
+        key, network = self._door.place.keys.failures, network_of(self._peer)
+        whose = hmac.new(key.reveal(), network.encode(), hashlib.sha256).digest()
+        now = self._door.place.now()
+        try:
+            failures = await self._door.place.writer.write(lambda: count_failure(whose, now=now))
+        except Exception as cause:  # nothing can be written: no reason to be less polite
+            log(Broken("count of failed sign-ins", cause))
+            return BAD_CREDENTIALS
+        return TOO_MANY_SIGN_INS if is_guessing(failures) else BAD_CREDENTIALS
 
     async def _note_use(self, submitter: Submitter) -> None:
         """Nobody waits for it: on a full disk the message is refused, with 452, and not the sign-in (P4)."""
@@ -368,10 +474,10 @@ class Session(asyncio.Protocol):
             self._intake.abandon()
             self._intake = None
 
-    def _tls(self) -> str:
+    def _note_tls(self) -> None:
         assert self._transport is not None
         found = self._transport.get_extra_info("ssl_object")
-        return f"{found.version()} {found.cipher()[0]}" if found is not None else ""
+        self._tls = f"{found.version()} {found.cipher()[0]}" if found is not None else ""
 
     def _resume_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from zegel.accounts.models import Usage
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
+from zegel.core.policy.submitting import HOURS_A_DAY, Caps, Used, reached
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
@@ -71,13 +73,22 @@ class Recorded:
     content_kept: bool
 
 
-def record(batch: Sequence[Prepared]) -> list[Recorded | Reply]:
+@dataclass(frozen=True, slots=True)
+class Capped:
+    """Refused for now: one more message would break a cap of the organisation or the credential."""
+
+    cap: str
+    organisation: int
+    credential: int | None  # whose cap it is; None: the organisation's
+
+
+def record(batch: Sequence[Prepared]) -> list[Recorded | Capped | Reply]:
     """Inside the writer's transaction; a verdict for each, in order. What was accepted within 24 h is not accepted
     again (D-4): a recipient who is new joins the conversation, one who is in it gets nothing more."""
     senders = authorise({(one.submitter, one.author) for one in batch})
-    known = _Known.of(batch, senders)
-    pending = _Pending()
-    verdicts: list[Recorded | Reply] = []
+    known = _earlier(batch)
+    pending = _Pending(_Ledger.of(batch, senders))
+    verdicts: list[Recorded | Capped | Reply] = []
     for one in batch:
         sender = senders[one.submitter, one.author]
         verdicts.append(sender if isinstance(sender, Reply) else pending.take(one, sender, known))
@@ -93,46 +104,109 @@ class _Earlier:
     served: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Known:
-    """Earlier transactions of the same messages, this batch's own included as it is worked through."""
+_Known = dict[tuple[int, int, bytes], _Earlier]  # of an organisation, an account and an identity
 
-    by_identity: dict[tuple[int, int, bytes], _Earlier]  # of an organisation and an account
+
+def _earlier(batch: Sequence[Prepared]) -> _Known:
+    """Earlier transactions of the same messages; this batch's own are added as it is worked through."""
+    known: _Known = defaultdict(_Earlier)
+    identities = list({one.identity for one in batch})
+    oldest = min(one.at for one in batch) - REPEAT_WINDOW
+    found = rows.select(
+        f"""SELECT s.organisation_id, s.account_id, s.identity, c.id, c.is_blind, r.key
+        FROM {rows.table(Submission)} s
+        JOIN {rows.table(Recipient)} r ON r.submission_id = s.id
+        JOIN {rows.table(Conversation)} c ON c.id = r.conversation_id
+        WHERE s.identity IN ({", ".join(["%s"] * len(identities))}) AND s.accepted_at > %s
+        AND c.gateway_slot IS NOT NULL
+        ORDER BY c.created_at""",  # noqa: S608
+        (*identities, rows.moment(oldest)),
+    )
+    for organisation, account, identity, conversation, is_blind, key in found:
+        earlier = known[organisation, account, bytes(identity)]
+        earlier.served.add(key)
+        if not is_blind:
+            earlier.shared = earlier.shared or uuid.UUID(str(conversation))
+    return known
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """How much each organisation and credential of a batch submitted, and submits in it."""
+
+    hour: int
+    used: dict[tuple[int, int], Used]  # as far as somebody has a cap
+    added: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # messages and recipients of this batch
 
     @classmethod
-    def of(cls, batch: Sequence[Prepared], senders: dict[tuple[Submitter, Mailbox], Sender | Reply]) -> _Known:
-        accounts = {sender.account for sender in senders.values() if isinstance(sender, Sender)}
-        oldest = min(one.at for one in batch) - REPEAT_WINDOW
-        found = (
-            Recipient.objects.filter(
-                conversation__submission__identity__in={one.identity for one in batch},
-                conversation__submission__account__in=accounts,
-                conversation__submission__accepted_at__gt=oldest,
-                conversation__gateway_slot__isnull=False,
-            )
-            .values_list(
-                "conversation__organisation",
-                "conversation__submission__account",
-                "conversation__submission__identity",
-                "conversation",
-                "conversation__is_blind",
-                "key",
-            )
-            .order_by("conversation__created_at")
+    def of(cls, batch: Sequence[Prepared], senders: dict[tuple[Submitter, Mailbox], Sender | Reply]) -> _Ledger:
+        hour = int(max(one.at for one in batch).timestamp() // 3600)
+        capped = {
+            whose
+            for (submitter, _), sender in senders.items()
+            if isinstance(sender, Sender)
+            for whose, caps in _capped(submitter, sender)
+            if caps
+        }
+        return cls(hour, {whose: _used(whose, hour) for whose in capped})
+
+    def objection(self, one: Prepared, sender: Sender, recipients: int) -> Capped | None:
+        """The first cap that this message would break."""
+        for whose, caps in _capped(one.submitter, sender):
+            if caps and (cap := reached(caps, self.used[whose], recipients)) is not None:
+                is_credential = whose[0] == Usage.Whose.CREDENTIAL
+                return Capped(cap, sender.organisation, whose[1] if is_credential else None)
+        return None
+
+    def add(self, one: Prepared, sender: Sender, recipients: int) -> None:
+        """The message is taken."""
+        for whose, _ in _capped(one.submitter, sender):
+            if whose in self.used:
+                self.used[whose].add(recipients)
+            counts = self.added.setdefault(whose, [0, 0])
+            counts[0] += 1
+            counts[1] += recipients
+
+    def write(self) -> None:
+        """Adds what this batch brought."""
+        usage = rows.table(Usage)
+        rows.execute_many(
+            f"""INSERT INTO {usage} (whose, number, hour, messages, recipients) VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (whose, number, hour) DO UPDATE SET
+            messages = {usage}.messages + excluded.messages,
+            recipients = {usage}.recipients + excluded.recipients""",  # noqa: S608
+            [(*whose, self.hour, messages, recipients) for whose, (messages, recipients) in self.added.items()],
         )
-        known = cls(defaultdict(_Earlier))
-        for organisation, account, identity, conversation, is_blind, key in found:
-            earlier = known.by_identity[organisation, account, bytes(identity)]
-            earlier.served.add(key)
-            if not is_blind:
-                earlier.shared = earlier.shared or conversation
-        return known
+
+
+def _capped(submitter: Submitter, sender: Sender) -> tuple[tuple[tuple[int, int], Caps], ...]:
+    """Whose counts a message adds to, with their caps."""
+    organisation = ((Usage.Whose.ORGANISATION.value, sender.organisation), sender.organisation_caps)
+    if submitter.credential is None:
+        return (organisation,)
+    return (organisation, ((Usage.Whose.CREDENTIAL.value, submitter.credential), sender.credential_caps))
+
+
+def _used(whose: tuple[int, int], hour: int) -> Used:
+    found = rows.select(
+        f"""SELECT hour, messages, recipients FROM {rows.table(Usage)}
+        WHERE whose = %s AND number = %s AND hour > %s AND hour <= %s""",  # noqa: S608
+        (*whose, hour - HOURS_A_DAY, hour),
+    )
+    now = [one for one in found if one[0] == hour]
+    return Used(
+        messages_this_hour=sum(one[1] for one in now),
+        messages_today=sum(one[1] for one in found),
+        recipients_this_hour=sum(one[2] for one in now),
+        recipients_today=sum(one[2] for one in found),
+    )
 
 
 @dataclass(slots=True)
 class _Pending:
     """Rows that will be written together."""
 
+    ledger: _Ledger
     submissions: list[tuple[object, ...]] = field(default_factory=list)
     contents: list[tuple[object, ...]] = field(default_factory=list)
     conversations: list[tuple[object, ...]] = field(default_factory=list)
@@ -143,12 +217,16 @@ class _Pending:
     expire: list[tuple[uuid.UUID, Instant]] = field(default_factory=list)
     at: Instant | None = None
 
-    def take(self, one: Prepared, sender: Sender, known: _Known) -> Recorded:
-        earlier = known.by_identity[sender.organisation, sender.account, one.identity]
+    def take(self, one: Prepared, sender: Sender, known: _Known) -> Recorded | Capped:
+        earlier = known[sender.organisation, sender.account, one.identity]
         shared = [mailbox for mailbox in one.shared if mailbox.key not in earlier.served]
         blind = {mailbox: keys for mailbox, keys in one.blind.items() if mailbox.key not in earlier.served}
         if not shared and not blind:
             return Recorded(0, content_kept=False)
+        recipients = len(shared) + len(blind)
+        if (objection := self.ledger.objection(one, sender, recipients)) is not None:
+            return objection
+        self.ledger.add(one, sender, recipients)
         new = [(keys, True) for keys in blind.values()]
         if shared and earlier.shared is None:
             assert one.shared_conversation is not None
@@ -164,10 +242,11 @@ class _Pending:
         for mailbox in shared:
             self._recipient(mailbox, earlier.shared, one)
         earlier.served.update(mailbox.key for mailbox in (*shared, *blind))
-        return Recorded(len(shared) + len(blind), content_kept=bool(new))
+        return Recorded(recipients, content_kept=bool(new))
 
     def write(self) -> None:
         """One statement for each table that gets something."""
+        self.ledger.write()
         rows.insert(Submission, _SUBMISSION, self.submissions)
         rows.insert(Content, _CONTENT, self.contents)
         rows.insert(Conversation, _CONVERSATION, self.conversations)

@@ -1,20 +1,20 @@
-"""Who submits: the credential, and the author it may submit for (seed: Vereisten)."""
+"""Who submits: by credentials, by SPF or by both, and the author it may submit for (seed: Vereisten; D-8)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
-
-from django.utils import timezone
+from typing import Any, Final
 
 from zegel.accounts import credentials
-from zegel.accounts.models import Account, SendingDomain, SmtpCredential
+from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCredential
 from zegel.core.clock import Duration
-from zegel.core.mail.address import Mailbox
+from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.mail.reply import Reply
+from zegel.core.policy.submitting import Caps, is_aligned, is_from, may_write_as
 from zegel.core.secret import Secret
+from zegel.edge import rows
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", "Authentication succeeded")
 BAD_CREDENTIALS: Final = Reply(535, "5.7.8", "These credentials are not known or were disabled")
@@ -25,16 +25,28 @@ NO_ACCOUNT: Final = Reply(
 NO_DOMAIN: Final = Reply(
     550, "5.7.1", "The From domain is not a verified sending domain of your organisation; ask your Zegel administrator"
 )
-_LAST_USE: Final = timedelta(minutes=1)  # how precise "last used" is; saves a write for each message
+NOT_BOUND: Final = Reply(
+    550, "5.7.1", "These credentials may not be used for this From address; ask your Zegel administrator"
+)
+OTHER_DOMAIN: Final = Reply(
+    550, "5.7.1", "SPF passed for another domain than that of the From address; use the same domain in MAIL FROM"
+)
+
+_CREDENTIALS: Final = Organisation.Authentication.CREDENTIALS.value
+_BOTH: Final = Organisation.Authentication.BOTH.value
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
     """An authenticated client."""
 
-    credential: int
+    credential: int | None  # None: by SPF alone
     organisation: int
     region: str
+    needs_spf: bool = False  # the organisation asks for SPF beside the credentials
+    proven: Domain | None = None  # what SPF passed for in this transaction
+    needs_dkim: bool = False  # and only with a valid signature of the From domain
+    with_previous: bool = field(default=False, compare=False)  # the secret that is being rotated out
     is_to_be_noted: bool = field(default=False, compare=False)  # :func:`note_use` is due
 
 
@@ -45,53 +57,111 @@ class Sender:
     account: int
     organisation: int
     lives: Duration | None  # how long conversations of the organisation live, if it says so
+    organisation_caps: Caps
+    credential_caps: Caps
 
 
-def authenticate(username: str, secret: Secret[str]) -> Submitter | None:
-    """The client that these credentials belong to. Reads the database: who signs in waits for no lock and no disk."""
-    credential = credentials.find(username, secret)
-    if credential is None:
-        return None
-    is_to_be_noted = credential.last_used_at is None or credential.last_used_at < timezone.now() - _LAST_USE
-    return Submitter(credential.id, credential.organisation_id, credential.organisation.region, is_to_be_noted)
+def authenticate(username: str, secret: Secret[str], address: str = "") -> Submitter | str:
+    """The client that these credentials belong to, or a word for the log why it isn't one. Reads the database: who
+    signs in waits for no lock and no disk."""
+    found = credentials.find(username, secret, address=address)
+    if isinstance(found, str):
+        return found
+    return Submitter(
+        found.credential,
+        found.organisation,
+        found.region,
+        needs_spf=found.authentication == _BOTH,
+        with_previous=found.with_previous,
+        is_to_be_noted=found.is_to_be_noted,
+    )
 
 
 def note_use(submitter: Submitter) -> None:
     """Inside a transaction: the credential was used now."""
-    SmtpCredential.objects.filter(id=submitter.credential).update(last_used_at=timezone.now())
+    assert submitter.credential is not None
+    credentials.note_use(submitter.credential, with_previous=submitter.with_previous)
+
+
+def spf_is_in_use() -> bool:
+    """Some organisation lets SPF prove something; where none does, no stranger makes this server ask the DNS."""
+    return Organisation.objects.exclude(authentication=_CREDENTIALS).exists()
+
+
+def by_spf(proven: Domain, address: str, signed_in: Submitter | None) -> Submitter | None:
+    """The submitter of one transaction for whose reverse-path SPF gave ``pass``; ``None``: it proves nothing here.
+
+    The domain must be a sending domain in place of an organisation that lets SPF prove something, and the client in
+    one of the networks that the organisation bound SPF to. Where both are demanded, both must be of one organisation.
+    """
+    found = rows.select(
+        f"""SELECT o.id, o.region, o.authentication, o.spf_networks, o.spf_needs_dkim
+        FROM {rows.table(SendingDomain)} d JOIN {rows.table(Organisation)} o ON o.id = d.organisation_id
+        WHERE d.name = %s AND d.in_place""",  # noqa: S608
+        (proven.ascii,),
+    )
+    if not found:
+        return None
+    organisation, region, authentication, networks, needs_dkim = found[0]
+    if authentication == _CREDENTIALS or not is_from(address, rows.loaded(networks)):
+        return None
+    if signed_in is not None:
+        is_ours = signed_in.organisation == organisation
+        return replace(signed_in, proven=proven, needs_dkim=bool(needs_dkim)) if is_ours else None
+    if authentication == _BOTH:
+        return None
+    return Submitter(None, organisation, region, proven=proven, needs_dkim=bool(needs_dkim))
 
 
 def authorise(wanted: Collection[tuple[Submitter, Mailbox]]) -> dict[tuple[Submitter, Mailbox], Sender | Reply]:
     """Reads the database: may these clients submit for these authors, now? A verdict for each pair.
 
-    Credentials that were disabled meanwhile, an account that is not active, a domain that is not in place: refused.
+    Credentials that were disabled meanwhile, SPF that proves nothing any more, an author that the credentials are not
+    bound to, a domain that is not in place, an account that is not active: refused.
     """
-    enabled = dict(
-        SmtpCredential.objects.filter(
-            id__in={submitter.credential for submitter, _ in wanted}, disabled_at=None
-        ).values_list("id", "organisation__expires_after_days")
-    )
-    domains = set(
-        SendingDomain.objects.filter(name__in={author.domain.ascii for _, author in wanted}, in_place=True).values_list(
-            "organisation", "name"
-        )
-    )
-    accounts = {
-        (organisation, key): account
-        for account, organisation, key in Account.objects.filter(
-            key__in={author.key for _, author in wanted}, is_active=True
-        ).values_list("id", "organisation", "key")
-    }
+    return {(submitter, author): _judge(submitter, author) for submitter, author in wanted}
 
-    def judge(submitter: Submitter, author: Mailbox) -> Sender | Reply:
-        if submitter.credential not in enabled:
-            return DISABLED
-        if (submitter.organisation, author.domain.ascii) not in domains:
-            return NO_DOMAIN
-        account = accounts.get((submitter.organisation, author.key))
-        if account is None:
-            return NO_ACCOUNT
-        days = enabled[submitter.credential]
-        return Sender(account, submitter.organisation, timedelta(days=days) if days else None)
 
-    return {(submitter, author): judge(submitter, author) for submitter, author in wanted}
+def _judge(submitter: Submitter, author: Mailbox) -> Sender | Reply:
+    facts = _facts(submitter, author)
+    if facts is None:
+        return DISABLED if submitter.credential is not None else OTHER_DOMAIN
+    authors, account, domain_in_place, proven_in_place, days, *caps = facts
+    if not domain_in_place:
+        return NO_DOMAIN
+    if submitter.proven is not None and not (proven_in_place and is_aligned(submitter.proven, author.domain)):
+        return OTHER_DOMAIN
+    if not may_write_as(author, rows.loaded(authors) if authors is not None else ()):
+        return NOT_BOUND
+    if account is None:
+        return NO_ACCOUNT
+    lives = timedelta(days=days) if days else None
+    return Sender(account, submitter.organisation, lives, Caps(*caps[:4]), Caps(*caps[4:]))
+
+
+_CAPS: Final = ("messages_per_hour", "messages_per_day", "recipients_per_hour", "recipients_per_day")
+
+
+def _facts(submitter: Submitter, author: Mailbox) -> tuple[Any, ...] | None:
+    """One question for all: the ORM would ask three, and each message asks them. ``None``: no longer a submitter."""
+    named = submitter.credential is not None
+    of_credential = ", ".join(f"c.{name}" if named else "NULL" for name in _CAPS)
+    credential = rows.table(SmtpCredential)
+    found = rows.select(
+        f"""SELECT {"c.authors" if named else "NULL"}, a.id, d.id IS NOT NULL, p.id IS NOT NULL, o.expires_after_days,
+        {", ".join(f"o.{name}" for name in _CAPS)}, {of_credential}
+        FROM {rows.table(Organisation)} o
+        {f"JOIN {credential} c ON c.organisation_id = o.id AND c.id = %s AND c.disabled_at IS NULL" if named else ""}
+        LEFT JOIN {rows.table(Account)} a ON a.key = %s AND a.organisation_id = o.id AND a.is_active
+        LEFT JOIN {rows.table(SendingDomain)} d ON d.name = %s AND d.organisation_id = o.id AND d.in_place
+        LEFT JOIN {rows.table(SendingDomain)} p ON p.name = %s AND p.organisation_id = o.id AND p.in_place
+        WHERE o.id = %s {"" if named else "AND o.authentication = 'either'"}""",  # noqa: S608
+        (
+            *((submitter.credential,) if named else ()),
+            author.key,
+            author.domain.ascii,
+            submitter.proven.ascii if submitter.proven is not None else "",
+            submitter.organisation,
+        ),
+    )
+    return found[0] if found else None

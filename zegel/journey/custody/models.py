@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 
 from zegel.accounts.models import Account, Organisation, SmtpCredential
 from zegel.edge.chance import identifier
@@ -34,9 +35,9 @@ class Content(_Row):
 class Submission(_Row):
     """One accepted SMTP transaction: its envelope, and what a report about it needs."""
 
-    organisation = models.ForeignKey(Organisation, models.CASCADE)
-    account = models.ForeignKey(Account, models.PROTECT)
-    credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)  # submission_by_time has it
+    account = models.ForeignKey(Account, models.PROTECT, db_index=False)
+    credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True, db_index=False)  # null: by SPF
     reverse_path = models.CharField(max_length=254, blank=True)  # empty: the null reverse-path
     envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 §4.4, ENVID
     message_id = models.CharField(max_length=998, db_index=True)
@@ -48,20 +49,21 @@ class Submission(_Row):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=("organisation", "identity", "accepted_at"), name="submission_identity")
+            models.Index(fields=("identity",), name="submission_by_identity"),
+            models.Index(fields=("organisation", "accepted_at"), name="submission_by_time"),
         ]
 
 
 class Conversation(_Row):
     """What readers share: all To and Cc recipients of a submission together, each Bcc recipient alone."""
 
-    organisation = models.ForeignKey(Organisation, models.CASCADE)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
     author = models.ForeignKey(Account, models.PROTECT)
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="conversations")
     is_blind = models.BooleanField(default=False)  # of one Bcc recipient
     gateway_slot = models.BinaryField(null=True)  # wrapped conversation key; null: destroyed
     created_at = models.DateTimeField()
-    expires_at = models.DateTimeField(null=True, db_index=True)
+    expires_at = models.DateTimeField(null=True)
     destroyed_at = models.DateTimeField(null=True)
 
 
@@ -71,8 +73,15 @@ class Message(_Row):
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
     content = models.ForeignKey(Content, models.PROTECT)
     key = models.BinaryField(null=True)  # message key, enclosed under the conversation key; null: destroyed
-    answered_by = models.ForeignKey("Recipient", models.CASCADE, null=True, related_name="answers")  # null: the author
+    answered_by = models.ForeignKey(  # null: the author
+        "Recipient", models.CASCADE, null=True, related_name="answers", db_index=False
+    )
     created_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=("answered_by",), condition=Q(answered_by__isnull=False), name="message_that_answers")
+        ]
 
 
 class Recipient(_Row):
@@ -89,7 +98,9 @@ class Recipient(_Row):
         OPENED = "opened"  # read after verification
         UNDELIVERABLE = "undeliverable"  # the sender was told
 
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="recipients")
+    conversation = models.ForeignKey(  # recipient_once begins with it
+        Conversation, models.CASCADE, related_name="recipients", db_index=False
+    )
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="recipients")
     address = models.CharField(max_length=254)
     key = models.CharField(max_length=254, db_index=True)  # Mailbox.key
@@ -103,7 +114,7 @@ class Recipient(_Row):
     masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
     code_needs_tls = models.PositiveSmallIntegerField(default=0)  # level that a mail with a code must travel at
     code_needs_authentication = models.PositiveSmallIntegerField(default=0)
-    link_hash = models.BinaryField(null=True, db_index=True)
+    link_hash = models.BinaryField(null=True)
     link_share = models.BinaryField(null=True)  # wrapped: the server's half
     link_slot = models.BinaryField(null=True)  # conversation key, closed with both halves
     status = models.CharField(max_length=12, blank=True)  # RFC 3463 §2, when undeliverable
@@ -115,6 +126,9 @@ class Recipient(_Row):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
+        indexes: ClassVar = [
+            models.Index(fields=("link_hash",), condition=Q(link_hash__isnull=False), name="recipient_of_link")
+        ]
 
 
 class Transmission(_Row):
@@ -136,7 +150,7 @@ class Transmission(_Row):
         SENT = "sent"
         FAILED = "failed"
 
-    organisation = models.ForeignKey(Organisation, models.CASCADE)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
     submission = models.ForeignKey(Submission, models.CASCADE, null=True)
     recipient = models.ForeignKey(Recipient, models.CASCADE, null=True, related_name="transmissions")
     kind = models.CharField(max_length=16, choices=Kind.choices)

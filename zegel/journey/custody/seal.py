@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from zegel.core.seal.slot import derive, enclose
 from zegel.core.seal.stream import Sealer
-from zegel.core.seal.wrap import SealingKey, wrap
+from zegel.core.seal.wrap import Group, SealingKey, wrap
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs, BlobWriter
@@ -125,13 +127,42 @@ class NewConversation:
     enclosed_message_key: bytes
 
 
-def new_conversation(message_key: Secret[bytes], *, to: SealingKey) -> NewConversation:
+GROUP_LIVES: Final = 5.0  # seconds
+
+
+class Wrapper:
+    """Wraps to the gateway, values that come within a few seconds with one :class:`Group`.
+
+    The price is said in docs/sealed-mail.md: who takes this process over can open what it wrapped in the last
+    :data:`GROUP_LIVES` seconds before, if they have the database too. Not safe for several threads.
+    """
+
+    def __init__(self, to: SealingKey, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._to = to
+        self._clock = clock
+        self._group: Group | None = None
+        self._until = 0.0
+
+    def wrap(self, octets: Secret[bytes], *, context: str) -> bytes:
+        """As :func:`zegel.core.seal.wrap.wrap`."""
+        now = self._clock()
+        if self._group is None or now >= self._until:
+            self._group, self._until = Group(chance.key(), to=self._to), now + GROUP_LIVES
+        return self._group.wrap(octets, context=context, nonce=chance.octets(12))
+
+    def forget_if_old(self) -> None:
+        """Now and then, so that a group does not outlive its time because nothing comes."""
+        if self._clock() >= self._until:
+            self._group = None
+
+
+def new_conversation(message_key: Secret[bytes], *, to: Wrapper) -> NewConversation:
     """A conversation around one message; its key is forgotten here and now, and opened with the gateway's key alone."""
     conversation, message, key = chance.identifier(), chance.identifier(), chance.key()
     return NewConversation(
         conversation,
         message,
-        wrap(key, to=to, context=conversation_context(conversation)),
+        to.wrap(key, context=conversation_context(conversation)),
         enclose_message_key(message_key, key, message),
     )
 

@@ -32,7 +32,8 @@ class Readable:
 
 
 def readable(conversation: Conversation, *, unsealer: Unsealer, key: SigningKey | None, at: Instant) -> Readable:
-    """The first message of a conversation. Its body hash was made at arrival, so signing reads the header alone."""
+    """The first message of a conversation. Its body is read twice, once to be signed and once to be sent: arrival
+    has no use for the hash, and most messages never leave readable."""
     message = conversation.messages.select_related("content").order_by("created_at", "id").first()
     assert message is not None
     content = message.content
@@ -40,7 +41,10 @@ def readable(conversation: Conversation, *, unsealer: Unsealer, key: SigningKey 
     signature = b""
     if key is not None:
         header = b"".join(unsealer.octets(content, message_key, 0, content.header_size))
-        signature = sign(header, unsealer.head(content, message_key).body_hash, key=key, at=at)
+        body_hash = BodyHash()
+        for piece in unsealer.octets(content, message_key, content.header_size):
+            body_hash.feed(piece)
+        signature = sign(header, body_hash.digest(), key=key, at=at)
     return Readable(signature, content, message_key, unsealer)
 
 

@@ -19,7 +19,6 @@ from zegel.core.clock import Instant
 from zegel.core.mail import compose
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import NotWritable
-from zegel.core.mail.dkim import BodyHash
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
 from zegel.edge.blobs import Blobs
@@ -60,7 +59,6 @@ class AnswerMail:
     def __init__(self, addressed: Addressed, blobs: Blobs) -> None:
         self._sink = ContentSink(blobs)
         self._boundary = f"=_{secrets.token_hex(16)}".encode()  # "=_" occurs in no base64 and no quoted-printable
-        self._body_hash = BodyHash()
         self._rest = b""
         header, self._head = self._begin(addressed)
         self._header_size = len(header) + 2
@@ -93,13 +91,7 @@ class AnswerMail:
             b"%b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n%b\r\n%b--\r\n"
             % (edge, encoding, octets, edge)
         )
-        head = Head(
-            **{
-                **{name: getattr(self._head, name) for name in Head.__slots__},
-                "body_hash": self._body_hash.digest(),
-                "parts": self._indexer.finish(),
-            }
-        )
+        head = self._head.with_parts(self._indexer.finish())
         return Composed(self._sink, self._header_size, self._sink.finish(), self._sink.enclosed_head(head.to_bytes()))
 
     def abandon(self) -> None:
@@ -109,7 +101,6 @@ class AnswerMail:
     def _write(self, octets: bytes) -> None:
         self._sink.feed(octets)
         self._indexer.feed(octets)
-        self._body_hash.feed(octets)
 
     def _begin(self, addressed: Addressed) -> tuple[bytes, Head]:
         display, answerer = addressed.answerer
@@ -135,7 +126,6 @@ class AnswerMail:
             cc=(),
             date=compose.date_time(addressed.at),
             message_id=message_id,
-            body_hash=b"",
             parts=(),
         )
         return b"".join(fields), head

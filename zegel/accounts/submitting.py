@@ -1,0 +1,66 @@
+"""What an administrator decides about submission: bindings, caps, and what SPF may prove. One place for console,
+command line and API."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from zegel.accounts.models import Organisation, SmtpCredential, Usage
+from zegel.core.clock import Instant
+from zegel.core.policy.submitting import HOURS_A_DAY, Caps, Used
+
+SPF_WARNING = (
+    "SPF proves an address, not a customer: everybody who sends through the same addresses passes it too. For a shared "
+    "sender (Microsoft 365, Google Workspace, a mailing service) bind it to networks, and ask for a DKIM signature."
+)
+
+
+def bind(credential: SmtpCredential, *, networks: tuple[str, ...], authors: tuple[str, ...]) -> None:
+    """From now on the credential may be used from these networks and for these From addresses and domains only;
+    empty: from anywhere, for all addresses of the organisation (core.policy.submitting parses both)."""
+    credential.networks, credential.authors = list(networks), list(authors)
+    credential.save(update_fields=["networks", "authors"])
+
+
+def cap(whose: Organisation | SmtpCredential, caps: Caps) -> None:
+    """From now on; what was accepted in this hour and day counts."""
+    for name, most in asdict(caps).items():
+        setattr(whose, name, most)
+    whose.save(update_fields=list(asdict(caps)))
+
+
+def caps_of(whose: Organisation | SmtpCredential) -> Caps:
+    """The caps in force."""
+    return Caps(**{name: getattr(whose, name) for name in asdict(Caps())})
+
+
+def demand(
+    organisation: Organisation,
+    authentication: Organisation.Authentication,
+    *,
+    networks: tuple[str, ...],
+    needs_dkim: bool,
+) -> None:
+    """What proves that a client may submit, and what SPF is bound to (D-8). In force with the next message."""
+    organisation.authentication = authentication
+    organisation.spf_networks, organisation.spf_needs_dkim = list(networks), needs_dkim
+    organisation.save(update_fields=["authentication", "spf_networks", "spf_needs_dkim"])
+
+
+def used_by(whose: Organisation | SmtpCredential, *, now: Instant) -> Used:
+    """What was accepted in this hour of the clock and in the 24 that end with it."""
+    kind = Usage.Whose.ORGANISATION if isinstance(whose, Organisation) else Usage.Whose.CREDENTIAL
+    hour = int(now.timestamp() // 3600)
+    used = Used()
+    for one in Usage.objects.filter(whose=kind, number=whose.pk, hour__gt=hour - HOURS_A_DAY, hour__lte=hour):
+        used.messages_today += one.messages
+        used.recipients_today += one.recipients
+        if one.hour == hour:
+            used.messages_this_hour += one.messages
+            used.recipients_this_hour += one.recipients
+    return used
+
+
+def forget_usage(now: Instant) -> int:
+    """Deletes counts that no cap looks at any more; returns how many."""
+    return Usage.objects.filter(hour__lt=int(now.timestamp() // 3600) - HOURS_A_DAY).delete()[0]
