@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
+FUZZ := .fuzz-venv
+SECONDS ?= 60
+TARGETS ?= smtp_server content address
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean
+.PHONY: help run test check format lock clean bench-submission fuzz
 
 help:
 	@echo "make run     run the whole gateway on this machine, to look at (Ctrl-C stops it)"
 	@echo "make test    all tests, against a real Postfix, NSD, unbound and Chromium"
 	@echo "make check   ruff, mypy, import rules, references"
+	@echo "make fuzz    hostile octets for SECONDS=60 at each target; see fuzz/README.md"
+	@echo "make bench-submission    the submission server beside Debian's Postfix (docs/benchmarks.md)"
 	@echo "make lock    make the hash-locked requirements anew from pyproject.toml"
 
 # Runtime: from the hash-locked file only.
@@ -47,6 +52,25 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# atheris is in no lock file: what fuzzes is not what runs.
+$(FUZZ)/.ready: requirements.lock fuzz/requirements.txt
+	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv $(FUZZ)
+	@echo "Installing from requirements.lock and fuzz/requirements.txt …"
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
+		-r requirements.lock -r fuzz/requirements.txt
+	@touch $@
+
+fuzz: $(FUZZ)/.ready
+	@mkdir -p .fuzz/found
+	@$(FUZZ)/bin/python -m fuzz.seeds .fuzz/corpus
+	@failed=0; for target in $(TARGETS); do \
+		echo "$$target: $(SECONDS) seconds; all of it is in .fuzz/$$target.log"; \
+		$(FUZZ)/bin/python -m fuzz.fuzz_$$target .fuzz/corpus/$$target -dict=.fuzz/corpus/$$target.dict \
+			-artifact_prefix=.fuzz/found/$$target- -max_total_time=$(SECONDS) -max_len=4096 -timeout=20 \
+			-rss_limit_mb=1024 -print_final_stats=1 >.fuzz/$$target.log 2>&1 || failed=1; \
+		grep -aE 'INITED|DONE|stat::number|Error|File "|Test unit' .fuzz/$$target.log; \
+	done; exit $$failed
+
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pip install uv)" >&2; exit 1; }
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -54,5 +78,16 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--only-binary :all: --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
+# Never part of the tests: what it prints depends on the machine, and on what else the machine does.
+bench-submission: $(VENV)/.dev bench/build/smtpload bench/build/smtpsink
+	@$(BIN)/python -m tests.peers.debian
+	@$(BIN)/python -m bench.submission $(ARGUMENTS)
+
+bench/build/%: bench/%.c bench/smtpperf.h
+	@command -v cc >/dev/null && test -e /usr/include/openssl/ssl.h || \
+		{ echo "The benchmark needs a C compiler and OpenSSL. On Debian: apt install gcc libssl-dev" >&2; exit 1; }
+	@mkdir -p bench/build
+	cc -O2 -Wall -Wextra -o $@ $< -lssl -lcrypto
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build bench/build *.egg-info .pytest_cache .mypy_cache .ruff_cache

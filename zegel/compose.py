@@ -37,6 +37,7 @@ MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 whi
 GRACE: Final = 10.0  # seconds to finish what is under way
 YIELDS: Final = 10  # of 19: nice value of dispatch
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
+WRITERS: Final = "writers.lock"  # on which the processes that write queue up
 FILES: Final = 65_536  # open at once in one process
 DATABASE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
 
@@ -155,7 +156,7 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.custody.seal import Wrapper
 
     stop = _stop_event()
-    writer, readers = Writer(), Readers()
+    writer, readers = Writer(settings.run / WRITERS), Readers()
     section, keys = settings.submission, keyring.submission_keys(settings.keys)
     door = Door(
         place=Place(
@@ -218,7 +219,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.web.sessions import forget_expired
 
     stop = _stop_event()
-    writer, readers, bell = Writer(), Readers(), Bell(settings.run)
+    writer, readers, bell = Writer(settings.run / WRITERS), Readers(), Bell(settings.run)
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
     dialler = Dialler(

@@ -117,17 +117,18 @@ NOT_ACCEPTABLE: Final[dict[str, list[str | None]]] = {
     "a": [None, "", "rsa-sha1", "rsa", "ed448-sha256", "RSA-SHA256", "rsa - sha256"],
     "c": ["", "nofws", "relaxed/", "/relaxed", "relaxed/relaxed/relaxed", "relaxed / relaxed", "Relaxed", "a/simple"],
     "d": [None, "", "test", "voorbeeld.test.", ".voorbeeld.test", "voorbeeld..test", "voor beeld.test", "192.0.2.1",
-          "[192.0.2.1]", "-voorbeeld.test", f"{'a' * 64}.test", f"{'a.' * 127}test", "voorbeeld.test:a", "a@b.test"],
+          "[192.0.2.1]", "-voorbeeld.test", f"{'a' * 64}.test", f"{'a.' * 127}test", f"{'.'.join(['é' * 45] * 3)}.test",
+          "voorbeeld.test:a", "a@b.test"],
     "s": [None, "", ".", "zegel.", ".zegel", "ze..gel", "ze gel", "zegel:a", "zegel/a", "-zegel", "a" * 64,
-          ".".join(["a" * 48] * 5)],
+          ".".join(["a" * 45] * 5), ".".join(["a" * 48] * 5)],
     "h": [None, "", "to:subject", "sender:to", "from:", ":from", "from::to", "from to", "from,to", "from:é",
           "from:to\r\n\t\tsubject"],
     "bh": [None, "", "=", "====", "{bh}=", "{bh}AAAA", SHA1, "{bh}é", "-{bh}"],
     "b": [None, "", "=", "A", "{b}A", "{b}====", "{b}!", "{b},{b}", "é"],
     "i": ["", "voorbeeld.test", "@", "@elders.test", "@test", "balie@xvoorbeeld.test", "@voorbeeld.test.elders.test",
           "@voorbeeld.test@elders.test", "balie@voorbeeld.test.", "@voorbeeld.test=ZZ", "@voorbeeld.test=", "@=20",
-          "@elders=2Etest", "@voorbeeld.test=40elders.test", "balie=40a@voorbeeld.test", "@=ff=fe.voorbeeld.test",
-          "@[192.0.2.1]"],
+          "a=b@voorbeeld.test", "@elders=2Etest", "@voorbeeld.test=40elders.test", "balie=40a@voorbeeld.test",
+          "@=ff=fe.voorbeeld.test", "@[192.0.2.1]"],
     "l": ["", "0", "10", "100000", "x"],
     "q": ["", "dns", "http/get", "dns/txt/x", "dns/txt,http/get", "DNS/TXT"],
     "t": ["", "x", "-1", "1.5", "1 2", "1" * 13, "0x10", str(STAMP + int(DRIFT.total_seconds()) + 1)],
@@ -239,8 +240,14 @@ def test_signatures_below_a_heap_of_others_are_not_looked_for() -> None:
 tag_characters = st.sampled_from([*"vabcdhisltqx=:;/@.0159 \t", "\r\n ", "bh=", "é", "=2E", "from", "{b}", "{bh}"])
 
 
+tag_texts = st.one_of(
+    st.lists(tag_characters, max_size=60).map("".join),
+    st.text(st.characters(exclude_categories=["Cc", "Cs"])),
+)
+
+
 @patient
-@given(st.lists(tag_characters, max_size=60).map("".join), st.sampled_from(sorted({*TAGS, "i", "q", "t", "x", "z"})))
+@given(tag_texts, st.sampled_from(sorted({*TAGS, "i", "q", "t", "x", "z"})))
 def test_whatever_stands_in_a_signature_nothing_raises(text: str, tag: str) -> None:
     for tags in (text, listed() + text, listed(**{tag: text})):
         header = draft(tags).sign(HEADER, BODY).replace(b"\r\n", b"\r\n ").removesuffix(b" ")

@@ -285,8 +285,10 @@ ENCODINGS: Final = (
     b"\xff",
     b"",
 )
-CHARSETS: Final = (b"utf-8", b"utf-7", b"utf-16", b"utf-32", b"iso-2022-kr", b"hz", b"gb18030", b"idna", b"punycode")
-CHARSETS += (b"unicode_escape", b"rot13", b"zlib", b"base64", b"undefined", b"mbcs", b"..", b"", b"\xff")
+CHARSETS: Final = (
+    *(b"utf-8", b"utf-7", b"utf-16", b"utf-32", b"iso-2022-kr", b"hz", b"gb18030", b"idna", b"punycode", b"mbcs"),
+    *(b"unicode_escape", b"rot13", b"zlib", b"base64", b"undefined", b"..", b"", b"\xff"),
+)
 
 
 @settings(max_examples=300)

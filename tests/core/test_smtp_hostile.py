@@ -284,7 +284,7 @@ def talk_through(start: bytes, flood: bytes) -> tuple[int, int]:
             pass
 
     work = steps(listen)
-    assert machine.buffered == 0
+    assert machine.buffered <= 1  # a CR may be half of a line's end
     return work, len(machine.outgoing())
 
 

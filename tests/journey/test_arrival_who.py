@@ -1,4 +1,4 @@
-"""Who may submit: by SPF, by credentials that are bound, rotated or capped, and who guesses (product.md §1, D-8)."""
+"""Who may submit: by SPF, by credentials that are bound, rotated or capped, and who guesses (D-8)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CAPPED = (
     "451 4.7.1 More was submitted than your organisation allows for now; try again later, or ask your administrator"
 )
 BAD_CREDENTIALS = "535 5.7.8 These credentials are not known or were disabled"
-GUESSING = "421 4.7.0 Too many failed sign-ins on this connection; closing it"
+GUESSING = "421 4.7.0 Too many failed sign-ins; closing the connection"
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def test_no_key_is_left_in_the_files_of_the_database(doorstep: Doorstep, clock: 
     secrets = []
     for message in Message.objects.exclude(conversation__expires_at=None).select_related("content", "conversation"):
         conversation = message.conversation
-        found = (conversation.gateway_slot, message.key, message.content.head, conversation.submission.directives)
+        found = (conversation.gateway_slot, message.key, message.content.sealed, conversation.submission.directives)
         secrets += [bytes(one or b"") for one in found]
     assert len(secrets) == 16
     assert all(found_in_files(one[-40:]) for one in secrets)

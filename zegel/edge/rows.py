@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 Converter = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -23,14 +23,14 @@ def select(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def _cursor(statement: str, values: Sequence[Any], *, many: bool = False) -> Any:
     """Django's own cursor costs more than SQLite does; its errors are kept, and so is whoever listens to it."""
-    connection.ensure_connection()
-    if connection.queries_logged or connection.execute_wrappers:
-        told = connection.cursor()
+    ours = connections[DEFAULT_DB_ALIAS]  # what stands behind ``connection`` in this thread, looked up once
+    if ours.connection is None or ours.queries_logged or ours.execute_wrappers:
+        told = ours.cursor()
         (told.executemany if many else told.execute)(statement, values)
         return told
-    with connection.wrap_database_errors:
-        cursor = connection.connection.cursor()
-        (cursor.executemany if many else cursor.execute)(_spelled(connection.vendor, statement), values)
+    with ours.wrap_database_errors:
+        cursor = ours.connection.cursor()
+        (cursor.executemany if many else cursor.execute)(_spelled(ours.vendor, statement), values)
     return cursor
 
 
@@ -84,11 +84,19 @@ def _native_identifiers() -> bool:
 def insert(
     model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]], *, unless_there: bool = False
 ) -> None:
-    """Inserts ``rows`` with one statement; with ``unless_there`` a row that breaks a unique constraint is left out.
-    ``names`` are attribute names (``conversation_id``); fields that are left
-    out get nothing, not even their default in Python, so every field without a default in the database is named."""
-    statement, convert = _insert(model, tuple(names), unless_there)
-    execute_many(statement, [convert(row) for row in rows])
+    """Inserts ``rows``; with ``unless_there`` a row that breaks a unique constraint is left out. ``names`` are
+    attribute names (``conversation_id``); fields that are left out get nothing, not even their default in Python, so
+    every field without a default in the database is named."""
+    head, marks, tail, convert = _insert(model, tuple(names), unless_there)
+    converted = [convert(row) for row in rows]
+    done = 0
+    while done < len(converted):
+        # The driver lets other threads go first at every step of a statement, so many rows are one step. Powers of two:
+        # few different statements, which the driver keeps prepared.
+        count = min(_MOST_ROWS, 1 << (len(converted) - done).bit_length() - 1)
+        values = [value for row in converted[done : done + count] for value in row]
+        _cursor(_rows(head, marks, tail, count), values)
+        done += count
 
 
 def update(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: str = "") -> None:
@@ -97,14 +105,22 @@ def update(model: type[models.Model], names: Sequence[str], rows: Iterable[Seque
     execute_many(statement, [convert(row) for row in rows])
 
 
+_MOST_ROWS: Final = 32  # of one statement
+
+
 @cache
-def _insert(model: type[models.Model], names: tuple[str, ...], unless_there: bool) -> tuple[str, Converter]:
+def _rows(head: str, marks: str, tail: str, count: int) -> str:
+    return f"{head} VALUES {', '.join([marks] * count)}{tail}"
+
+
+@cache
+def _insert(model: type[models.Model], names: tuple[str, ...], unless_there: bool) -> tuple[str, str, str, Converter]:
     fields = [_field(model, name) for name in names]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     table = connection.ops.quote_name(model._meta.db_table)
     conflict = " ON CONFLICT DO NOTHING" if unless_there else ""
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict}", _converter(fields)  # noqa: S608
+    return f"INSERT INTO {table} ({columns})", f"({marks})", conflict, _converter(fields)
 
 
 @cache

@@ -73,8 +73,8 @@ class _Questions(BaseResolver):
         match await self._dns.ask(_as_asked(name), rtype):
             case Found(records):
                 return "NOERROR", [_as_read(record, rtype) for record in records]
-            case NotThere(name_exists):
-                return "NOERROR" if name_exists else "NXDOMAIN", []
+            case NotThere():
+                return "NXDOMAIN", []
             case Trouble(reason):
                 raise DnsError(reason)
 
@@ -86,18 +86,11 @@ def _as_asked(name: str) -> str:
 
 
 def _as_read(record: str, rtype: str) -> str:
-    """The part of a record that spftrace wants.
+    """A text without control characters, or the address or name of another record.
 
-    Of a text without control characters: at the end of a record spftrace would overlook a line feed. And of one so
-    long that reading it would hold up everybody, what makes it an error (RFC 7208 §4.6) if it is an SPF record.
+    At the end of a text spftrace would overlook a line feed; reading a very long one would hold up everybody. What
+    such a text gets makes it an error (RFC 7208 §4.6) if it is an SPF record, and means nothing in another one.
     """
-    match rtype:
-        case "TXT":
-            rest = _ILLEGIBLE if len(record) > MAX_RECORD else ""
-            return _NOT_PRINTED.sub(_ILLEGIBLE, record[:MAX_RECORD]) + rest
-        case "MX":
-            return record.partition(" ")[2].rstrip(".")
-        case "PTR":
-            return record.rstrip(".")
-        case _:
-            return record
+    if rtype == "TXT":
+        return _NOT_PRINTED.sub(_ILLEGIBLE, record) + (_ILLEGIBLE if len(record) > MAX_RECORD else "")
+    return record.rpartition(" ")[2].rstrip(".")

@@ -339,7 +339,7 @@ def _tags(octets: bytes) -> _Tags:
     values: dict[str, bytes] = {}
     room = (0, 0)
     position = 0
-    while position < len(octets) and not (values and _NOTHING.fullmatch(octets, position)):
+    while not _NOTHING.fullmatch(octets, position):
         found = _TAG.match(octets, position)
         if found is None or (name := found["name"].decode()) in values:
             raise ValueError("not a tag list")

@@ -7,7 +7,43 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final
 
-from zegel.core.mail.mime import Part
+from zegel.core.mail.fields import Author, HeaderSection, NotOneAuthor, addresses, author, decode_words, message_id
+from zegel.core.mail.mime import MimeIndexer, Part
+
+
+def describe(section: HeaderSection, by: Author | None = None) -> Head:
+    """The head of a message with this header section, its parts not yet known. ``by``: its author, if that is known
+    already. Never raises: where nobody is the author beyond doubt, the head names nobody."""
+
+    def text(name: str) -> str:
+        found = section.first(name)
+        return decode_words(found.value) if found else ""
+
+    def shown(name: str) -> tuple[tuple[str, str], ...]:
+        return tuple((one.display, str(one.mailbox)) for line in section.all(name) for one in addresses(line.value))
+
+    if by is None:
+        try:
+            by = author(section)
+        except NotOneAuthor:
+            by = None
+    return Head(
+        subject=text("subject"),
+        author=by.display if by else "",
+        author_address=str(by.mailbox) if by else "",
+        to=shown("to"),
+        cc=shown("cc"),
+        date=text("date"),
+        message_id=message_id(section) or "",
+        parts=(),
+    )
+
+
+def head_of(header: bytes, body: bytes) -> Head:
+    """The head of a whole message, its parts included; for small ones. ``header`` ends with the empty line."""
+    indexer = MimeIndexer(header[:-2], len(header))
+    indexer.feed(body)
+    return describe(HeaderSection.parse(header[:-2])).with_parts(indexer.finish())
 
 
 @dataclass(frozen=True, slots=True)

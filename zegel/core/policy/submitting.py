@@ -110,7 +110,7 @@ SPF_REPLIES: Final = {
         451, "4.4.3", "The SPF record of the MAIL FROM domain can't be looked up now; try again later"
     ),
 }
-"""What each result but ``pass`` is answered with (product.md §1); only ``pass`` authenticates."""
+"""What each result but ``pass`` is answered with; only ``pass`` authenticates."""
 
 DKIM_MISSING: Final = Reply(
     550,

@@ -69,7 +69,13 @@ class Profile:
     smtputf8: bool = True
 
 
-class State(Enum):
+class _Key(Enum):
+    """Members are looked up in tables for every command; Enum's own hash is computed in Python from the name."""
+
+    __hash__ = object.__hash__  # members are one of a kind
+
+
+class State(_Key):
     """Where a connection stands. Names of states are those of ``docs/smtp.md``."""
 
     CONNECTED = auto()
@@ -90,7 +96,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Command(Enum):
+class Command(_Key):
     """The commands that are understood; all others are answered in the same way in every state."""
 
     EHLO = auto()
@@ -225,7 +231,7 @@ AUTH_TOO_LONG: Final = Reply(500, "5.5.6", "Authentication exchange line is too 
 NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 NO_HTTP: Final = Reply(421, "4.7.0", "This is a mail server, not a web server; closing the connection")
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors on this connection; closing it")
-TOO_MANY_SIGN_INS: Final = Reply(421, "4.7.0", "Too many failed sign-ins on this connection; closing it")
+TOO_MANY_SIGN_INS: Final = Reply(421, "4.7.0", "Too many failed sign-ins; closing the connection")
 
 NEEDS_NAME: Final = Reply(501, "5.5.4", "EHLO and HELO take the host name of the client")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "This command takes no argument")

@@ -27,10 +27,9 @@ from zegel.core.mail.fields import (
     NotOneAuthor,
     addresses,
     author,
-    decode_words,
     message_id,
 )
-from zegel.core.mail.head import Head
+from zegel.core.mail.head import describe
 from zegel.core.mail.mime import MimeIndexer
 from zegel.core.mail.reply import Reply
 from zegel.core.mail.trace import MAX_RECEIVED, carries_own_marker, date_field, loop_marker, received, received_count
@@ -62,6 +61,8 @@ HEADER_TOO_LONG: Final = Reply(552, "5.3.4", "The header section is larger than 
 NO_RECIPIENT: Final = Reply(554, "5.5.1", "No recipient was accepted")
 DISK_FULL: Final = Reply(452, "4.3.1", "Temporarily out of storage; try again later")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Temporary local problem; try again later")
+MOST_KEYS: Final = 3  # records at one selector that are tried; there should be one (RFC 6376 §3.6.2.2)
+NOT_INDEXED: Final = 32 * 1024  # octets of body; whoever opens so little looks through it again in a millisecond
 _REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", "x-zegel-transport"})
 
 
@@ -134,7 +135,7 @@ class _Signed:
             match await dns.ask(one.key_name, "TXT"):
                 case Found(records=records):
                     digest = self.hashes.digest(one.body)
-                    if any(verify(one, self.section, digest, record) is Verdict.VALID for record in records):
+                    if any(verify(one, self.section, digest, record) is Verdict.VALID for record in records[:MOST_KEYS]):
                         return None
                 case Trouble():
                     unknown = True
@@ -156,13 +157,15 @@ class Intake:
         self._envelope = envelope
         self._reader = HeaderReader()
         self._sink: ContentSink | None = None
-        self._indexer: MimeIndexer | None = None
+        self._indexer: MimeIndexer | None = None  # of a message that is too large to be looked through later
+        self._pieces: list[bytes] = []  # of the body, while it is small
+        self._small = 0  # octets in them
         self._identity = hmac.new(place.keys.identity.reveal(), digestmod=hashlib.sha256)
         self._header_size = 0
         self._submission = chance.identifier()
         self._at = place.now()
         self._author: Author | None = None
-        self._head: Head | None = None
+        self._section: HeaderSection | None = None  # as it will be kept
         self._directives: Directives | None = None
         self._signed: _Signed | None = None
         self._refusal: Reply | None = None
@@ -211,23 +214,31 @@ class Intake:
         fields = [(one.key, one.value) for one in section.fields]
         self._directives = read_directives(fields, region=self._submitter.region)
         self._identity.update(fields_for_identity(fields) + b"\r\n\r\n")
-        kept = self._edit(section)
-        self._head = self._describe(kept)
-        header = self._trace(kept) + kept.encode()
-        self._header_size = len(header) + 2
+        self._section = kept = self._edit(section)
+        header = self._trace(kept) + kept.encode() + b"\r\n"
+        self._header_size = len(header)
         self._sink = ContentSink(self._place.blobs)
-        self._sink.feed(header + b"\r\n")
-        self._indexer = MimeIndexer(header, self._header_size)
+        self._sink.feed(header)
+        self._pieces.append(header)
         if rest:
             self._take_body(rest)
 
     def _take_body(self, octets: bytes) -> None:
-        assert self._sink is not None and self._indexer is not None
+        assert self._sink is not None
         self._sink.feed(octets)
-        self._indexer.feed(octets)
         self._identity.update(octets)
         if self._signed is not None:
             self._signed.feed(octets)
+        if self._indexer is not None:
+            self._indexer.feed(octets)
+            return
+        self._pieces.append(octets)
+        self._small += len(octets)
+        if self._small > NOT_INDEXED:
+            header, *body = self._pieces
+            self._indexer = MimeIndexer(header[:-2], self._header_size)
+            self._indexer.feed(b"".join(body))
+            self._pieces.clear()
 
     def _edit(self, section: HeaderSection) -> HeaderSection:
         """Control fields and Bcc go, what RFC 6409 §8 asks is added; everything else stays octet for octet."""
@@ -253,28 +264,8 @@ class Intake:
             at=self._at,
         ) + loop_marker(self._place.hostname, kept, self._place.keys.marker)
 
-    def _describe(self, section: HeaderSection) -> Head:
-        def text(name: str) -> str:
-            found = section.first(name)
-            return decode_words(found.value) if found else ""
-
-        def shown(name: str) -> tuple[tuple[str, str], ...]:
-            return tuple((one.display, str(one.mailbox)) for line in section.all(name) for one in addresses(line.value))
-
-        assert self._author is not None
-        return Head(
-            subject=text("subject"),
-            author=self._author.display,
-            author_address=str(self._author.mailbox),
-            to=shown("to"),
-            cc=shown("cc"),
-            date=text("date"),
-            message_id=message_id(section) or "",
-            parts=(),
-        )
-
     async def _accept(self) -> Reply:
-        assert self._sink is not None and self._indexer is not None and self._head is not None and self._author
+        assert self._sink is not None and self._author is not None
         if not self._envelope.recipients:
             self.abandon()
             return NO_RECIPIENT
@@ -301,13 +292,15 @@ class Intake:
 
     async def _prepare(self, author: Mailbox) -> Prepared:
         """Everything that costs time happens before the transaction: sealing, wrapping, syncing."""
-        assert self._sink is not None and self._indexer is not None and self._head is not None
-        assert self._directives is not None
-        sink, directives = self._sink, self._directives
+        assert self._sink is not None and self._section is not None and self._directives is not None
+        sink, directives, section = self._sink, self._directives, self._section
         recipients = [one.mailbox for one in self._envelope.recipients]
-        parts = split(recipients, {Mailbox.parse(address) for _, address in (*self._head.to, *self._head.cc)})
-        head = self._head.with_parts(self._indexer.finish())
-        enclosed_head = sink.enclosed_head(head.to_bytes())
+        shown = [one.mailbox for line in (*section.all("to"), *section.all("cc")) for one in addresses(line.value)]
+        parts = split(recipients, set(shown))
+        head = b""
+        if self._indexer is not None:
+            described = describe(section, self._author).with_parts(self._indexer.finish())
+            head = sink.enclosed_head(described.to_bytes())
         sealed = await asyncio.to_thread(sink.finish) if sink.is_large else sink.finish()
         wrapper = self._place.wrapper
         return Prepared(
@@ -318,10 +311,10 @@ class Intake:
             size=sink.size,
             header_size=self._header_size,
             sealed=sealed,
-            head=enclosed_head,
+            head=head,
             reverse_path=str(self._envelope.reverse_path),
             envelope_id=self._envelope.envelope_id,
-            message_id=head.message_id[:998],
+            message_id=(message_id(section) or "")[:998],
             identity=self._identity.digest(),
             directives=self._wrapped(directives),
             source=self._client.address,

@@ -28,7 +28,7 @@ class Content(_Row):
     size = models.BigIntegerField()  # octets of content
     header_size = models.IntegerField()  # of which header section with its empty line
     sealed = models.BinaryField(null=True)  # small content; else it is a blob named after the id
-    head = models.BinaryField()  # enclosed under the message key: core.seal.head
+    head = models.BinaryField()  # enclosed under the message key: core.mail.head; empty: made from small content
     created_at = models.DateTimeField()
 
 

@@ -63,7 +63,7 @@ class ContentSink:
     def __init__(self, blobs: Blobs) -> None:
         self.id = chance.identifier()
         self.message_key = chance.key()
-        self._sealer = Sealer(stream_key(self.message_key), context=content_context(self.id), prefix=chance.octets(7))
+        self._sealer = Sealer(stream_key(self.message_key), context=content_context(self.id), prefix=chance.nonce(7))
         self._blobs = blobs
         self._small: list[bytes] = []
         self._small_size = 0
@@ -100,7 +100,7 @@ class ContentSink:
     def enclosed_head(self, head: bytes) -> bytes:
         """The head under the message key."""
         context = head_context(self.id)
-        return enclose(Secret(head), head_key(self.message_key), context=context, nonce=chance.octets(12))
+        return enclose(Secret(head), head_key(self.message_key), context=context, nonce=chance.nonce())
 
     def _store(self, sealed: bytes) -> None:
         if not sealed:
@@ -148,7 +148,7 @@ class Wrapper:
         now = self._clock()
         if self._group is None or now >= self._until:
             self._group, self._until = Group(chance.key(), to=self._to), now + GROUP_LIVES
-        return self._group.wrap(octets, context=context, nonce=chance.octets(12))
+        return self._group.wrap(octets, context=context, nonce=chance.nonce())
 
     def forget_if_old(self) -> None:
         """Now and then, so that a group does not outlive its time because nothing comes."""
@@ -169,7 +169,7 @@ def new_conversation(message_key: Secret[bytes], *, to: Wrapper) -> NewConversat
 
 def enclose_message_key(message_key: Secret[bytes], conversation_key: Secret[bytes], message: uuid.UUID) -> bytes:
     """A message key under a conversation key."""
-    return enclose(message_key, conversation_key, context=message_context(message), nonce=chance.octets(12))
+    return enclose(message_key, conversation_key, context=message_context(message), nonce=chance.nonce())
 
 
 def wrap_field(octets: bytes, *, name: str, owner: uuid.UUID | str, to: SealingKey) -> bytes:

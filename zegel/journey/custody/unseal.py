@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zegel.core.mail.head import Head
+from zegel.core.mail.head import Head, head_of
 from zegel.core.mail.mime import Part, decoder
 from zegel.core.seal.slot import LINK_SECRET_LENGTH, disclose, link_hash, link_slot, open_link_slot
 from zegel.core.seal.stream import HEADER, Opener, Window, read, window
@@ -85,7 +85,11 @@ class Unsealer:
         return disclose(bytes(message.key), conversation_key, context=message_context(message.id))
 
     def head(self, content: Content, message_key: Secret[bytes]) -> Head:
-        """Subject, names, and the index of parts."""
+        """Subject, names, and the index of parts. Small content that came over SMTP has none stored: arrival had no use
+        for it, and it is made here."""
+        if not content.head and content.sealed is not None:
+            octets = b"".join(self.octets(content, message_key))
+            return head_of(octets[: content.header_size], octets[content.header_size :])
         context = head_context(content.id)
         return Head.from_bytes(disclose(bytes(content.head), head_key(message_key), context=context).reveal())
 

@@ -1,0 +1,338 @@
+"""What is measured, and what stands around it: Zegel with all its roles, Debian's Postfix, DNS, a receiving server.
+
+Everything listens on loopback, works below one folder, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pwd
+import re
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import processes
+from bench.load import SMTPSINK, Door, LoadFailed
+from tests.peers import Peer, debian, free_port, until
+from tests.peers.dns import Nsd, Unbound
+from tests.peers.gateway import HOST, SENDING_DOMAIN, Gateway
+from tests.peers.postfix import OWNER, Postfix
+from zegel.edge.sqlite import use_current_sqlite
+from zegel.local.authority import LocalAuthority
+
+RECEIVING_DOMAIN: Final = "ontvanger.test"
+RECIPIENT: Final = f"ontvanger%d@{RECEIVING_DOMAIN}"  # a recipient of its own for each message
+SINK_IP: Final = "127.0.0.12"
+IN_MEMORY: Final = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
+DRAINED_WITHIN: Final = 120.0  # seconds; nothing is measured with it
+QUIET_WITHIN: Final = 60.0
+
+
+class NotMeasurable(RuntimeError):
+    """One sentence: what this machine lacks for a measurement that means something."""
+
+
+class Sink(Peer):
+    """The receiving server: takes every message for anyone, counts it and forgets it."""
+
+    def __init__(self, folder: Path, port: int, certificate: tuple[Path, Path]) -> None:
+        super().__init__(folder, SINK_IP, port)
+        self.statistics = folder / "statistics"
+        self._certificate = certificate
+
+    def _command(self) -> list[str]:
+        chain, key = self._certificate
+        return [
+            str(SMTPSINK),
+            f"--stats={self.statistics}",
+            f"--host={self.ip}",
+            f"--port={self.port}",
+            f"--cert={chain}",
+            f"--key={key}",
+        ]
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection((self.ip, self.port), timeout=1):
+            return True
+        return False
+
+    def log(self) -> str:
+        return ""
+
+    def recipients(self) -> int:
+        """Recipients of messages taken since the last load began."""
+        with self.statistics.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as counters:
+            return int(struct.unpack_from("=7Q", counters)[6])  # smtpperf.h: sinkstat
+
+
+class MeasuredGateway(Gateway):
+    """Zegel as an operator runs it, all roles; with a file to trace to, what it makes durable is written there."""
+
+    submission_processes = 1
+    dispatch_processes = 1
+    trace: Path | None = None
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **super()._environment(),
+            "ZEGEL_SUBMISSION__PROCESSES": str(self.submission_processes),
+            "ZEGEL_DELIVERY__PROCESSES": str(self.dispatch_processes),
+        }
+
+    def _command(self) -> list[str]:
+        return _traced(super()._command(), self.trace)
+
+    def environment(self) -> Mapping[str, str]:
+        """What its processes run in."""
+        return self._environment()
+
+    def door(self) -> Door:
+        """Its submission server, and credentials for it."""
+        assert self.credentials is not None
+        return Door(self.port, self.credentials.username, self.credentials.password)
+
+    def submission_pids(self) -> list[int]:
+        """The processes of the submission role."""
+        assert self.pid is not None
+        return [pid for pid in processes.tree(self.pid) if processes.role(pid) == "submission"]
+
+    def counts(self) -> Counts:
+        """What the database holds now."""
+        use_current_sqlite()
+        import sqlite3
+
+        with closing(sqlite3.connect(f"file:{self.state}/zegel.sqlite3?mode=ro", uri=True, timeout=30)) as database:
+
+            def count(table: str, condition: str = "true") -> int:
+                return int(database.execute(f"SELECT count(*) FROM {table} WHERE {condition}").fetchone()[0])
+
+            return Counts(
+                submissions=count("custody_submission"),
+                notified=count("custody_recipient", "state = 'notified'"),
+                unfinished=count("custody_recipient", "state NOT IN ('notified', 'delivered', 'opened')"),
+                jobs=count("custody_job", "kind IN ('decide', 'transmit', 'report', 'warn')"),
+            )
+
+    def drain(self) -> Counts:
+        """Waits until everything accepted was decided and delivered. Raises :class:`LoadFailed`."""
+        with suppress(TimeoutError):
+            until(lambda: not (now := self.counts()).jobs and not now.unfinished, DRAINED_WITHIN)
+            return self.counts()
+        raise LoadFailed(f"Zegel was not done after {DRAINED_WITHIN:.0f} seconds: {self.counts()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of Zegel's database."""
+
+    submissions: int
+    notified: int
+    unfinished: int
+    jobs: int
+
+
+class MeasuredPostfix(Postfix):
+    """Debian's Postfix with its default durable queue: takes mail over STARTTLS and AUTH, and discards it.
+
+    Where the tests' Postfix is quicker to try again than a real one, this one is as Debian makes it. It looks up no
+    name, writes its log to a file, and gives out no TLS session tickets, which all favours it.
+    """
+
+    trace: Path | None = None  # written to what it makes durable
+
+    def __init__(self, folder: Path, *, certificate: tuple[Path, Path], process_limit: int) -> None:
+        self.process_limit = process_limit
+        self._password = secrets.token_urlsafe(24)
+        super().__init__(
+            folder,
+            name="mail.voorbeeld.test",
+            certificate=certificate,
+            settings={
+                "default_process_limit": str(process_limit),
+                "default_transport": "discard:",
+                "smtpd_tls_security_level": "encrypt",
+                "smtpd_tls_auth_only": "yes",
+                "smtpd_tls_session_cache_timeout": "0",
+                "smtpd_sasl_auth_enable": "yes",
+                "smtpd_sasl_path": "smtpd",
+                "smtpd_sasl_local_domain": SENDING_DOMAIN,
+                "smtpd_sasl_security_options": "noanonymous",
+                "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+                "queue_run_delay": "300s",
+                "minimal_backoff_time": "300s",
+                "maximal_backoff_time": "4000s",
+                "message_size_limit": "150000000",
+            },
+        )
+        self._wake_as_debian_does()
+        self._add_account(self.folder / "etc" / "sasl")  # where Debian's Postfix looks
+
+    def _wake_as_debian_does(self) -> None:
+        services = self.folder / "etc" / "master.cf"
+        told = re.sub(r"^(qmgr\s+unix\s+n n n)\s+2\s", r"\1 300 ", services.read_text(), flags=re.MULTILINE)
+        told = re.sub(r"^(pickup\s+unix\s+n n n)\s+1\?\s", r"\1 60 ", told, flags=re.MULTILINE)
+        assert " 300 " in told and " 60 " in told
+        services.write_text(told)
+
+    def _add_account(self, sasl: Path) -> None:
+        sasl.mkdir(exist_ok=True)
+        accounts = sasl / "accounts"
+        (sasl / "smtpd.conf").write_text(
+            "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\n" + f"sasldb_path: {accounts}\n"
+        )
+        subprocess.run(
+            [sys.executable, str(Path(__file__).parent / "sasl_account.py"), "meting", SENDING_DOMAIN],
+            input=self._password,
+            text=True,
+            check=True,
+            env={**self._environment(), "SASL_CONF_PATH": str(sasl), "SASL_PATH": self._sasl_plugins},
+        )
+        os.chown(accounts, pwd.getpwnam(OWNER).pw_uid, -1)
+
+    def _command(self) -> list[str]:
+        return _traced(super()._command(), self.trace)
+
+    def version(self) -> str:
+        """As postconf(1) says."""
+        command = [str(self._commands / "postconf"), "-d", "-h", "mail_version"]
+        return subprocess.run(
+            command, check=True, env=dict(self._environment()), capture_output=True, text=True
+        ).stdout.strip()
+
+    def door(self) -> Door:
+        """Its submission server, and credentials for it."""
+        return Door(self.port, "meting", self._password)
+
+    def discarded(self) -> int:
+        """Messages that it is done with."""
+        return len(re.findall(r"relay=none, .*status=sent", self.log()))
+
+    def drain(self) -> None:
+        """Waits until its queue is empty. Raises :class:`LoadFailed`."""
+        try:
+            until(self.queue_empty, DRAINED_WITHIN)
+        except TimeoutError as cause:
+            raise LoadFailed(f"Postfix' queue was not empty after {DRAINED_WITHIN:.0f} seconds") from cause
+
+
+def _traced(command: list[str], trace: Path | None) -> list[str]:
+    return command if trace is None else [*processes.TRACED, f"--output={trace}", *command]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is there; the gateway and Postfix are not started yet."""
+
+    folder: Path
+    file_system: str
+    authority: LocalAuthority
+    certificate: tuple[Path, Path]  # of both
+    gateway: MeasuredGateway
+    sink: Sink
+
+    def postfix(self, process_limit: int) -> MeasuredPostfix:
+        """With this many processes for each service at most; one object for each limit and start."""
+        folder = self.folder / f"postfix-{process_limit}-{secrets.token_hex(2)}"
+        return MeasuredPostfix(folder, certificate=self.certificate, process_limit=process_limit)
+
+
+@contextmanager
+def surroundings(beneath: Path) -> Iterator[Surroundings]:
+    """A folder of its own below ``beneath``, removed afterwards. Raises :class:`NotMeasurable`."""
+    require_programs()
+    kind = file_system(beneath)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="zegel-bench-", dir=beneath))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o711)
+        authority = LocalAuthority.load_or_create(folder / "ca")
+        port = free_port(SINK_IP)
+        resolver = free_port()
+        gateway = MeasuredGateway(
+            folder / "gateway", authority=authority, resolver=("127.0.0.1", resolver), mx_port=port
+        )
+        records = gateway.set_up()
+        nsd = stack.enter_context(Nsd({"test": _zone(records)}, folder / "nsd"))
+        stack.enter_context(Unbound(folder / "unbound", port=resolver, stubs={"test.": nsd}))
+        gateway.check_domain()
+        certificates = folder / "certificates"
+        sink = Sink(folder / "sink", port, authority.issue([f"mx.{RECEIVING_DOMAIN}"], certificates))
+        yield Surroundings(
+            folder=folder,
+            file_system=kind,
+            authority=authority,
+            certificate=authority.issue([HOST, "localhost", "127.0.0.1"], folder / "gateway" / "certificates"),
+            gateway=gateway,
+            sink=stack.enter_context(sink),
+        )
+
+
+def require_programs() -> None:
+    """Raises :class:`NotMeasurable` unless all that is started is there."""
+    for program in (SMTPSINK, SMTPSINK.with_name("smtpload")):
+        if not program.exists():
+            raise NotMeasurable(f"There is no {program.name}: run make bench-submission.")
+    for package in ("postfix", "nsd", "unbound", "strace"):
+        if (reason := debian.lacks(package)) is not None:
+            raise NotMeasurable(f"{package}: {reason} (try: python -m tests.peers.debian)")
+
+
+def file_system(folder: Path) -> str:
+    """Its kind, as stat(1) calls it. One that lives in memory makes nothing durable, so it is refused."""
+    found = subprocess.run(
+        ["/usr/bin/stat", "-f", "-c", "%T", str(folder)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    if found in IN_MEMORY:
+        raise NotMeasurable(f"{folder} is on {found}, where nothing is durable: name a folder on a disk with --folder.")
+    return found
+
+
+def _zone(records: Sequence[str]) -> str:
+    return f"""$TTL 3600
+@ IN SOA ns.test. host.test. 1 3600 600 86400 5
+@ IN NS ns.test.
+ns.test. IN A 127.0.0.1
+{HOST}. IN A 127.0.0.1
+{SENDING_DOMAIN}. IN MX 10 mx.{RECEIVING_DOMAIN}.
+{RECEIVING_DOMAIN}. IN MX 10 mx.{RECEIVING_DOMAIN}.
+mx.{RECEIVING_DOMAIN}. IN A {SINK_IP}
+{chr(10).join(_published(record) for record in records)}
+"""
+
+
+def _published(record: str) -> str:
+    """A TXT in strings of at most 255 octets (RFC 1035 §3.3)."""
+    name, kind, value = record.split(" ", 2)
+    if kind != "TXT":
+        return f"{name} IN {kind} {value}"
+    text = value.strip('"')
+    strings = " ".join(f'"{text[start : start + 255]}"' for start in range(0, len(text), 255))
+    return f"{name} IN TXT {strings}"
+
+
+def settle(*peers: Peer) -> None:
+    """Waits until all of them are at rest: less than a twentieth of a processor over half a second. Raises
+    :class:`LoadFailed`."""
+    pids = [peer.pid for peer in peers if peer.pid is not None]
+
+    def is_quiet() -> bool:
+        before = processes.total_time(*pids)
+        time.sleep(0.5)
+        return processes.total_time(*pids) - before < 0.025
+
+    with suppress(TimeoutError):
+        until(is_quiet, QUIET_WITHIN)
+        return
+    raise LoadFailed(f"no rest within {QUIET_WITHIN:.0f} seconds")

@@ -1,0 +1,1 @@
+"""The official test suites of the standards, run against what they are about."""
