@@ -61,13 +61,29 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Installed("unbound", Path("/usr/sbin/unbound"), service="unbound"),
     Installed("nsd", Path("/usr/sbin/nsd"), service="nsd"),
     Installed("swaks", Path("/usr/bin/swaks")),
+    # TLS for swaks; the file is of what it needs, its own are in a folder named after the version of Perl.
+    Installed("libnet-ssleay-perl", Path("/usr/share/perl-openssl-defaults/perl-openssl.make")),
     Installed("opendkim-tools", Path("/usr/sbin/opendkim-testmsg")),
     Installed("python3-dkim", Path("/usr/lib/python3/dist-packages/dkim/__init__.py")),
     Installed("chromium", Path("/usr/bin/chromium")),
     Installed("strace", Path("/usr/bin/strace"), trial=("strace", "-o", "/dev/null", "true")),
+    Installed("testssl.sh", Path("/usr/bin/testssl")),
     # In a namespace of its own: the trial leaves nothing mounted.
     Installed("mount", Path("/usr/bin/mount"), trial=("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")),
+    Installed(
+        "util-linux",
+        Path("/usr/bin/unshare"),
+        trial=("unshare", "--mount", "--uts", "mount", "-t", "overlay", "-o", "lowerdir=/usr:/etc", "none", "/mnt"),
+    ),
     Unpacked("postfix", ("usr/sbin/postconf", "-d", "mail_version"), companions=("libsasl2-modules",)),
+    # exim4 itself runs only where there is its account. This repairs a database that is not there.
+    Unpacked(
+        "exim4-daemon-light",
+        ("usr/sbin/exim_fixdb", "/nonexistent", "retry"),
+        companions=("exim4-base", "exim4-config"),
+    ),
+    Unpacked("opensmtpd", ("usr/libexec/opensmtpd/encrypt", "trial")),
+    Unpacked("pebble", ("usr/bin/pebble", "-help"), needs_root=False),
 )
 
 

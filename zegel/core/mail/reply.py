@@ -31,6 +31,8 @@ class Reply:
 
     def encode(self) -> bytes:
         """The octets on the wire, last line without a hyphen, each ended by CRLF."""
+        if not self.lines and self.status is not None:
+            return f"{self.code} {self.status} {self.text}\r\n".encode("utf-8", "replace")
         texts = (self.text, *self.lines)
         prefix = f"{self.status} " if self.status else ""
         last = len(texts) - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from zegel.core.mail.address import NULL_PATH, Mailbox, NotAMailbox, ReversePath
@@ -132,6 +133,7 @@ _QUOTED: Final = re.compile(r'<"(?:[^"\\]|\\.)*"')
 _SPACED: Final = re.compile(r"^\s|\s[^@]*$")
 
 
+@lru_cache(2048)  # senders come again with every message
 def split_path(argument: str, keyword: str) -> tuple[str, str]:
     """The path of ``FROM:<path> parameters`` without its brackets, and the parameters.
 
