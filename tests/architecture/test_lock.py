@@ -159,7 +159,7 @@ def _foreign(*folders: str) -> Iterator[tuple[str, Path]]:
     for path in source.modules(*folders):
         for _, name in source.imported(path):
             top = name.partition(".")[0]
-            if top not in {"zegel", "tests", "bench"} and top not in sys.stdlib_module_names:
+            if top not in {"zegel", "tests", "bench", "fuzz"} and top not in sys.stdlib_module_names:
                 yield top, path
 
 

@@ -196,6 +196,7 @@ WRONGS = (
     ),
     # Patience
     Wrong(machine.TOO_MANY_ERRORS, b"A\r\nB\r\nC\r\n", profile=TINY),
+    Wrong(machine.TOO_MANY_IDLE, b"NOOP\r\n" * 201),
     Wrong(
         machine.TOO_MANY_SIGN_INS,
         EHLO + AUTH_PLAIN * 2,
@@ -562,6 +563,16 @@ def test_a_success_forgives_and_harmless_commands_do_not() -> None:
     assert converse([EHLO + wrong + message + wrong + b"SING\r\n"], profile=profile).last == "421 4.7.0"
     for harmless in (b"NOOP\r\n", b"RSET\r\n", EHLO, MAIL, b"VRFY x\r\n"):
         assert converse([EHLO + wrong + harmless + wrong], profile=profile).last == "421 4.7.0"
+
+
+@pytest.mark.parametrize("idle", [b"NOOP\r\n", b"RSET\r\n", EHLO, b"VRFY x\r\n", b"HELP\r\n"])
+def test_commands_that_bring_no_message_are_counted_until_one_comes(idle: bytes) -> None:
+    profile = replace(PROFILE, max_idle_commands=5)
+    talk = converse([EHLO + idle * 20], profile=profile)
+    assert talk.last == "421 4.7.0" and talk.pause is Pause.CLOSED
+    assert len(talk.replies) == 6
+    message = ENVELOPE + b"DATA\r\nx\r\n.\r\n"
+    assert "421 4.7.0" not in converse([EHLO + (idle * 4 + message) * 5], profile=profile).replies
 
 
 def test_what_the_driver_refuses_for_good_counts_and_what_it_defers_does_not() -> None:

@@ -17,6 +17,7 @@ from zegel.core.policy.submitting import (
     Spf,
     Used,
     is_aligned,
+    is_bound,
     is_from,
     is_guessing,
     may_write_as,
@@ -24,12 +25,22 @@ from zegel.core.policy.submitting import (
     parse_authors,
     parse_networks,
     reached,
+    written_author,
 )
 
 
 @pytest.mark.parametrize(
     "text",
-    ["192.0.2.1/24", "192.0.2.256", "10.0.0.0/33", "voorbeeld.test", "192.0.2.0/24;192.0.3.0/24", "2001:db8::1/32"],
+    [
+        "192.0.2.1/24",
+        "192.0.2.256",
+        "10.0.0.0/33",
+        "voorbeeld.test",
+        "192.0.2.0/24;192.0.3.0/24",
+        "2001:db8::1/32",
+        "::ffff:192.0.2.0/120",
+        "::ffff:192.0.2.1",
+    ],
 )
 def test_a_network_that_could_mean_two_things_or_none_is_refused(text: str) -> None:
     with pytest.raises(NotARule):
@@ -43,6 +54,22 @@ def test_networks_are_kept_in_one_spelling_and_once() -> None:
         "2001:db8::/32",
     )
     assert parse_networks(" , ") == ()
+
+
+def test_all_of_the_internet_binds_nothing() -> None:
+    assert [is_bound(one) for one in ((), ("0.0.0.0/0",), ("192.0.2.0/24", "::/0"), ("192.0.2.0/24",))] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+@given(st.sampled_from(["a..b", 'a"b', "a b", "jan", "é"]))
+def test_an_author_can_be_read_back_from_how_it_is_written(local: str) -> None:
+    key = Mailbox(local, Domain("x.test")).key
+    assert parse_networks("") == () and written_author("x.test") == "x.test"
+    assert Mailbox.parse(written_author(key)).key == key
 
 
 @pytest.mark.parametrize("text", ["geen adres@", "@", "localhost", "a@b@c", "*.voorbeeld.test", "192.0.2.1"])

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from tests.journey.arrival_ground import GUEST, SENDER, Doorstep, HungUp, Wire, mail, stuffed
+from tests.journey.arrival_ground import GUEST, PROFILE, SENDER, Doorstep, HungUp, Wire, mail, stuffed
 from tests.journey.portal_ground import Clock
 from tests.peers import until
 from zegel.journey.custody.models import Conversation, Message, Submission
@@ -36,7 +37,8 @@ def doorstep(tmp_path: Path, clock: Clock) -> Iterator[Doorstep]:
 @pytest.fixture(params=LOOPS, ids=["uvloop", "asyncio"])
 def either(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Doorstep]:
     """A door on each event loop: what a loop does around TLS is its own affair, and differs."""
-    with Doorstep(tmp_path, clock, make_loop=request.param).open() as opened:
+    profile = replace(PROFILE, max_idle_commands=10**9)  # floods are what some of these tests are made of
+    with Doorstep(tmp_path, clock, profile, make_loop=request.param).open() as opened:
         yield opened
 
 

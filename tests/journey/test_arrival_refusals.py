@@ -112,7 +112,7 @@ def test_a_credential_that_was_disabled_meanwhile_is_refused_at_the_next_message
     before = doorstep.custody()
     credentials.disable(doorstep.credential.credential)
     assert wire.submit(mail(identity="twee")) == (
-        "535 5.7.8 These credentials were disabled; ask your administrator for new ones"
+        "535 5.7.8 These credentials were disabled or may not be used from here; ask your administrator"
     )
     assert doorstep.custody() == before
 

@@ -304,6 +304,31 @@ def test_a_binding_is_in_force_in_open_sessions_too(doorstep: Doorstep) -> None:
     assert wire.submit(mail()) == NOT_BOUND
 
 
+def test_a_binding_to_networks_is_in_force_in_open_sessions_too(doorstep: Doorstep) -> None:
+    wire = doorstep.signed_in()
+    submitting.bind(doorstep.credential.credential, networks=("192.0.2.0/24",), authors=())
+    assert wire.submit(mail()).startswith("535 5.7.8 These credentials were disabled or may not be used from here")
+    assert doorstep.custody() == []
+
+
+def test_a_demand_for_both_is_in_force_in_open_sessions_too(doorstep: Doorstep) -> None:
+    wire = doorstep.signed_in()
+    demand(doorstep, "both")
+    assert wire.submit(mail()).startswith("451 4.7.0 Your organisation now asks for SPF beside the credentials")
+    assert doorstep.custody() == []
+
+
+def test_ending_a_secret_never_ends_another_one(doorstep: Doorstep, wire: Wire) -> None:
+    first = SmtpCredential.objects.get()
+    credentials.rotate(first)
+    seen = SmtpCredential.objects.get()  # by an administrator who then waits
+    credentials.end_previous(SmtpCredential.objects.get())
+    third = credentials.rotate(SmtpCredential.objects.get())
+    credentials.end_previous(seen)
+    assert SmtpCredential.objects.get().previous_hash is not None
+    assert wire.sign_in(third).startswith("235 ")
+
+
 # --- rotation ---------------------------------------------------------------------------------------------------------
 
 

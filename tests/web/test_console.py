@@ -59,13 +59,33 @@ def strip(body: bytes) -> str:
 def test_who_is_no_administrator_gets_nowhere(newcomer: Account) -> None:
     enrol_totp(newcomer, Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"))
     client = signed_in(newcomer)
-    for address in ("/console/", "/console/domains/", "/console/credentials/", f"/console/messages/{uuid.uuid4()}/"):
+    for address in (
+        "/console/",
+        "/console/domains/",
+        "/console/credentials/",
+        "/console/submission/",
+        f"/console/messages/{uuid.uuid4()}/",
+    ):
         assert client.get(address).status_code == 403
     assert client.post("/console/credentials/", {"description": "x"}).status_code == 403
     assert not SmtpCredential.objects.exists()
 
 
-@pytest.mark.parametrize("address", ["/console/", "/console/messages/", "/console/domains/", "/console/credentials/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/console/",
+        "/console/messages/",
+        "/console/domains/",
+        "/console/credentials/",
+        "/console/credentials/1/",
+        "/console/credentials/1/rotate/",
+        "/console/credentials/1/end-previous/",
+        "/console/submission/",
+        "/console/submission/proof/",
+        "/console/submission/limits/",
+    ],
+)
 def test_who_is_not_signed_in_is_asked_to(db: None, address: str) -> None:
     for answer in (Client().get(address), Client().post(address, {})):
         assert answer.status_code in (302, 405)
@@ -211,9 +231,10 @@ def test_a_secret_is_shown_once_and_works(administrator: Account, organisation: 
     assert username is not None
     assert secret is not None
     found = credentials.find(username[1], Secret(secret[1]))
-    assert found is not None
-    assert found.organisation == organisation
-    assert secret[1] not in client.get("/console/credentials/").content.decode()
+    assert isinstance(found, credentials.Known)
+    assert found.organisation == organisation.pk
+    for address in ("/console/credentials/", f"/console/credentials/{found.credential}/"):
+        assert secret[1] not in client.get(address).content.decode()
 
 
 def test_disabling_asks_first_and_takes_a_form(administrator: Account, organisation: Organisation) -> None:
@@ -221,9 +242,9 @@ def test_disabling_asks_first_and_takes_a_form(administrator: Account, organisat
     client = signed_in(administrator)
     address = f"/console/credentials/{issued.credential.pk}/disable/"
     client.get(address)
-    assert credentials.find(issued.credential.username, issued.secret) is not None
+    assert isinstance(credentials.find(issued.credential.username, issued.secret), credentials.Known)
     client.post(address)
-    assert credentials.find(issued.credential.username, issued.secret) is None
+    assert credentials.find(issued.credential.username, issued.secret) == "disabled"
     assert client.post(address).status_code == 404
 
 
@@ -253,5 +274,5 @@ def test_domains_show_what_to_publish_and_what_was_found(administrator: Account,
 
 def test_every_page_says_that_settings_for_tests_are_on(administrator: Account) -> None:
     client = signed_in(administrator, "en")
-    for address in ("/console/", "/console/domains/", "/console/credentials/"):
+    for address in ("/console/", "/console/domains/", "/console/credentials/", "/console/submission/"):
         assert "Settings for tests are on" in client.get(address).content.decode()

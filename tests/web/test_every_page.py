@@ -30,6 +30,8 @@ SIGNED_IN = (
     "/console/",
     "/console/domains/",
     "/console/credentials/",
+    "/console/credentials/0/",
+    "/console/submission/",
     "/console/messages/00000000-0000-7000-8000-000000000000/",
     "/account/security/",
     "/account/password/",

@@ -66,9 +66,12 @@ def rotate(credential: SmtpCredential) -> NewCredential:
 
 
 def end_previous(credential: SmtpCredential) -> None:
-    """From the next sign-in on only the current secret is valid."""
+    """From the next sign-in on only the current secret is valid. Ends the secret that ``credential`` was read with:
+    one that was rotated meanwhile has another, and keeps it."""
+    SmtpCredential.objects.filter(pk=credential.pk, previous_hash=credential.previous_hash).update(
+        previous_hash=None, previous_used_at=None
+    )
     credential.previous_hash, credential.previous_used_at = None, None
-    credential.save(update_fields=["previous_hash", "previous_used_at"])
 
 
 def disable(credential: SmtpCredential) -> None:

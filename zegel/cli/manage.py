@@ -14,7 +14,7 @@ import click
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
-from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks
+from zegel.core.policy.submitting import Caps, NotARule, is_bound, parse_authors, parse_networks, written_author
 from zegel.edge import keyring
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def credentials_list(config: Path | None) -> None:
         if one.networks:
             click.echo(f"    from: {' '.join(one.networks)}")
         if one.authors:
-            click.echo(f"    for: {' '.join(one.authors)}")
+            click.echo(f"    for: {' '.join(map(written_author, one.authors))}")
         _print_caps(one)
 
 
@@ -270,7 +270,8 @@ def credentials_bind(username: str, networks: str | None, authors: str | None, c
         networks=tuple(found.networks) if networks is None else _rule(parse_networks, networks),
         authors=tuple(found.authors) if authors is None else _rule(parse_authors, authors),
     )
-    click.echo(f"from: {' '.join(found.networks) or 'anywhere'}\nfor: {' '.join(found.authors) or 'all addresses'}")
+    shown = " ".join(map(written_author, found.authors))
+    click.echo(f"from: {' '.join(found.networks) or 'anywhere'}\nfor: {shown or 'all addresses'}")
 
 
 @credentials.command("cap")
@@ -362,7 +363,7 @@ def submission(
     if owner.authentication != Organisation.Authentication.CREDENTIALS:
         with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
         click.echo(f"SPF counts from: {' '.join(owner.spf_networks) or 'anywhere'}, {with_dkim}")
-        if not owner.spf_networks and not owner.spf_needs_dkim:
+        if not is_bound(owner.spf_networks) and not owner.spf_needs_dkim:
             click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
     _print_caps(owner)
 

@@ -1,9 +1,32 @@
-"""What administrators fill in."""
+"""What administrators fill in. An error names the field, what is wrong with it, and how it is written."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
 from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from zegel.accounts.models import Organisation, SmtpCredential
+from zegel.accounts.submitting import caps_of
+from zegel.console.rules import Binding, Proof
+from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
+
+_LONGEST_LIST: Final = 4000  # characters
+_LONGEST_WORD: Final = 80  # of one that is shown again
+_MOST_ERRORS: Final = 5
+_MOST: Final = 2_000_000_000  # what a column holds, rounded
+_DIGITS: Final = re.compile(r"[0-9]{1,10}")
+_PLAIN_INPUT: Final = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+
+Complaint = Callable[[str | Promise, str], str]
 
 
 class SearchForm(forms.Form):
@@ -12,7 +35,7 @@ class SearchForm(forms.Form):
     sought = forms.CharField(
         label=_("Address of a sender or recipient, or a Message-ID"),
         max_length=998,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+        widget=forms.TextInput(attrs=_PLAIN_INPUT),
     )
 
 
@@ -24,3 +47,172 @@ class CredentialForm(forms.Form):
         help_text=_("Which mail server or application uses it, such as “mail server, data centre 1”."),
         max_length=200,
     )
+
+
+class _ListField(forms.CharField):
+    """Words, each of which is one rule; cleaned to what ``parse`` makes of them."""
+
+    def __init__(self, parse: Callable[[str], tuple[str, ...]], complaint: Complaint, **options: Any) -> None:
+        self._parse, self._complaint = parse, complaint
+        widget = forms.Textarea(attrs={**_PLAIN_INPUT, "rows": 4})
+        super().__init__(required=False, max_length=_LONGEST_LIST, widget=widget, **options)
+
+    def clean(self, value: Any) -> tuple[str, ...]:
+        """Complains of each word that is no rule, of a few at a time."""
+        text = super().clean(value)
+        wrong = [word for word in text.replace(",", " ").split() if not self._is_rule(word)]
+        if wrong:
+            label = self.label or ""
+            raise ValidationError([self._complaint(label, word[:_LONGEST_WORD]) for word in wrong[:_MOST_ERRORS]])
+        return self._parse(text)
+
+    def _is_rule(self, word: str) -> bool:
+        try:
+            self._parse(word)
+        except NotARule:
+            return False
+        return True
+
+
+def _not_a_network(label: str | Promise, word: str) -> str:
+    try:
+        network = ipaddress.ip_network(word, strict=False)
+    except ValueError:
+        return gettext(
+            "%(field)s: “%(word)s” is not an IP address or network. Write it like 192.0.2.10 or 192.0.2.0/24."
+        ) % {"field": label, "word": word}
+    return gettext(
+        "%(field)s: “%(word)s” can mean two things. Write %(address)s for that address alone, or %(network)s for the "
+        "whole network."
+    ) % {"field": label, "word": word, "address": word.partition("/")[0], "network": network}
+
+
+def _not_an_author(label: str | Promise, word: str) -> str:
+    return gettext(
+        "%(field)s: “%(word)s” is not an address or domain. Write it like office@example.org or example.org."
+    ) % {"field": label, "word": word}
+
+
+class _CapField(forms.Field):
+    """A number of at least one, in digits alone: of ``1.000`` nobody knows how much it is. Empty is no limit."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
+        super().__init__(required=False, widget=widget, **options)
+
+    def to_python(self, value: Any) -> int | None:
+        """Raises a validation error for anything but digits, for zero, and for more than can be stored."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= _MOST:
+            raise ValidationError(
+                gettext(
+                    "%(field)s: “%(given)s” can’t be a limit. Write a whole number above zero in digits alone, such as "
+                    "500, or leave it empty for no limit."
+                )
+                % {"field": self.label, "given": text[:_LONGEST_WORD]}
+            )
+        return int(text)
+
+
+class CapsForm(forms.Form):
+    """The most that may be submitted."""
+
+    messages_per_hour = _CapField(label=_("Messages per hour"))
+    messages_per_day = _CapField(label=_("Messages per 24 hours"))
+    recipients_per_hour = _CapField(label=_("Recipients per hour"))
+    recipients_per_day = _CapField(label=_("Recipients per 24 hours"))
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> CapsForm:
+        """Filled with what holds now."""
+        return cls(initial=asdict(caps_of(organisation)))
+
+    @property
+    def caps(self) -> Caps:
+        """Of a valid form."""
+        return Caps(**{name: self.cleaned_data[name] for name in asdict(Caps())})
+
+
+class BindingForm(CapsForm):
+    """From where, for whom and how much a credential may be used."""
+
+    field_order = ("networks", "authors")
+    networks = _ListField(
+        parse_networks,
+        _not_a_network,
+        label=_("May sign in from"),
+        help_text=_(
+            "IP addresses and networks, such as 192.0.2.10 or 2001:db8::/32, each on a line of its own. Empty: from "
+            "anywhere. A change holds from the next sign-in on."
+        ),
+    )
+    authors = _ListField(
+        parse_authors,
+        _not_an_author,
+        label=_("May send for"),
+        help_text=_(
+            "From addresses and domains, such as office@example.org or example.org, each on a line of its own. A "
+            "domain stands for its addresses, not for domains below it. Empty: for all senders of your organisation."
+        ),
+    )
+
+    @classmethod
+    def of_credential(cls, credential: SmtpCredential) -> BindingForm:
+        """Filled with what holds now."""
+        held = Binding.of(credential)
+        return cls(
+            initial={
+                "networks": "\n".join(held.networks),
+                "authors": "\n".join(map(written_author, held.authors)),
+                **asdict(held.caps),
+            }
+        )
+
+    @property
+    def binding(self) -> Binding:
+        """Of a valid form."""
+        return Binding(self.cleaned_data["networks"], self.cleaned_data["authors"], self.caps)
+
+
+class _Choices(forms.RadioSelect):
+    template_name = "console/choices.html"
+
+
+class ProofForm(forms.Form):
+    """What proves that a client may submit."""
+
+    authentication = forms.ChoiceField(
+        label=_("What proves that a mail server may submit for you"),
+        help_text=_("With “or” one of them is enough; with “and” both are needed."),
+        choices=Organisation.Authentication.choices,
+        widget=_Choices,
+    )
+    networks = _ListField(
+        parse_networks,
+        _not_a_network,
+        label=_("SPF counts from"),
+        help_text=_(
+            "IP addresses and networks, such as 192.0.2.10 or 2001:db8::/32, each on a line of its own. Empty: from "
+            "everywhere that your SPF record allows."
+        ),
+    )
+    needs_dkim = forms.BooleanField(
+        required=False,
+        label=_("SPF counts only with a DKIM signature"),
+        help_text=_("A valid one, of the domain that stands in the From address."),
+    )
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> ProofForm:
+        """Filled with what holds now."""
+        held = Proof.of(organisation)
+        return cls(initial={**asdict(held), "networks": "\n".join(held.networks)})
+
+    @property
+    def proof(self) -> Proof:
+        """Of a valid form."""
+        return Proof(
+            self.cleaned_data["authentication"], self.cleaned_data["networks"], self.cleaned_data["needs_dkim"]
+        )

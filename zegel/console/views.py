@@ -1,27 +1,25 @@
-"""The administrator's pages. They show where messages are and why; never a subject, never content."""
+"""The administrator's pages about messages and domains: where mail is and why; never a subject, never content."""
 
 from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from django.conf import settings
-from django.contrib import messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext as _
+from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_safe
 
-from zegel.accounts import credentials as smtp_credentials
 from zegel.accounts.domains import records
-from zegel.accounts.models import Organisation, SendingDomain, SmtpCredential
+from zegel.accounts.models import Organisation, SendingDomain
 from zegel.console import trace, words
 from zegel.console.access import administrator_required
-from zegel.console.forms import CredentialForm, SearchForm
+from zegel.console.forms import SearchForm
+from zegel.console.page import show
 from zegel.console.words import Badge
 from zegel.core.mail.address import Mailbox, NotAMailbox
 from zegel.journey.custody.models import Recipient, Submission
@@ -55,7 +53,7 @@ def overview(request: HttpRequest, organisation: Organisation) -> HttpResponse:
         "form": SearchForm(),
         "domains_missing": organisation.sending_domains.filter(in_place=False).count(),
     }
-    return _render(request, "overview", context)
+    return show(request, "overview", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -69,7 +67,7 @@ def search(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     if form.is_valid():
         found = _sought(organisation, form.cleaned_data["sought"])
         lines = _lines(list(found.select_related("account").order_by("-id")[:MOST_FOUND]))
-    return _render(request, "search", {"form": form, "lines": lines, "most": MOST_FOUND})
+    return show(request, "search", {"form": form, "lines": lines, "most": MOST_FOUND})
 
 
 @require_safe
@@ -80,7 +78,7 @@ def message(request: HttpRequest, organisation: Organisation, submission: uuid.U
         Submission.objects.select_related("account", "credential"), id=submission, organisation=organisation
     )
     context = {"submission": found, "traces": trace.of_submission(organisation, found)}
-    return _render(request, "message", context)
+    return show(request, "message", context)
 
 
 @require_safe
@@ -88,34 +86,7 @@ def message(request: HttpRequest, organisation: Organisation, submission: uuid.U
 def domains(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """Sending domains, what to publish for each, and what was found."""
     found = [(domain, _published(domain)) for domain in organisation.sending_domains.order_by("name")]
-    return _render(request, "domains", {"domains": found})
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
-def credentials(request: HttpRequest, organisation: Organisation) -> HttpResponse:
-    """SMTP credentials. The answer to a POST is the one page that ever shows a secret."""
-    form = CredentialForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        issued = smtp_credentials.issue(organisation, form.cleaned_data["description"])
-        return _render(
-            request,
-            "credential_issued",
-            {"credential": issued.credential, "secret": issued.secret.reveal(), "server": settings.ZEGEL.hostname},
-        )
-    return _render(request, "credentials", {"form": form, "credentials": _credentials(organisation)})
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
-def disable_credential(request: HttpRequest, organisation: Organisation, credential: int) -> HttpResponse:
-    """Asks once, then refuses the credential from the next command on."""
-    found = get_object_or_404(organisation.smtp_credentials, pk=credential, disabled_at=None)
-    if request.method != "POST":
-        return _render(request, "credential_disable", {"credential": found})
-    smtp_credentials.disable(found)
-    messages.success(request, _("The credential is disabled."))
-    return redirect("console:credentials")
+    return show(request, "domains", {"domains": found})
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +138,8 @@ def _line(submission: Submission, counts: Counter[str]) -> Line:
     return Line(submission, counts.total(), states)
 
 
-def _credentials(organisation: Organisation) -> QuerySet[SmtpCredential]:
-    return organisation.smtp_credentials.order_by("-disabled_at", "-created_at")
-
-
 def _identifier(text: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(text)
     except ValueError:
         return None
-
-
-def _render(request: HttpRequest, name: str, context: Mapping[str, object]) -> HttpResponse:
-    return render(request, f"console/{name}.html", {"section": "console", "tab": name, **context})

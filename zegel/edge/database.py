@@ -25,6 +25,9 @@ from django.db import connection, transaction
 Item = TypeVar("Item")
 T = TypeVar("T")
 MOST_UNITS: Final = 256  # taken at once
+TURN_LIMIT: Final = 1.0  # seconds to wait for another process's commit before SQLite is asked regardless
+FIRST_LOOK: Final = 0.0003  # seconds until the lock is looked at again, at first
+LAST_LOOK: Final = 0.002  # and later
 GATHER: Final = 0.002  # seconds that a commit waits for more units, while there are many
 
 
@@ -121,8 +124,8 @@ class Writer(_Station):
     """Runs units of work in shared transactions, one after the other."""
 
     def __init__(self, turns: Path | None = None) -> None:
-        """``turns``: a file on which the writers of all processes queue up. SQLite has one writer at a time, and who
-        finds it busy sleeps and tries again, up to a tenth of a second each time; here the kernel wakes the next."""
+        """``turns``: a file that says which process writes. SQLite has one writer at a time, and who finds it busy
+        sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds."""
         self.commits = 0
         self.units = 0
         self._last = 0  # units of the last commit
@@ -157,14 +160,25 @@ class Writer(_Station):
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
-        if self._turn is None:
-            yield
-            return
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        is_ours = self._turn is not None and self._wait_for_turn(self._turn.fileno())
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            if is_ours and self._turn is not None:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _wait_for_turn(self, turn: int) -> bool:
+        """Not for ever: behind a process that hangs SQLite itself says that it is locked, and that is answered."""
+        limit, pause = time.monotonic() + TURN_LIMIT, FIRST_LOOK
+        while True:
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() > limit:
+                    return False
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
 
 
 class Readers(_Station):

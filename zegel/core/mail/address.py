@@ -15,6 +15,8 @@ MAX_LOCAL_PART: Final = 64  # octets, RFC 5321 §4.5.3.1.1
 MAX_DOMAIN: Final = 255  # octets, RFC 5321 §4.5.3.1.2
 MAX_PATH: Final = 254  # RFC 5321 §4.5.3.1.3, less the two angle brackets
 
+_MAX_WRITTEN: Final = 4 * MAX_DOMAIN  # characters of a domain with its U-labels
+
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
 _DOT_ATOM: Final = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
@@ -39,6 +41,8 @@ class Domain:
     def parse(cls, text: str) -> Domain:
         """Accepts A-labels and U-labels (RFC 5890); raises :class:`NotADomain`. Address literals are refused:
         a mailbox on a bare IP address has no organisation that could be trusted with it."""
+        if len(text) > _MAX_WRITTEN:  # what is remembered is bounded in size too
+            raise NotADomain("not a domain name")
         return _domain(text)
 
     @property

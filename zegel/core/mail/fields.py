@@ -334,6 +334,7 @@ _AMBIGUOUS: Final = {
     _Kind.ENCODED_WORD: frozenset('<>@,:;()"\\'),
 }
 
+_MAX_FROM: Final = 8192  # octets of the From field: one name and one address, however they are encoded
 _MAX_ADDRESS: Final = 1000  # characters as written, escapes included; what is longer isn't looked at
 _NOT_AN_ADDRESS: Final = "the From field is not an address"
 _TWO_READINGS: Final = "the From field can be read in more than one way"
@@ -375,6 +376,8 @@ def author(section: HeaderSection) -> Author:
     found = section.all("From")
     if len(found) != 1:
         raise NotOneAuthor("there must be exactly one From field")
+    if len(found[0].raw) > _MAX_FROM:
+        raise NotOneAuthor("the From field is too long")
     text = found[0].value.decode("utf-8", "surrogateescape")
     if (simple := _simple(text)) is not None:
         return simple

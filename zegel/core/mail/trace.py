@@ -79,17 +79,19 @@ def loop_marker(gateway_id: str, section: HeaderSection, key: Secret[bytes]) -> 
     """
     if not _GATEWAY_ID.fullmatch(gateway_id):
         raise ValueError("a gateway id is one word of at most 64 characters")
-    return f"{MARKER}: v1 {gateway_id}\r\n\t{_code(gateway_id, section, key)}\r\n".encode("ascii")
+    return f"{MARKER}: v1 {gateway_id}\r\n\t{_code(gateway_id, _covered(section), key)}\r\n".encode("ascii")
 
 
 def carries_own_marker(section: HeaderSection, key: Secret[bytes]) -> bool:
     """True if a gateway with this key has sent this very message: it has come back. Forged and foreign markers
     are no reason to refuse mail, so they don't count."""
-    for field in section.all(MARKER):
+    found = section.all(MARKER)[:MAX_RECEIVED]  # a gateway takes out those of others, so honest mail has one
+    covered = _covered(section) if found else []
+    for field in found:
         words = field.value.split()
         if len(words) != 3 or words[0] != b"v1" or not _GATEWAY_ID.fullmatch(words[1].decode("latin-1")):
             continue
-        expected = _code(words[1].decode("ascii"), section, key).encode("ascii")
+        expected = _code(words[1].decode("ascii"), covered, key).encode("ascii")
         if hmac.compare_digest(words[2], expected):
             return True
     return False
@@ -99,11 +101,14 @@ def _single_blanks(value: bytes) -> bytes:
     return _BLANKS.sub(b" ", value) if b"  " in value or b"\t" in value else value
 
 
-def _code(gateway_id: str, section: HeaderSection, key: Secret[bytes]) -> str:
-    """Each value with its length before it, so that no two lists of values give the same octets. Runs of blanks
-    count as one: relays fold anew."""
+def _covered(section: HeaderSection) -> list[bytes]:
+    """Message-ID and Date, as every code of this message covers them. Runs of blanks count as one: relays fold anew."""
     found = [section.first(name) for name in ("Message-ID", "Date")]
-    values = [b"zegel/transport/v1", gateway_id.encode("ascii")]
-    values += [_single_blanks(field.value) if field else b"" for field in found]
+    return [_single_blanks(field.value) if field else b"" for field in found]
+
+
+def _code(gateway_id: str, covered: list[bytes], key: Secret[bytes]) -> str:
+    """Each value with its length before it, so that no two lists of values give the same octets."""
+    values = [b"zegel/transport/v1", gateway_id.encode("ascii"), *covered]
     signed = b"".join(len(value).to_bytes(4, "big") + value for value in values)
     return hmac.digest(key.reveal(), signed, "sha256").hex()

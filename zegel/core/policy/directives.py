@@ -159,7 +159,7 @@ _ONCE: Final = frozenset(ControlField) - {ControlField.ACCESS_RIGHT}
 
 
 def _sort_out(fields: Sequence[tuple[str, bytes]]) -> dict[ControlField, tuple[_Written, ...]]:
-    found: dict[ControlField, tuple[_Written, ...]] = {}
+    found: dict[ControlField, list[_Written]] = {}
     for raw_name, value in fields:
         name = raw_name.strip().lower()
         if not is_control_field(name):
@@ -168,13 +168,13 @@ def _sort_out(fields: Sequence[tuple[str, bytes]]) -> dict[ControlField, tuple[_
             shown = re.sub(r"[^a-z0-9_-]", "?", name[:60])
             raise MalformedField(f"{shown} is not a field this gateway knows: correct or remove it")
         kind = _KNOWN_FIELDS[name]
-        found[kind] = (*found.get(kind, ()), _Written(name, value))
+        found.setdefault(kind, []).append(_Written(name, value))
     for kind, written in found.items():
         if len({one.name for one in written}) > 1:
             raise MalformedField(f"zegel-{kind.value} and zivver-{kind.value} are one field: use one of the two names")
         if kind in _ONCE and len(written) > 1:
             raise MalformedField(f"{written[0].name} may stand in a message only once")
-    return found
+    return {kind: tuple(written) for kind, written in found.items()}
 
 
 # --- access-right ------------------------------------------------------------------------------------------------

@@ -39,8 +39,18 @@ def parse_networks(text: str) -> tuple[str, ...]:
             raise NotARule(
                 f"{word[:50]!r} is not an address or network; write it like 192.0.2.10 or 192.0.2.0/24"
             ) from cause
+        if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+            raise NotARule(f"{word[:50]!r} is an IPv4 address in IPv6; write it as IPv4, like 192.0.2.0/24")
         found.append(str(network if network.num_addresses > 1 else network.network_address))
     return tuple(dict.fromkeys(found))
+
+
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2; clients there are looked at as IPv4
+
+
+def is_bound(networks: Sequence[str]) -> bool:
+    """They name less than all of the internet."""
+    return bool(networks) and all(ipaddress.ip_network(one).prefixlen > 0 for one in networks)
 
 
 def parse_authors(text: str) -> tuple[str, ...]:
@@ -71,6 +81,12 @@ def is_from(address: str, networks: Sequence[str]) -> bool:
     mapped = getattr(found, "ipv4_mapped", None)
     found = mapped if mapped is not None else found
     return any(found in ipaddress.ip_network(network) for network in networks)
+
+
+def written_author(author: str) -> str:
+    """One of :func:`parse_authors`, so that it can be read back: a local-part in quotes where it needs them."""
+    local, at, domain = author.rpartition("@")
+    return str(Mailbox(local, Domain(domain))) if at else domain
 
 
 def may_write_as(author: Mailbox, authors: Sequence[str]) -> bool:

@@ -130,7 +130,6 @@ class LineEndings:
 
 _ROUTE: Final = re.compile(r'<@[^\s:<>"]*:')
 _QUOTED: Final = re.compile(r'<"(?:[^"\\]|\\.)*"')
-_SPACED: Final = re.compile(r"^\s|\s[^@]*$")
 
 
 @lru_cache(2048)  # senders come again with every message
@@ -150,7 +149,7 @@ def split_path(argument: str, keyword: str) -> tuple[str, str]:
     if end < 0 or not text.startswith("<"):
         raise NotAMailbox("an address stands between angle brackets")
     path, rest = text[1:end], text[end + 1 :]
-    if _SPACED.search(path) or not path.isprintable():
+    if path[:1].isspace() or any(map(str.isspace, path.rpartition("@")[2])) or not path.isprintable():
         raise NotAMailbox("there is space in the address, or something that cannot be seen")
     if rest and not rest.startswith(" "):
         raise NotAMailbox("something follows the closing bracket")

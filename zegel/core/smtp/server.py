@@ -66,6 +66,8 @@ class Profile:
     max_errors: int = 10
     """So many permanent refusals, with no recipient, message or sign-in accepted between them, end the connection."""
     max_auth_failures: int = 5
+    max_idle_commands: int = 200
+    """So many NOOP, RSET, EHLO and the like, with no message accepted between them, end the connection."""
     smtputf8: bool = True
 
 
@@ -233,6 +235,7 @@ NO_HTTP: Final = Reply(421, "4.7.0", "This is a mail server, not a web server; c
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors on this connection; closing it")
 TOO_MANY_SIGN_INS: Final = Reply(421, "4.7.0", "Too many failed sign-ins; closing the connection")
 
+TOO_MANY_IDLE: Final = Reply(421, "4.7.0", "Too many commands without a message; closing the connection")
 NEEDS_NAME: Final = Reply(501, "5.5.4", "EHLO and HELO take the host name of the client")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "This command takes no argument")
 NO_STARTTLS: Final = Reply(502, "5.5.1", "STARTTLS is not offered here")
@@ -466,6 +469,7 @@ class _Transaction:
 
 
 _COMMANDS: Final = {command.name.encode(): command for command in Command}
+_IDLE: Final = frozenset({_C.EHLO, _C.HELO, _C.RSET, _C.NOOP, _C.VRFY, _C.HELP})
 _NOT_IMPLEMENTED: Final = frozenset(b"ETRN ATRN EXPN TURN SEND SOML SAML BURL".split())
 _HTTP: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split())
 _CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
@@ -491,6 +495,7 @@ class Server:
         "_errors",
         "_events",
         "_greeted",
+        "_idle",
         "_input",
         "_mechanism",
         "_output",
@@ -530,6 +535,7 @@ class Server:
         self._events: deque[Event] = deque()
         self._awaited: _Awaiting | None = None
         self._errors = 0
+        self._idle = 0
         self._auth_failures = 0
         self._mechanism = ""
         self._stage: sasl.Stage | None = None
@@ -766,6 +772,11 @@ class Server:
             self._refuse(objection)
 
     def _carry_out(self, command: Command, argument: str) -> None:
+        if command in _IDLE:
+            self._idle += 1
+            if self._idle > self.profile.max_idle_commands:
+                self._say(TOO_MANY_IDLE)
+                return
         match command:
             case Command.RCPT:
                 self._recipient(argument)
@@ -1031,7 +1042,7 @@ class Server:
         self.state = AFTERWARDS[self.state].then
         self._transaction = _Transaction()
         if reply.is_positive:
-            self._errors = 0
+            self._errors = self._idle = 0
             self._say(reply)
         else:
             self._refuse(reply)

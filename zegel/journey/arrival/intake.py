@@ -62,7 +62,8 @@ NO_RECIPIENT: Final = Reply(554, "5.5.1", "No recipient was accepted")
 DISK_FULL: Final = Reply(452, "4.3.1", "Temporarily out of storage; try again later")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Temporary local problem; try again later")
 MOST_KEYS: Final = 3  # records at one selector that are tried; there should be one (RFC 6376 §3.6.2.2)
-NOT_INDEXED: Final = 32 * 1024  # octets of body; whoever opens so little looks through it again in a millisecond
+MUCH: Final = 32 * 1024  # octets of header section; reading the addresses of a larger one would hold others up
+NOT_INDEXED: Final = 32 * 1024  # octets, header and body; whoever opens so little looks through it in milliseconds
 _REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", "x-zegel-transport"})
 
 
@@ -111,6 +112,11 @@ class Place:
     ring: Callable[[], None]
 
 
+def _shown(section: HeaderSection) -> set[Mailbox]:
+    """Whom everybody sees: the mailboxes of To and Cc."""
+    return {one.mailbox for line in (*section.all("to"), *section.all("cc")) for one in addresses(line.value)}
+
+
 @dataclass(slots=True)
 class _Signed:
     """A message that needs a DKIM signature of its From domain beside SPF (D-8), as its body comes by."""
@@ -135,7 +141,9 @@ class _Signed:
             match await dns.ask(one.key_name, "TXT"):
                 case Found(records=records):
                     digest = self.hashes.digest(one.body)
-                    if any(verify(one, self.section, digest, record) is Verdict.VALID for record in records[:MOST_KEYS]):
+                    if any(
+                        verify(one, self.section, digest, record) is Verdict.VALID for record in records[:MOST_KEYS]
+                    ):
                         return None
                 case Trouble():
                     unknown = True
@@ -159,7 +167,7 @@ class Intake:
         self._sink: ContentSink | None = None
         self._indexer: MimeIndexer | None = None  # of a message that is too large to be looked through later
         self._pieces: list[bytes] = []  # of the body, while it is small
-        self._small = 0  # octets in them
+        self._small = 0  # octets in them, and before them
         self._identity = hmac.new(place.keys.identity.reveal(), digestmod=hashlib.sha256)
         self._header_size = 0
         self._submission = chance.identifier()
@@ -220,8 +228,8 @@ class Intake:
         self._sink = ContentSink(self._place.blobs)
         self._sink.feed(header)
         self._pieces.append(header)
-        if rest:
-            self._take_body(rest)
+        self._small = len(header)
+        self._take_body(rest)
 
     def _take_body(self, octets: bytes) -> None:
         assert self._sink is not None
@@ -295,8 +303,8 @@ class Intake:
         assert self._sink is not None and self._section is not None and self._directives is not None
         sink, directives, section = self._sink, self._directives, self._section
         recipients = [one.mailbox for one in self._envelope.recipients]
-        shown = [one.mailbox for line in (*section.all("to"), *section.all("cc")) for one in addresses(line.value)]
-        parts = split(recipients, set(shown))
+        shown = _shown(section) if self._header_size <= MUCH else await asyncio.to_thread(_shown, section)
+        parts = split(recipients, shown)
         head = b""
         if self._indexer is not None:
             described = describe(section, self._author).with_parts(self._indexer.finish())

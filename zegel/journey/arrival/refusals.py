@@ -22,12 +22,21 @@ from zegel.core.smtp.server import (
     TLS_FIRST,
     TOO_LARGE,
     TOO_MANY_ERRORS,
+    TOO_MANY_IDLE,
     TOO_MANY_RECIPIENTS,
     TOO_MANY_SIGN_INS,
 )
 from zegel.journey.arrival.intake import DISK_FULL, HEADER_TOO_LONG, LOCAL_PROBLEM, LOOP
 from zegel.journey.arrival.listener import MADE_ROOM, SHUTTING_DOWN, TIMED_OUT, TOO_MANY
-from zegel.journey.arrival.sender import BAD_CREDENTIALS, DISABLED, NO_ACCOUNT, NO_DOMAIN, NOT_BOUND, OTHER_DOMAIN
+from zegel.journey.arrival.sender import (
+    BAD_CREDENTIALS,
+    DISABLED,
+    NO_ACCOUNT,
+    NO_DOMAIN,
+    NOT_BOUND,
+    OTHER_DOMAIN,
+    SPF_TOO,
+)
 
 assert AUTH_FIRST == AUTHENTICATION_REQUIRED, "one refusal before authentication"
 
@@ -45,7 +54,8 @@ REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("the `From` domain is not of the organisation, or its DNS settings are not in place", NO_DOMAIN),
     ("the `From` address has no active account", NO_ACCOUNT),
     ("the credentials are bound to other `From` addresses", NOT_BOUND),
-    ("the credentials were disabled in an open session", DISABLED),
+    ("the credentials were disabled, or bound to other networks, in an open session", DISABLED),
+    ("SPF was demanded beside the credentials, in an open session", SPF_TOO),
     ("a cap would be broken; an alarm is in the log", CAP_REACHED),
     ("too many recipients in one transaction", TOO_MANY_RECIPIENTS),
     ("the message, or `SIZE`, is larger than `submission.max_size`", TOO_LARGE),
@@ -55,6 +65,7 @@ REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("less room than 16 MiB on the disk, or none", DISK_FULL),
     ("the database or the disk fails", LOCAL_PROBLEM),
     ("ten refusals with nothing accepted between them", TOO_MANY_ERRORS),
+    ("200 of `NOOP`, `RSET`, `EHLO` and the like with no message accepted between them", TOO_MANY_IDLE),
     ("nothing heard for five minutes; a command or 64 KiB of content that takes longer", TIMED_OUT),
     ("every place is taken by clients that have signed in", TOO_MANY),
     ("every place is taken, and this client was silent longest without having signed in", MADE_ROOM),

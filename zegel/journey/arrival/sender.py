@@ -18,7 +18,9 @@ from zegel.edge import rows
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", "Authentication succeeded")
 BAD_CREDENTIALS: Final = Reply(535, "5.7.8", "These credentials are not known or were disabled")
-DISABLED: Final = Reply(535, "5.7.8", "These credentials were disabled; ask your administrator for new ones")
+DISABLED: Final = Reply(
+    535, "5.7.8", "These credentials were disabled or may not be used from here; ask your administrator"
+)
 NO_ACCOUNT: Final = Reply(
     550, "5.7.1", "The From address has no active account here; ask your Zegel administrator to add one"
 )
@@ -27,6 +29,9 @@ NO_DOMAIN: Final = Reply(
 )
 NOT_BOUND: Final = Reply(
     550, "5.7.1", "These credentials may not be used for this From address; ask your Zegel administrator"
+)
+SPF_TOO: Final = Reply(
+    451, "4.7.0", "Your organisation now asks for SPF beside the credentials; connect again, and sign in anew"
 )
 OTHER_DOMAIN: Final = Reply(
     550, "5.7.1", "SPF passed for another domain than that of the From address; use the same domain in MAIL FROM"
@@ -43,6 +48,7 @@ class Submitter:
     credential: int | None  # None: by SPF alone
     organisation: int
     region: str
+    address: str = ""  # of the client
     needs_spf: bool = False  # the organisation asks for SPF beside the credentials
     proven: Domain | None = None  # what SPF passed for in this transaction
     needs_dkim: bool = False  # and only with a valid signature of the From domain
@@ -71,6 +77,7 @@ def authenticate(username: str, secret: Secret[str], address: str = "") -> Submi
         found.credential,
         found.organisation,
         found.region,
+        address=address,
         needs_spf=found.authentication == _BOTH,
         with_previous=found.with_previous,
         is_to_be_noted=found.is_to_be_noted,
@@ -110,7 +117,7 @@ def by_spf(proven: Domain, address: str, signed_in: Submitter | None) -> Submitt
         return replace(signed_in, proven=proven, needs_dkim=bool(needs_dkim)) if is_ours else None
     if authentication == _BOTH:
         return None
-    return Submitter(None, organisation, region, proven=proven, needs_dkim=bool(needs_dkim))
+    return Submitter(None, organisation, region, address=address, proven=proven, needs_dkim=bool(needs_dkim))
 
 
 def authorise(wanted: Collection[tuple[Submitter, Mailbox]]) -> dict[tuple[Submitter, Mailbox], Sender | Reply]:
@@ -126,7 +133,11 @@ def _judge(submitter: Submitter, author: Mailbox) -> Sender | Reply:
     facts = _facts(submitter, author)
     if facts is None:
         return DISABLED if submitter.credential is not None else OTHER_DOMAIN
-    authors, account, domain_in_place, proven_in_place, days, *caps = facts
+    authors, networks, authentication, account, domain_in_place, proven_in_place, days, *caps = facts
+    if networks is not None and not is_from(submitter.address, rows.loaded(networks)):
+        return DISABLED
+    if authentication == _BOTH and submitter.proven is None:
+        return SPF_TOO
     if not domain_in_place:
         return NO_DOMAIN
     if submitter.proven is not None and not (proven_in_place and is_aligned(submitter.proven, author.domain)):
@@ -148,7 +159,8 @@ def _facts(submitter: Submitter, author: Mailbox) -> tuple[Any, ...] | None:
     of_credential = ", ".join(f"c.{name}" if named else "NULL" for name in _CAPS)
     credential = rows.table(SmtpCredential)
     found = rows.select(
-        f"""SELECT {"c.authors" if named else "NULL"}, a.id, d.id IS NOT NULL, p.id IS NOT NULL, o.expires_after_days,
+        f"""SELECT {"c.authors, c.networks" if named else "NULL, NULL"}, o.authentication,
+        a.id, d.id IS NOT NULL, p.id IS NOT NULL, o.expires_after_days,
         {", ".join(f"o.{name}" for name in _CAPS)}, {of_credential}
         FROM {rows.table(Organisation)} o
         {f"JOIN {credential} c ON c.organisation_id = o.id AND c.id = %s AND c.disabled_at IS NULL" if named else ""}

@@ -87,7 +87,7 @@ class Unsealer:
     def head(self, content: Content, message_key: Secret[bytes]) -> Head:
         """Subject, names, and the index of parts. Small content that came over SMTP has none stored: arrival had no use
         for it, and it is made here."""
-        if not content.head and content.sealed is not None:
+        if not content.head:
             octets = b"".join(self.octets(content, message_key))
             return head_of(octets[: content.header_size], octets[content.header_size :])
         context = head_context(content.id)
