@@ -20,22 +20,39 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from zegel.core.clock import Instant
 from zegel.edge import keyring
 from zegel.edge.blobs import Blobs
-from zegel.edge.certificates import self_signed
-from zegel.edge.log import Started, Stopped, configure, log
+from zegel.edge.certificates import (
+    Files,
+    LiveCertificate,
+    Loaded,
+    TroubleSeen,
+    acme_files,
+    acme_folder,
+    self_signed,
+)
+from zegel.edge.log import (
+    CertificateIssued,
+    CertificateLoaded,
+    CertificateNotIssued,
+    CertificateTroubleSeen,
+    Started,
+    Stopped,
+    configure,
+    log,
+)
 from zegel.edge.sms import FolderSms, NoSms, SmsDriver
 from zegel.edge.sqlite import is_safe, use_current_sqlite
 from zegel.edge.tls import opportunistic_context, server_context, verifying_context
-from zegel.edge.wake import Bell, Rope, ring
+from zegel.edge.wake import Bell, Crowd, Rope, ring
 from zegel.settings import CONFIG_VARIABLE, Settings, load_from_environment
 
 if TYPE_CHECKING:
     from zegel.journey.arrival.listener import Door
 
-Role = Literal["submission", "dispatch", "web"]
+Role = Literal["submission", "dispatch", "web", "certificates"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
-YIELDS: Final = 10  # of 19: nice value of dispatch
+SWITCH: Final = 0.001  # seconds that the loop and the writer let each other wait for the interpreter, at most
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
 WRITERS: Final = "writers.lock"  # on which the processes that write queue up
 FILES: Final = 65_536  # open at once in one process
@@ -99,7 +116,7 @@ def prepare(settings: Settings) -> bool:
         is_first = keyring.create(settings.keys)
     keyring.opening_keys(settings.keys)
     keyring.submission_keys(settings.keys)
-    certificate_files(settings)
+    certificate_sources(settings)
     _migrate()
     return is_first
 
@@ -115,12 +132,16 @@ def release_leases() -> None:
     connection.close()
 
 
-def certificate_files(settings: Settings) -> tuple[Path, Path]:
-    """The submission server's certificate and key; self-signed ones are made where the settings name none."""
+def certificate_sources(settings: Settings) -> tuple[Files, ...]:
+    """Where the submission server's certificate and key are looked for, the best first. Self-signed ones are made where
+    the settings name none, and shown until an authority has given better ones."""
     section = settings.submission
     if section.certificate is not None and section.certificate_key is not None:
-        return section.certificate, section.certificate_key
-    return self_signed(settings.hostname, settings.keys)
+        return ((section.certificate, section.certificate_key),)
+    own = self_signed(settings.hostname, settings.keys)
+    if settings.acme.directory:
+        return acme_files(acme_folder(settings.keys, settings.acme.directory)), own
+    return (own,)
 
 
 def _migrate() -> None:
@@ -156,8 +177,10 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.custody.seal import Wrapper
 
     stop = _stop_event()
-    writer, readers = Writer(settings.run / WRITERS), Readers()
+    writer, readers = Writer(settings.run / WRITERS, crowded=Crowd(settings.run).tell), Readers()
     section, keys = settings.submission, keyring.submission_keys(settings.keys)
+    certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.look_now)
     door = Door(
         place=Place(
             hostname=settings.hostname,
@@ -176,15 +199,19 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
             max_size=section.max_size,
             max_recipients=section.max_recipients,
         ),
-        tls=server_context(*certificate_files(settings)),
+        tls=certificate.context,
     )
     await door.open([(one.host, one.port) for one in section.listen])
     await door.open([(one.host, one.port) for one in section.listen_implicit_tls], implicit_tls=True)
-    watch = asyncio.create_task(_watch_space(settings, door))
+    watches = [
+        asyncio.create_task(_watch_space(settings, door)),
+        asyncio.create_task(certificate.watch(_tell_of_certificate)),
+    ]
     log(Started("submission", " ".join(map(str, (*section.listen, *section.listen_implicit_tls)))))
     ready()
     await stop.wait()
-    watch.cancel()
+    for watch in watches:
+        watch.cancel()
     await door.close(grace=GRACE)
     writer.close()
     readers.close()
@@ -196,6 +223,46 @@ async def _watch_space(settings: Settings, door: Door) -> None:
         with contextlib.suppress(OSError):
             door.has_room = shutil.disk_usage(settings.folder).free > MINIMUM_FREE
         await asyncio.sleep(1.0)
+
+
+def _tell_of_certificate(told: Loaded | TroubleSeen) -> None:
+    match told:
+        case Loaded(names, ends):
+            log(CertificateLoaded(" ".join(names), ends.isoformat()))
+        case TroubleSeen(what):
+            log(CertificateTroubleSeen(what))
+
+
+# --- certificates -------------------------------------------------------------------------------------------------
+
+
+async def certificates(settings: Settings, ready: Callable[[], None]) -> None:
+    """Gets the submission server's certificate of an authority, until SIGTERM. Holds no key to mail."""
+    from zegel.edge import acme
+
+    def tell(told: acme.Told) -> None:
+        match told:
+            case acme.Issued(names, ends):
+                log(CertificateIssued(" ".join(names), ends.isoformat()))
+            case acme.NotIssued(what, again):
+                log(CertificateNotIssued(what, again.isoformat()))
+
+    def listening() -> None:
+        log(Started("certificates", " ".join(map(str, section.listen))))
+        ready()
+
+    section, url = settings.acme, settings.portal.url
+    await acme.keep(
+        acme.Wanted(section.directory, settings.acme_names(), section.contact, section.extra_ca),
+        acme_folder(settings.keys, section.directory),
+        listen=[(one.host, one.port) for one in section.listen],
+        now=now,
+        stop=_stop_event(),
+        tell=tell,
+        elsewhere=url if url.startswith("https://") else None,
+        ready=listening,
+    )
+    log(Stopped("certificates"))
 
 
 # --- dispatch -----------------------------------------------------------------------------------------------------
@@ -258,6 +325,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         most=settings.delivery.connections,
         now=now,
         chores=dialler.tidy,
+        is_crowded=Crowd(settings.run).is_there,
     )
     sweeping = asyncio.create_task(
         retention.keep_sweeping(
@@ -356,8 +424,9 @@ def serve_web(settings: Settings) -> None:
 
 def run_role(settings: Settings, role: Role) -> None:
     """Runs one role in this process until SIGTERM, or until the process that started it is gone."""
-    configure(settings.log_level)
-    start_django()
+    configure(settings.log_level, together=role in ("submission", "dispatch"))
+    if role != "certificates":
+        start_django()
     if os.environ.get("ZEGEL_CHILD"):
         threading.Thread(target=end_with_stdin, daemon=True).start()
     if role == "web":
@@ -365,14 +434,12 @@ def run_role(settings: Settings, role: Role) -> None:
         return
     import uvloop
 
-    if role == "dispatch":
-        # Where both want the processor, a mail server that waits for its 250 goes before mail that can wait.
-        os.nice(YIELDS)
+    sys.setswitchinterval(SWITCH)
     gc.collect()
     gc.freeze()  # what was imported stays; looking through it again and again costs a tenth of all
     gc.set_threshold(GARBAGE)
-    daemon = submission if role == "submission" else dispatch
-    uvloop.run(daemon(settings, _tell_ready))
+    daemons = {"submission": submission, "dispatch": dispatch, "certificates": certificates}
+    uvloop.run(daemons[role](settings, _tell_ready))
 
 
 def _tell_ready() -> None:

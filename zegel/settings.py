@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from zegel.core.mail.address import Domain, NotADomain
+from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 
 CONFIG_VARIABLE = "ZEGEL_CONFIG"
 LONGEST_HOST_NAME = 64  # of zegel.core.mail.trace.loop_marker
@@ -104,6 +104,29 @@ def _parse_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _parse_directory(value: str) -> str:
+    """Where an ACME client begins; empty: nowhere."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname or "", parts.port
+        is_plain = parts.scheme == "https" and not (parts.fragment or parts.username)
+        if value and (not is_plain or _parse_host_name(host) != host):
+            raise ValueError(value)
+    except ValueError as cause:
+        raise ValueError(
+            "write the address of the authority's directory, like https://acme-v02.api.letsencrypt.org/directory, "
+            f"instead of {value!r}"
+        ) from cause
+    return value
+
+
+def _parse_contact(value: str) -> str:
+    try:
+        return str(Mailbox.parse(value)) if value else ""
+    except NotAMailbox as cause:
+        raise ValueError(f"write an e-mail address instead of {value!r}") from cause
+
+
 def _require_mail_name(value: str) -> str:
     """It stands as one word in trace fields and in the loop marker."""
     if ":" in value or len(value) > LONGEST_HOST_NAME:
@@ -114,6 +137,8 @@ def _require_mail_name(value: str) -> str:
 ResolverAddress = Annotated[str, AfterValidator(_require_resolver)]
 HostName = Annotated[str, AfterValidator(_parse_host_name), AfterValidator(_require_mail_name)]
 Url = Annotated[str, AfterValidator(_parse_url)]
+Directory = Annotated[str, AfterValidator(_parse_directory)]
+Contact = Annotated[str, AfterValidator(_parse_contact)]
 
 
 class _Section(BaseModel):
@@ -155,6 +180,17 @@ class Portal(_Section):
     threads: int = Field(default=8, ge=1, le=128)
 
 
+class Acme(_Section):
+    """A certificate for the submission server that is asked of an authority, instead of files."""
+
+    directory: Directory = ""  # URL of the authority; empty: none is asked
+    agree_to_terms: bool = False  # to those of the authority; nothing is asked without
+    contact: Contact = ""  # an e-mail address for the authority
+    names: tuple[HostName, ...] = ()  # of the certificate; empty: the hostname
+    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=80),)  # noqa: S104
+    extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
+
+
 class Sms(_Section):
     """Where codes for telephones go."""
 
@@ -173,6 +209,7 @@ class Settings(BaseSettings):
     folder: Path = Path("state")  # all state: database, blobs, keys
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     submission: Submission = Submission()
+    acme: Acme = Acme()
     delivery: Delivery = Delivery()
     portal: Portal = Portal()
     sms: Sms = Sms()
@@ -201,6 +238,7 @@ class Settings(BaseSettings):
                 ("delivery.mx_port", self.delivery.mx_port != 25),
                 ("delivery.extra_ca", self.delivery.extra_ca is not None),
                 ("delivery.retry_first below 60", self.delivery.retry_first < 60),
+                ("acme.extra_ca", self.acme.extra_ca is not None),
             )
             if is_used
         ]
@@ -212,6 +250,23 @@ class Settings(BaseSettings):
             if (section.certificate is None) != (section.certificate_key is None):
                 raise ValueError(f"{name}.certificate and {name}.certificate_key belong together: give both or neither")
         return self
+
+    @model_validator(mode="after")
+    def _acme_is_whole(self) -> Self:
+        if not self.acme.directory:
+            return self
+        if not self.acme.agree_to_terms:
+            raise ValueError("acme.agree_to_terms: read the terms of the authority, and write true")
+        if self.submission.certificate is not None:
+            raise ValueError("acme.directory and submission.certificate exclude each other: remove one of them")
+        for name in self.acme_names():
+            if _is_ip(name) or "." not in name:
+                raise ValueError(f"acme.names (or hostname): no authority gives a certificate for {name!r}")
+        return self
+
+    def acme_names(self) -> tuple[str, ...]:
+        """What the certificate is for."""
+        return self.acme.names or (self.hostname,)
 
     @property
     def database(self) -> Path:
@@ -298,6 +353,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             "submission": section(settings.submission, "certificate", "certificate_key"),
             "portal": section(settings.portal, "certificate", "certificate_key"),
             "delivery": section(settings.delivery, "extra_ca"),
+            "acme": section(settings.acme, "extra_ca"),
             "sms": section(settings.sms, "folder"),
         }
     )

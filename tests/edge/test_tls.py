@@ -5,14 +5,15 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from zegel.edge.certificates import self_signed
-from zegel.edge.tls import CertificateTrouble, opportunistic_context, server_context, verifying_context
+from zegel.edge.tls import CertificateTrouble, opportunistic_context, server_context, shown_by, verifying_context
 
 NAME = "mx.voorbeeld.test"
 GOOD = {
@@ -36,7 +37,7 @@ GOOD = {
     "ECDHE-RSA-AES128-GCM-SHA256",
 }
 DAY = timedelta(days=1)
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 def certificate(
@@ -48,27 +49,39 @@ def certificate(
     begins: timedelta = -DAY,
     ends: timedelta = DAY,
     encryption: KeySerializationEncryption | None = None,
+    signer: Key | None = None,
 ) -> tuple[Path, Path]:
-    """A certificate that signs itself, and its key; whoever trusts it trusts nothing else."""
+    """A certificate that signs itself, and its key; whoever trusts it trusts nothing else.
+
+    With a ``signer`` the chain has an authority too, whose key that is.
+    """
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
-    builder = (
+    base = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
-        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + begins)
         .not_valid_after(now + ends)
     )
+    builder = base.public_key(key.public_key())
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
     folder.mkdir(parents=True, exist_ok=True)
     chain, private = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    octets = _signed(builder, signer or key).public_bytes(Encoding.PEM)
+    if signer is not None:
+        above = base.public_key(signer.public_key()).add_extension(x509.BasicConstraints(True, None), critical=True)
+        octets += _signed(above, signer).public_bytes(Encoding.PEM)
+    chain.write_bytes(octets)
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption()))
     return chain, private
+
+
+def _signed(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
+    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256())
 
 
 def meet(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = NAME) -> ssl.SSLObject:
@@ -161,6 +174,33 @@ def test_other_suites_meet_a_refusal(tmp_path: Path, kind: str, suite: str) -> N
         meet(server, client)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_ticket_is_given_out(server: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    """Its key would stay in memory as long as the process, and open every session that it was used in."""
+    client = opportunistic_context()
+    client.minimum_version = client.maximum_version = version
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server)
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for half in (ours, theirs, ours, theirs, ours, theirs):
+        with suppress(ssl.SSLWantReadError):
+            half.do_handshake()
+    theirs.write(b"250 ok")
+    assert ours.read(10) == b"250 ok"  # a ticket would have come before it
+    assert ours.session is not None
+    assert not ours.session.has_ticket
+
+
+@pytest.mark.parametrize(("above", "level"), [(2048, 2), (3072, 3)])
+def test_128_bits_are_asked_everywhere_unless_the_authority_itself_has_fewer(
+    tmp_path: Path, above: int, level: int
+) -> None:
+    """Level 3 excludes SHA-1, SHA-224 and ffdhe2048, and chains with RSA keys below 3072 bits, which are common."""
+    server = server_context(*certificate(tmp_path, signer=rsa.generate_private_key(65537, above)))
+    assert server.security_level == level
+    assert meet(server, opportunistic_context())
+
+
 def test_nothing_is_compressed(tmp_path: Path, server: ssl.SSLContext) -> None:
     assert meet(server, trusting(tmp_path)).compression() is None
 
@@ -245,6 +285,47 @@ def test_the_key_of_another_certificate_is_said_so(tmp_path: Path) -> None:
     assert trouble(chain, key) == f"{chain} and {key} are not a readable PEM chain and its own key."
 
 
+@pytest.mark.parametrize(
+    "weak",
+    [
+        lambda: rsa.generate_private_key(65537, 1024),
+        lambda: rsa.generate_private_key(65537, 2048),
+        lambda: ec.generate_private_key(ec.SECP224R1()),
+        lambda: ec.generate_private_key(ec.SECP256K1()),
+    ],
+    ids=["RSA-1024", "RSA-2048", "P-224", "secp256k1"],
+)
+def test_a_weak_key_is_said_so(tmp_path: Path, weak: Callable[[], Key]) -> None:
+    chain, key = certificate(tmp_path, key=weak())
+    assert trouble(chain, key) == (
+        f"The key of {chain} is too weak, or of a kind that mail servers don't know: ask for a certificate with an "
+        "ECDSA key (P-256), or RSA of at least 3072 bits."
+    )
+
+
+@pytest.mark.parametrize(
+    "strong",
+    [
+        lambda: rsa.generate_private_key(65537, 3072),
+        lambda: ec.generate_private_key(ec.SECP256R1()),
+        lambda: ec.generate_private_key(ec.SECP384R1()),
+        lambda: ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate,
+    ],
+    ids=["RSA-3072", "P-256", "P-384", "P-521", "Ed25519"],
+)
+def test_a_strong_key_is_shown(tmp_path: Path, strong: Callable[[], Key]) -> None:
+    chain, key = certificate(tmp_path, key=strong())
+    assert shown_by(server_context(chain, key)) == x509.load_pem_x509_certificate(chain.read_bytes())
+
+
+def test_one_file_may_hold_both(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.read_bytes() + chain.read_bytes())
+    assert meet(server_context(both, both), trusting(tmp_path)).version() == "TLSv1.3"
+
+
 def test_a_key_with_a_passphrase_is_said_so_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
     """A service has nobody to ask; OpenSSL would wait at the terminal for ever."""
     certificate(tmp_path, encryption=BestAvailableEncryption(b"geheim"))
@@ -285,6 +366,11 @@ def test_an_authority_that_is_none_is_said_so(tmp_path: Path, octets: bytes) -> 
         with pytest.raises(CertificateTrouble) as caught:
             verifying_context(path)
         assert str(caught.value) == f"delivery.extra_ca: {path} is not a readable PEM bundle."
+
+
+def test_the_setting_that_names_an_authority_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CertificateTrouble, match=r"^acme\.extra_ca: .* is not a readable PEM bundle\.$"):
+        verifying_context(tmp_path / "nothing.pem", named="acme.extra_ca")
 
 
 # The first run's own

@@ -80,7 +80,7 @@ def refuses(said: Said, *words: str) -> None:
     assert "Traceback" not in said.out + said.err
     for line in said.err.splitlines():
         if line.startswith("{"):
-            assert json.loads(line)["event"] in ("started", "stopped", "process_ended"), line
+            assert json.loads(line)["event"] in ("started", "stopped", "process_ended", "certificate_loaded"), line
     for word in words:
         assert word in said.sentences[0], said.sentences[0]
 

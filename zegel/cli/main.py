@@ -16,7 +16,7 @@ from zegel.cli.supervise import Supervisor, require_free
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
-ROLES = ("submission", "dispatch", "web")
+ROLES = ("submission", "dispatch", "web", "certificates")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,6 +62,7 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
             *(("submission.listen", one) for one in submission.listen),
             *(("submission.listen_implicit_tls", one) for one in submission.listen_implicit_tls),
             ("portal.listen", portal.listen),
+            *(("acme.listen", one) for one in settings.acme.listen if settings.acme.directory),
         ]
     )
     configure(settings.log_level)
@@ -71,6 +72,8 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
     supervisor.add("submission", submission.processes)
     supervisor.add("dispatch", settings.delivery.processes)
     supervisor.add("web")
+    if settings.acme.directory:
+        supervisor.add("certificates")
     return supervisor
 
 

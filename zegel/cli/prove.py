@@ -20,8 +20,9 @@ from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_tro
 from zegel.cli.supervise import answers, is_running, trouble_binding
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import keyring, sqlite
-from zegel.edge.certificates import self_signed_files
-from zegel.edge.tls import CertificateTrouble, server_context, verifying_context
+from zegel.edge.certificates import Fault, acme_files, acme_folder, self_signed_files
+from zegel.edge.certificates import examine as examine_certificate
+from zegel.edge.tls import CertificateTrouble, verifying_context
 
 if TYPE_CHECKING:
     from zegel.journey.custody.models import Conversation, Recipient
@@ -150,7 +151,11 @@ def _database(settings: Settings) -> Iterator[Check]:
 def _certificate(settings: Settings) -> Iterator[Check]:
     submission, portal, extra_ca = settings.submission, settings.portal, settings.delivery.extra_ca
     if submission.certificate is not None and submission.certificate_key is not None:
-        yield _certificate_check("certificate", submission.certificate, submission.certificate_key)
+        yield _certificate_check(
+            "certificate", submission.certificate, submission.certificate_key, wanted=(settings.hostname,)
+        )
+    elif settings.acme.directory:
+        yield from _acme(settings)
     elif (made := self_signed_files(settings.keys)) is not None:
         yield _certificate_check("certificate", *made)
     else:
@@ -164,28 +169,42 @@ def _certificate(settings: Settings) -> Iterator[Check]:
             yield Check("bad", "delivery.extra_ca", str(cause))
 
 
-def _certificate_check(what: str, certificate: Path, key: Path) -> Check:
-    from cryptography import x509
+def _acme(settings: Settings) -> Iterator[Check]:
+    """What the authority gave, and what it last refused."""
+    from zegel.edge.acme import last_try
 
+    folder = acme_folder(settings.keys, settings.acme.directory)
+    files = acme_files(folder)
+    tried = last_try(folder)
+    if files[0].exists():
+        yield _certificate_check("certificate of the authority", *files, wanted=settings.acme_names())
+    elif tried is None:
+        yield Check("look", "certificate of the authority: none yet", "`zegel run` asks for one when it starts.")
+    if tried is not None and tried.trouble is not None:
+        verdict: Verdict = "look" if files[0].exists() else "bad"
+        yield Check(verdict, f"authority: nothing given on {tried.at:%Y-%m-%d %H:%M} UTC", tried.trouble)
+
+
+def _certificate_check(what: str, certificate: Path, key: Path, *, wanted: Sequence[str] = ()) -> Check:
     try:
-        server_context(certificate, key)
+        found = examine_certificate((certificate, key))
     except CertificateTrouble as cause:
         return Check("bad", what, str(cause))
-    parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
-    days = (parsed.not_valid_after_utc - compose.now()).days
-    names = ", ".join(
-        str(name.value) for name in parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    )
-    if days < 0:
-        return Check("bad", f"{what}: expired ({certificate})", "Put a new one in its place and restart.")
-    if parsed.issuer == parsed.subject:
+    now = compose.now()
+    for fault in found.faults(wanted, now):
+        verdict: Verdict = "bad" if fault is Fault.EXPIRED else "look"
+        return Check(verdict, f"{what}: {certificate} {found.say(fault, wanted)}", "Put a better one in its place.")
+    names, days = ", ".join(found.names), (found.ends - now).days
+    if found.is_self_signed:
         return Check(
             "look",
             f"{what}: self-signed, for {names}",
-            "Mail servers that verify refuse it. Name one of a CA in submission.certificate and certificate_key.",
+            "Mail servers that verify refuse it. Name one of a CA in submission.certificate and certificate_key, or "
+            "let Zegel get one: [acme].",
         )
-    verdict: Verdict = "look" if days < 14 else "good"
-    return Check(verdict, f"{what}: for {names}, {days} days left", "Renew it." if days < 14 else "")
+    if found.is_ending(now):
+        return Check("look", f"{what}: for {names}, {days} days left", "Renew it.")
+    return Check("good", f"{what}: for {names}, {days} days left")
 
 
 def _resolver(settings: Settings) -> Iterator[Check]:

@@ -87,6 +87,7 @@ class Supervisor:
         """Starts what does not run yet; returns when it is ready. Raises :class:`NotReady`."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         fresh = [child for child in self.children if child.process is None]
         for child in fresh:
             self._spawn(child)
@@ -123,6 +124,12 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        """Certificates are looked at now; nothing else is read again."""
+        for child in self.children:
+            if child.role == "submission" and child.process is not None:
+                child.process.send_signal(signal.SIGHUP)
 
     def _spawn(self, child: Child) -> None:
         environment = {**os.environ, "ZEGEL_CHILD": "1", ROLE_VARIABLE: child.role, "PYTHONUNBUFFERED": "1"}

@@ -47,6 +47,7 @@ RENEW_AFTER: Final = 2 / 3  # of its life, unless the authority suggests another
 RENEW_AT_LAST: Final = 5 / 6  # whatever it suggests
 FIRST_PAUSE: Final = timedelta(minutes=15)  # after a failure; authorities count those of an hour
 LONGEST_PAUSE: Final = timedelta(days=1)
+LONGEST_WAIT: Final = timedelta(days=7)  # whatever the authority asks for
 ASK_AGAIN: Final = timedelta(hours=6)  # for the suggested moment, RFC 9773 §4.3.3
 LOOK_AGAIN: Final = timedelta(hours=1)  # whatever there is to wait for: clocks are set, machines sleep
 ORDER_WITHIN: Final = timedelta(minutes=5)
@@ -115,7 +116,6 @@ async def keep(
     stop: asyncio.Event,
     tell: Callable[[Told], None],
     elsewhere: str | None = None,
-    first_pause: Duration = FIRST_PAUSE,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """A certificate for ``wanted`` in ``folder``, renewed in time, until ``stop``.
@@ -124,7 +124,7 @@ async def keep(
     can't be had, and :class:`CertificateTrouble` for ``extra_ca``; nothing that the authority does is raised.
     """
     answers = Answers(elsewhere)
-    keeper = Keeper(wanted, folder, Authority(wanted, folder), answers, now=now, tell=tell, first_pause=first_pause)
+    keeper = Keeper(wanted, folder, Authority(wanted, folder), answers, now=now, tell=tell)
     await answers.open(listen)
     ready()
     try:
@@ -213,10 +213,9 @@ class Keeper:
         now: Callable[[], Instant],
         tell: Callable[[Told], None],
         chance: Callable[[], float] = random.random,
-        first_pause: Duration = FIRST_PAUSE,
     ) -> None:
         self._wanted, self._folder, self._issuer, self._answers = wanted, folder, issuer, answers
-        self._now, self._tell, self._chance, self._first_pause = now, tell, chance, first_pause
+        self._now, self._tell, self._chance = now, tell, chance
         self._failures = 0
         self._suggested: Instant | None = None
         self._ask_at: Instant | None = None
@@ -227,11 +226,13 @@ class Keeper:
         tried = last_try(self._folder)
         if tried is None or tried.trouble is None or tried.names != self._wanted.names or tried.at > self._now():
             return None
-        return tried.at + self._first_pause
+        return tried.at + FIRST_PAUSE
 
     async def round(self) -> Instant:
         """One look, and an order if it is time; when to look again."""
         now = self._now()
+        if self._again is not None and self._again > now + LONGEST_WAIT:
+            self._again = None  # the clock was wrong when that was decided
         due = max(await self._due(now), self._again or now)
         if due > now:
             return due
@@ -283,8 +284,8 @@ class Keeper:
 
     def _failed(self, what: str, wait: Duration = timedelta(0)) -> Instant:
         self._failures += 1
-        pause = min(self._first_pause * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE) * (1 + self._chance() / 2)
-        self._again = self._now() + max(pause, min(wait, 7 * LONGEST_PAUSE))
+        pause = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 16), LONGEST_PAUSE) * (1 + self._chance() / 2)
+        self._again = self._now() + max(pause, min(wait, LONGEST_WAIT))
         self._note(what)
         self._tell(NotIssued(what, self._again))
         return self._again
@@ -625,7 +626,7 @@ class _Network(client.ClientNetwork):
         """RFC 8555 §6.6: how long to leave it alone, where it is said in seconds."""
         seconds = response.headers.get("Retry-After", "")
         if not response.ok and seconds.isascii() and seconds.isdigit():
-            self.wait = timedelta(seconds=min(int(seconds), LONGEST_PAUSE.total_seconds() * 7))
+            self.wait = timedelta(seconds=min(int(seconds), LONGEST_WAIT.total_seconds()))
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
         for _ in range(NONCES - 1):

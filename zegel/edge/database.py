@@ -28,7 +28,8 @@ MOST_UNITS: Final = 256  # taken at once
 TURN_LIMIT: Final = 1.0  # seconds to wait for another process's commit before SQLite is asked regardless
 FIRST_LOOK: Final = 0.0003  # seconds until the lock is looked at again, at first
 LAST_LOOK: Final = 0.002  # and later
-GATHER: Final = 0.002  # seconds that a commit waits for more units, while there are many
+MANY: Final = 3  # units of one commit, from which on there is a crowd
+GATHER: Final = 0.003  # seconds that a commit waits for more units, while there are many
 
 
 @dataclass(slots=True)
@@ -123,12 +124,15 @@ class _Station:
 class Writer(_Station):
     """Runs units of work in shared transactions, one after the other."""
 
-    def __init__(self, turns: Path | None = None) -> None:
+    def __init__(self, turns: Path | None = None, *, crowded: Callable[[], None] = lambda: None) -> None:
         """``turns``: a file that says which process writes. SQLite has one writer at a time, and who finds it busy
-        sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds."""
+        sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds.
+
+        ``crowded`` is called, in the writer's thread, after a commit for which several waited."""
         self.commits = 0
         self.units = 0
         self._last = 0  # units of the last commit
+        self._crowded = crowded
         self._turn = None if turns is None else turns.open("ab")
         super().__init__("writer", 1)
 
@@ -150,6 +154,8 @@ class Writer(_Station):
         self.commits += 1
         self.units += len(batch)
         self._last = len(batch)
+        if len(batch) >= MANY:
+            self._crowded()
         return results
 
     def _let_others_come(self) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import logging
+import os
 import re
 import sys
+import threading
+import time
 import traceback
 import uuid
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -101,6 +105,37 @@ class SmsHandedOver(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateLoaded(Event):
+    """New connections see it from now on."""
+
+    hosts: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateTroubleSeen(Event):
+    """Nothing changed, and something should."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIssued(Event):
+    """By an authority."""
+
+    hosts: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNotIssued(Event):
+    """What is there stays."""
+
+    what: str
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broken(Event):
     """A defect or a lack of ours. The cause is its type and place; its message could hold somebody's mail."""
 
@@ -108,13 +143,65 @@ class Broken(Event):
     cause: BaseException
 
 
+HELD: Final = 0.1  # seconds
+MOST_HELD: Final = 200  # lines
 _LOGGER: Final = structlog.get_logger()
-_LEVELS: Final[dict[type[Event], str]] = {Broken: "error", ProcessEnded: "warning", CapReached: "warning"}
+_LEVELS: Final[dict[type[Event], str]] = {
+    Broken: "error",
+    ProcessEnded: "warning",
+    CapReached: "warning",
+    CertificateTroubleSeen: "warning",
+    CertificateNotIssued: "warning",
+}
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def configure(level: str) -> None:
-    """One JSON object a line on standard error. Libraries' own loggers keep quiet below warning."""
+class _Together:
+    """A file for structlog that writes many lines at once: each write makes a busy process change threads, which costs
+    more than all else about a line. What is held is written within :data:`HELD`, and at once behind a warning."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def write(self, line: str) -> None:
+        self._lines.append(line)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_writing, name="log", daemon=True)
+            self._thread.start()
+        if len(self._lines) >= MOST_HELD:
+            self.drain()
+
+    def flush(self) -> None:
+        """Asked for after each line; there is a time for it."""
+
+    def drain(self) -> None:
+        """Writes what is held. What can't be written is lost."""
+        with self._lock, contextlib.suppress(OSError):
+            lines, self._lines = self._lines, []
+            octets = memoryview("".join(lines).encode("utf-8", "replace"))
+            while octets:
+                octets = octets[os.write(self._descriptor, octets) :]
+
+    def _keep_writing(self) -> None:
+        while True:
+            time.sleep(HELD)
+            if self._lines:
+                self.drain()
+
+
+_held: _Together | None = None
+
+
+def configure(level: str, *, together: bool = False) -> None:
+    """One JSON object a line on standard error. Libraries' own loggers keep quiet below warning. ``together``: lines
+    may be written up to :data:`HELD` later, many at once; a process that is killed takes that long of its log along."""
+    global _held  # noqa: PLW0603
+    if together and _held is None:
+        _held = _Together(sys.stderr.fileno())
+        atexit.register(_held.drain)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -122,7 +209,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _held or sys.stderr)),
         cache_logger_on_first_use=True,
     )
 
@@ -133,6 +220,8 @@ def log(event: Event) -> None:
     values = {field: _plain(getattr(event, field)) for field in fields}
     with contextlib.suppress(OSError):
         getattr(_LOGGER, level)(name, **values)
+        if _held is not None and level != "info":
+            _held.drain()
 
 
 @cache  # a class is hashable, whatever its instances are

@@ -40,7 +40,8 @@ OPTIONS: Final[dict[str, Any]] = {
         "PRAGMA foreign_keys=ON;"
         "PRAGMA secure_delete=ON;"  # destroyed keys are overwritten
         "PRAGMA temp_store=MEMORY;"  # nothing in temporary folders
-        "PRAGMA wal_autocheckpoint=4000;"
+        "PRAGMA wal_autocheckpoint=16000;"
+        "PRAGMA cache_size=-16000;"
         "PRAGMA mmap_size=0;"
     ),
 }

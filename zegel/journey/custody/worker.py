@@ -17,6 +17,7 @@ from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
 Doing = Callable[[Leased], Awaitable[None]]
 LOOK: Final = 1.0  # seconds between looks when nobody rings
 AFTER_DEFECT: Final = timedelta(seconds=30)
+FEW: Final = 8  # jobs at a time while there is a crowd
 RENEW: Final = 8.0  # seconds; several times within a lease
 
 
@@ -32,13 +33,16 @@ class Worker:
         most: int,
         now: Callable[[], Instant],
         chores: Callable[[], Awaitable[None]],
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``is_crowded``: many wait for their 250. Then few jobs are taken at a time, with pauses between them."""
         self._doers = doers
         self._writer = writer
         self._bell = bell
         self._most = most
         self._now = now
         self._chores = chores
+        self._is_crowded = is_crowded
         self._running: dict[asyncio.Task[None], Leased] = {}
         self._stopping = False
 
@@ -63,7 +67,28 @@ class Worker:
         self._bell.ring()
 
     async def _round(self) -> None:
+        if self._is_crowded():
+            await self._let_them_in()
+            return
         room = self._most - len(self._running)
+        taken = await self._take(self._most)
+        await self._chores()
+        if len(taken) < max(room, 1):
+            await self._bell.wait(LOOK)
+
+    async def _let_them_in(self) -> None:
+        """An eighth of the time is ours: mail that was accepted must not wait for the end of a long crowd. Pauses come
+        between jobs, when nothing is locked; a low priority would also hold those up who wait for a lock of ours."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._take(FEW)
+        if self._running:
+            await asyncio.wait(self._running, timeout=LOOK)
+        await self._chores()
+        await asyncio.sleep(min(max(7 * (loop.time() - began), 0.02), LOOK))
+
+    async def _take(self, most: int) -> list[Leased]:
+        room = most - len(self._running)
         taken: list[Leased] = []
         if room > 0:
             taken = await self._writer.write(lambda: jobs.lease(tuple(self._doers), most=room, now=self._now()))
@@ -71,9 +96,7 @@ class Worker:
             task = asyncio.create_task(self._do(leased))
             self._running[task] = leased
             task.add_done_callback(self._done)
-        await self._chores()
-        if len(taken) < max(room, 1):
-            await self._bell.wait(LOOK)
+        return taken
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
