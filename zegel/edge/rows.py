@@ -40,6 +40,11 @@ def _spelled(vendor: str, statement: str) -> str:
     return statement.replace("%s", "?") if vendor == "sqlite" else statement
 
 
+def execute(statement: str, values: Sequence[Any]) -> int:
+    """How many rows it changed."""
+    return int(_cursor(statement, values).rowcount)
+
+
 def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
     """One statement for each of the values, if there are any."""
     if values:
@@ -55,6 +60,11 @@ def table(model: type[models.Model]) -> str:
 def identifier(value: uuid.UUID) -> Any:
     """A UUID as the database has it."""
     return value if _native_identifiers() else value.hex
+
+
+def found(value: Any) -> uuid.UUID:
+    """A UUID that the database gave."""
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 @lru_cache(1024)  # one instant stands in many rows of one message

@@ -303,12 +303,11 @@ class Intake:
         assert self._sink is not None and self._section is not None and self._directives is not None
         sink, directives, section = self._sink, self._directives, self._section
         recipients = [one.mailbox for one in self._envelope.recipients]
-        shown = _shown(section) if self._header_size <= MUCH else await asyncio.to_thread(_shown, section)
+        if self._header_size <= MUCH:
+            shown, head = _shown(section), self._enclosed_head()
+        else:
+            shown, head = await asyncio.to_thread(lambda: (_shown(section), self._enclosed_head()))
         parts = split(recipients, shown)
-        head = b""
-        if self._indexer is not None:
-            described = describe(section, self._author).with_parts(self._indexer.finish())
-            head = sink.enclosed_head(described.to_bytes())
         sealed = await asyncio.to_thread(sink.finish) if sink.is_large else sink.finish()
         wrapper = self._place.wrapper
         return Prepared(
@@ -335,6 +334,14 @@ class Intake:
             lives=directives.expires_after,
             warn=bool(directives.warnings) or bool(unmatched(directives, recipients)),
         )
+
+    def _enclosed_head(self) -> bytes:
+        """What readers need before the content, of a large message; nothing of a small one."""
+        assert self._sink is not None and self._section is not None
+        if self._indexer is None:
+            return b""
+        head = describe(self._section, self._author).with_parts(self._indexer.finish())
+        return self._sink.enclosed_head(head.to_bytes())
 
     def _wrapped(self, directives: Directives) -> bytes:
         """Nothing asked, nothing to hide: wrapping costs more than all else about a small message."""

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Final
 
 from django.db import connection
-from django.db.models import Q
 
 from zegel.core.clock import Instant
 from zegel.edge import rows
@@ -59,15 +58,18 @@ def put(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> None:
 
 def lease(kinds: Sequence[Kind], *, most: int, now: Instant) -> list[Leased]:
     """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first."""
-    due = Job.objects.filter(Q(leased_until=None) | Q(leased_until__lt=now), kind__in=kinds, due_at__lte=now)
-    if connection.features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True)
-    taken = list(due.order_by("due_at").values_list("id", "kind", "subject")[:most])
-    if not taken:
-        return []
+    skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
+    taken = rows.select(
+        f"""SELECT id, kind, subject FROM {rows.table(Job)}
+        WHERE kind IN ({", ".join(["%s"] * len(kinds))}) AND due_at <= %s
+        AND (leased_until IS NULL OR leased_until < %s)
+        ORDER BY due_at LIMIT {int(most)}{skip}""",  # noqa: S608
+        (*(kind.value for kind in kinds), rows.moment(now), rows.moment(now)),
+    )
     token = identifier()
-    Job.objects.filter(id__in=[job for job, _, _ in taken]).update(lease=token, leased_until=now + LEASE)
-    return [Leased(job, Kind(kind), subject, token) for job, kind, subject in taken]
+    leased = [Leased(rows.found(job), Kind(kind), rows.found(subject), token) for job, kind, subject in taken]
+    rows.update(Job, ("lease", "leased_until"), [(token, now + LEASE, one.job) for one in leased])
+    return leased
 
 
 def finish(*leased: Leased) -> None:

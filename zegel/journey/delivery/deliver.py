@@ -164,7 +164,7 @@ class Delivery:
             self._retries(READABLE_RETRIES if is_readable else NOTIFICATION_RETRIES),
             now - recipient.submission.accepted_at,
             plan,
-            _reached_before(recipient),
+            _reached_before(recipient) if transmission.step > 0 else None,  # no attempt comes before the first step
         )
 
     def _retries(self, policy: RetryPolicy) -> RetryPolicy:
@@ -243,12 +243,15 @@ class Delivery:
         assert recipient is not None
 
         def store() -> None:
-            waiting = Transmission.objects.filter(id=transmission.id, state=Transmission.State.QUEUED, sealed=None)
-            if not waiting.update(sealed=prepared.wrapped):
-                raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
-            Recipient.objects.filter(id=recipient.id).update(
-                link_hash=prepared.link.hash, link_share=prepared.link.share, link_slot=prepared.link.slot
+            stored = rows.execute(
+                f"""UPDATE {rows.table(Transmission)} SET sealed = %s
+                WHERE id = %s AND state = %s AND sealed IS NULL""",  # noqa: S608
+                (prepared.wrapped, rows.identifier(transmission.id), Transmission.State.QUEUED.value),
             )
+            if not stored:
+                raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
+            link = prepared.link
+            rows.update(Recipient, _HALVES, [(link.hash, link.share, link.slot, recipient.id)])
 
         await self.writer.write(store)
         transmission.sealed = prepared.wrapped
@@ -276,17 +279,23 @@ class Delivery:
 
     def _signing_key(self, domain: Domain | None) -> SigningKey | None:
         """The DKIM key of a sending domain of ours; ``None`` for any other."""
-        found = SendingDomain.objects.filter(name=domain.ascii).first() if domain else None
-        if found is None:
+        if domain is None:
             return None
-        key = self._keys.get(found.id)
-        if key is None or key.selector != found.dkim_selector:
+        found = rows.select(
+            f"SELECT id, dkim_selector, dkim_key FROM {rows.table(SendingDomain)} WHERE name = %s",  # noqa: S608
+            (domain.ascii,),
+        )
+        if not found:
+            return None
+        number, selector, wrapped = found[0]
+        key = self._keys.get(number)
+        if key is None or key.selector != selector:
             opening = self.unsealer.keys.opening
-            pem: Secret[bytes] = unwrap(bytes(found.dkim_key), with_key=opening, context=dkim_context(found.name))
-            key = SigningKey.from_pem(Domain(found.name), found.dkim_selector, pem)
+            pem: Secret[bytes] = unwrap(bytes(wrapped), with_key=opening, context=dkim_context(domain.ascii))
+            key = SigningKey.from_pem(domain, selector, pem)
             if len(self._keys) >= SIGNING_KEYS:
                 self._keys.clear()
-            self._keys[found.id] = key
+            self._keys[number] = key
         return key
 
     # --- record ---------------------------------------------------------------------------------------------------
@@ -370,6 +379,7 @@ def _reached_before(recipient: Recipient) -> TransportSecurity | None:
     return _level(last.tls, last.authentication)
 
 
+_HALVES: Final = ("link_hash", "link_share", "link_slot")
 _ATTEMPT: Final = (
     "transmission_id",
     "at",
