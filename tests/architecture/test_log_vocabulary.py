@@ -45,6 +45,8 @@ WORDS: Final = {
     "security": "ours: a level",
     "method": "ours: a verification method",
     "where": "ours: a place in the program",
+    "cap": "ours: which limit",
+    "why": "ours: unknown, secret, disabled, network, or a result of SPF",
     "hosts": "ours: names that the gateway's certificate is for",
     "until": "a moment",
     "again": "a moment",
@@ -90,13 +92,13 @@ def test_a_place_for_them_would_be_found() -> None:
     class Sly(Event):
         recipient: uuid.UUID
         recipient_address: str
-        why: str
+        remark: str
         anything: dict[str, str]
         cause: BaseException
 
     assert [fault.partition(":")[0] for fault in faults(Sly)] == [
         "Sly.recipient_address",
-        "Sly.why",
+        "Sly.remark",
         "Sly.anything",
         "Sly.cause",
     ]

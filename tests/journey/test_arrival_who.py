@@ -376,7 +376,7 @@ def test_a_cap_stops_the_message_that_would_break_it_and_rings_the_alarm(doorste
     assert doorstep.custody() == before
     (alarm,) = [one for one in doorstep.logged if one["event"] == "cap_reached"]
     assert alarm["cap"] == "messages per hour" and alarm["log_level"] == "warning"
-    assert alarm["credential"] == (None if whose == "organisation" else capped.pk)
+    assert alarm["credential"] == (0 if whose == "organisation" else capped.pk)
 
 
 def test_recipients_count_each_once_and_repeats_not_at_all(doorstep: Doorstep) -> None:

@@ -73,7 +73,7 @@ class CapReached(Event):
 
     cap: str
     organisation: int
-    credential: int | None  # whose cap it is; None: the organisation's
+    credential: int  # whose cap it is; 0: the organisation's
 
 
 @dataclass(frozen=True, slots=True)

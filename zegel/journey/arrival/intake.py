@@ -283,7 +283,7 @@ class Intake:
         prepared = await self._prepare(self._author.mailbox)
         outcome = await self._place.writer.write_together(record, prepared)
         if isinstance(outcome, Capped):
-            log(CapReached(outcome.cap, outcome.organisation, outcome.credential))
+            log(CapReached(outcome.cap, outcome.organisation, outcome.credential or 0))
             outcome = CAP_REACHED
         if isinstance(outcome, Reply):
             self.abandon()
