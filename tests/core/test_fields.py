@@ -546,3 +546,45 @@ def test_what_is_not_one_well_formed_message_id_is_none(octets: bytes) -> None:
 def test_a_message_id_keeps_its_brackets() -> None:
     assert message_id(HeaderSection.parse(b"message-id:\r\n <a+1=$b@c.example.org>\r\n")) == "<a+1=$b@c.example.org>"
     assert message_id(HeaderSection.parse("Message-ID: <é@[x]>\r\n".encode())) == "<é@[x]>"
+
+
+# The short way of reading an address list, beside the long one
+
+_WORDS = st.sampled_from(
+    [
+        "Balie",
+        "Jan de Boer",
+        '"Boer, Jan"',
+        '"x"',
+        "=?utf-8?q?x?=",
+        "(c)",
+        "jan@a.test",
+        '"a\\"b"',
+        "a.b",
+        "é",
+        "",
+        "-",
+        "a=b",
+    ]
+)
+_ADDRESS = st.sampled_from(
+    ["jan@a.test", "JAN@A.test", "a.b+c@x-y.test", "a..b@x.test", "jan@a", '"a b"@x.test', "jan@bücher.test", "@x.test"]
+)
+_SPACE = st.sampled_from(["", " ", "  ", "\t"])
+
+
+@given(_SPACE, _WORDS, _SPACE, _ADDRESS, st.booleans(), _SPACE)
+def test_the_short_way_reads_an_address_as_the_long_one_does(
+    before: str, words: str, between: str, address: str, in_brackets: bool, after: str
+) -> None:
+    text = f"{before}{words}{between}{f'<{address}>' if in_brackets else address}{after}"
+    simple = fields._simple(text)
+    if simple is None:
+        return
+    assert fields._author_of(text.strip()) == simple
+    assert fields._mailboxes_of(text) == (simple,)
+
+
+def test_the_short_way_is_the_usual_one() -> None:
+    for text in ("jan@a.test", "<jan@a.test>", "Jan de Boer <jan@a.test>", '"Boer, Jan" <jan@a.test>'):
+        assert fields._simple(text) is not None

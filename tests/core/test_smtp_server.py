@@ -572,7 +572,7 @@ def test_commands_that_bring_no_message_are_counted_until_one_comes(idle: bytes)
     assert talk.last == "421 4.7.0" and talk.pause is Pause.CLOSED
     assert len(talk.replies) == 6
     message = ENVELOPE + b"DATA\r\nx\r\n.\r\n"
-    assert "421 4.7.0" not in converse([EHLO + (idle * 4 + message) * 5], profile=profile).replies
+    assert "421 4.7.0" not in converse([EHLO + (idle * 3 + message) * 5], profile=profile).replies
 
 
 def test_what_the_driver_refuses_for_good_counts_and_what_it_defers_does_not() -> None:

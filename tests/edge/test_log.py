@@ -49,3 +49,36 @@ def test_each_line_is_one_event_and_an_exceptions_words_are_not_in_it(tmp_path: 
     broken = json.loads(lines[1])
     assert (broken["event"], broken["cause"]["type"]) == ("broken", "ValueError")
     assert "mail" not in lines[1]
+
+
+TOGETHER = """
+import json, sys, time
+from pathlib import Path
+from zegel.edge.log import Broken, SignInRefused, configure, log
+configure("info", together=True)
+told = Path(sys.argv[1])
+log(SignInRefused("192.0.2.1"))
+early = told.read_text()
+end = time.monotonic() + 20
+while not told.read_text() and time.monotonic() < end:
+    time.sleep(0.01)
+later = told.read_text()
+log(SignInRefused("192.0.2.2"))
+log(Broken("test", ValueError()))
+at_once = told.read_text()
+for _ in range(1000):
+    log(SignInRefused("192.0.2.3"))
+print(json.dumps([early.count("\\n"), later.count("\\n"), at_once.count("\\n")]))
+"""
+
+
+def test_lines_that_are_held_come_soon_behind_a_warning_at_once_and_at_the_end_all(tmp_path: Path) -> None:
+    told = tmp_path / "log"
+    with told.open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", TOGETHER, str(told)], stdout=subprocess.PIPE, stderr=file, text=True, check=True
+        )
+    assert json.loads(done.stdout) == [0, 1, 3]
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert len(lines) == 1003
+    assert [line["event"] for line in lines[:3]] == ["sign_in_refused", "sign_in_refused", "broken"]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from zegel.edge.wake import Bell, ring
+from zegel.edge.wake import CROWD_LASTS, Bell, Crowd, Rope, ring
 
 LONG = 30.0  # seconds; who waits so long was not woken
 
@@ -202,3 +202,56 @@ def test_a_bell_of_an_earlier_process_with_the_same_id_is_replaced(tmp_path: Pat
         bell.close()
 
     asyncio.run(story())
+
+
+# The rope, and the crowd
+
+
+def test_many_who_pull_at_once_ring_at_once_and_once_more(tmp_path: Path) -> None:
+    async def story() -> int:
+        bell = Bell(tmp_path)
+        rings = 0
+        rope = Rope(tmp_path, pause=0.05)
+        for _ in range(50):
+            rope.pull()
+        end = time.monotonic() + LONG
+        while rings < 2 and time.monotonic() < end:
+            rings += await woken(bell)
+        rope.pull()  # and who comes later is heard as well
+        assert await woken(bell)
+        bell.close()
+        return rings
+
+    assert asyncio.run(story()) == 2
+
+
+def test_a_rope_without_a_bell_is_no_trouble(tmp_path: Path) -> None:
+    async def story() -> None:
+        Rope(tmp_path / "nowhere").pull()
+
+    asyncio.run(story())
+
+
+def test_a_crowd_is_there_for_a_moment_and_other_processes_see_it(tmp_path: Path) -> None:
+    now = [1000.0]
+    door, dispatch = (Crowd(tmp_path, clock=lambda: now[0]) for _ in range(2))
+    assert not dispatch.is_there()
+    door.tell()
+    assert dispatch.is_there()
+    now[0] += CROWD_LASTS + 0.01
+    assert not dispatch.is_there()
+    door.tell()
+    assert dispatch.is_there()
+
+
+def test_a_crowd_of_the_future_is_none_and_a_lost_folder_is_no_trouble(tmp_path: Path) -> None:
+    now = [1000.0]
+    crowd = Crowd(tmp_path, clock=lambda: now[0])
+    crowd.tell()
+    now[0] -= 3600  # the clock went back
+    assert not crowd.is_there()
+    crowd.tell()
+    assert crowd.is_there()
+    nowhere = Crowd(tmp_path / "nowhere")
+    nowhere.tell()
+    assert not nowhere.is_there()

@@ -497,6 +497,19 @@ def test_strangers_who_say_nothing_make_room_for_who_comes_next(doorstep: Doorst
     assert {strangers[1].say("NOOP")[:3], at_work.say("NOOP")[:3]} == {"250"}
 
 
+def test_strangers_who_stop_in_the_middle_of_a_handshake_make_room_too(doorstep: Doorstep) -> None:
+    doorstep.door.most_connections = 3
+    at_work = doorstep.signed_in()
+    stuck = [doorstep.wire() for _ in range(2)]
+    for one in stuck:
+        assert one.say("EHLO client.test").startswith("250")
+        assert one.say("STARTTLS").startswith("220 ")
+    until(lambda: doorstep.busy() == 2)
+    assert doorstep.signed_in().submit(mail()).startswith("250 ")
+    assert stuck[0].is_closed()  # and nothing was said in clear
+    assert at_work.say("NOOP").startswith("250 ")
+
+
 def test_a_command_that_is_trickled_does_not_keep_the_connection(tmp_path: Path, clock: Clock) -> None:
     with Doorstep(tmp_path, clock, idle=0.6, sweep=0.1).open() as doorstep:
         wire = doorstep.secure()

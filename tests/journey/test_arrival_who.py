@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.journey.arrival_ground import GUEST, SENDER, Doorstep, Wire, mail
+from tests.journey.arrival_ground import GUEST, SENDER, Doorstep, HungUp, Wire, mail
 from tests.journey.portal_ground import Clock
 from tests.peers import until
 from zegel.accounts import credentials, submitting
@@ -316,6 +317,28 @@ def test_a_demand_for_both_is_in_force_in_open_sessions_too(doorstep: Doorstep) 
     demand(doorstep, "both")
     assert wire.submit(mail()).startswith("451 4.7.0 Your organisation now asks for SPF beside the credentials")
     assert doorstep.custody() == []
+
+
+def test_a_demand_that_was_dropped_is_dropped_in_open_sessions_too(doorstep: Doorstep) -> None:
+    demand(doorstep, "both")
+    publish(doorstep, record="v=spf1 -all")
+    wire = doorstep.signed_in()
+    assert wire.say(from_(SENDER)) == NO_PASS
+    demand(doorstep, "either")
+    assert wire.submit(mail()).startswith("250 ")
+
+
+def test_a_stranger_with_a_broken_domain_is_not_served_for_ever(doorstep: Doorstep, wire: Wire) -> None:
+    demand(doorstep, "either")
+    doorstep.zone.records["kapot.test", "TXT"] = Trouble("SERVFAIL")
+    wire.send(b"MAIL FROM:<x@kapot.test>\r\n" * 300)
+    replies = []
+    with suppress(HungUp):
+        while True:
+            replies.append(wire.reply())
+    assert replies[0] == TEMPERROR
+    assert replies[-1] == "421 4.7.0 Too many commands without a message; closing the connection"
+    assert len(replies) <= 202
 
 
 def test_ending_a_secret_never_ends_another_one(doorstep: Doorstep, wire: Wire) -> None:

@@ -223,8 +223,8 @@ def test_what_is_postponed_comes_again_at_its_time(clock: Clock) -> None:
 class Shop:
     """A worker with one doer, in a loop of its own."""
 
-    def __init__(self, folder: Path, clock: Clock, *, most: int = 5) -> None:
-        self._folder, self._clock, self._most = folder, clock, most
+    def __init__(self, folder: Path, clock: Clock, *, most: int = 5, crowded: bool = False) -> None:
+        self._folder, self._clock, self._most, self._crowded = folder, clock, most, crowded
 
     async def work(self, doer: Callable[[Leased, Writer], Awaitable[None]], until: Callable[[], bool]) -> None:
         """Until ``until`` holds."""
@@ -240,6 +240,7 @@ class Shop:
             most=self._most,
             now=self._clock,
             chores=chores,
+            is_crowded=lambda: self._crowded,
         )
         running = asyncio.create_task(worker.run())
         async with asyncio.timeout(20):
@@ -268,6 +269,26 @@ def test_every_job_is_done_once(tmp_path: Path, clock: Clock) -> None:
         await writer.write(lambda: jobs.finish(leased))
 
     asyncio.run(Shop(tmp_path, clock).work(do, lambda: not Job.objects.exists()))
+    assert sorted(done) == sorted(subjects)
+
+
+def test_a_crowd_at_the_door_lets_work_go_on_and_what_hangs_stops_nobody(tmp_path: Path, clock: Clock) -> None:
+    """While mail comes in, few jobs are taken at a time; those that wait for a slow server are not in the way."""
+    subjects = put(clock, 30)
+    slow = set(sorted(subjects)[:12])
+    done: list[uuid.UUID] = []
+    release = asyncio.Event()
+
+    async def do(leased: Leased, writer: Writer) -> None:
+        if leased.subject in slow:
+            await release.wait()
+        done.append(leased.subject)
+        if set(done) == set(subjects) - slow:
+            release.set()
+        await writer.write(lambda: jobs.finish(leased))
+
+    shop = Shop(tmp_path, clock, most=50, crowded=True)
+    asyncio.run(shop.work(do, lambda: not Job.objects.exists()))
     assert sorted(done) == sorted(subjects)
 
 

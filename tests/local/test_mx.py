@@ -350,7 +350,7 @@ def test_a_client_that_does_not_read_is_not_written_to_without_end(world: World)
     with world.socket() as client:
         client.settimeout(1)
         sent = 0
-        with pytest.raises(TimeoutError):
+        with pytest.raises((TimeoutError, ConnectionError)):  # commands without a message end it before it blocks
             while sent < 50_000_000:
                 sent += client.send(b"HELP\r\n" * 10_000)
     assert sent < 50_000_000

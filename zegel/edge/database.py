@@ -113,6 +113,10 @@ class _Station:
                     self._work_off([unit])
             return
         _tell(zip(batch, results, strict=True))
+        self._worked_off(batch)
+
+    def _worked_off(self, batch: Sequence[_Unit]) -> None:
+        """Afterwards: the results are told, and nothing here can undo them."""
 
     def _results(self, batch: Sequence[_Unit]) -> list[Any]:
         results: list[Any] = []
@@ -128,7 +132,8 @@ class Writer(_Station):
         """``turns``: a file that says which process writes. SQLite has one writer at a time, and who finds it busy
         sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds.
 
-        ``crowded`` is called, in the writer's thread, after a commit for which several waited."""
+        ``crowded`` is called, in the writer's thread, after a commit for which several waited with
+        :meth:`write_together`; it doesn't raise."""
         self.commits = 0
         self.units = 0
         self._last = 0  # units of the last commit
@@ -150,13 +155,14 @@ class Writer(_Station):
 
     def _results(self, batch: Sequence[_Unit]) -> list[Any]:
         with self._my_turn(), transaction.atomic():
-            results = super()._results(batch)
+            return super()._results(batch)
+
+    def _worked_off(self, batch: Sequence[_Unit]) -> None:
         self.commits += 1
         self.units += len(batch)
         self._last = len(batch)
-        if len(batch) >= MANY:
+        if sum(unit.together is not _each for unit in batch) >= MANY:
             self._crowded()
-        return results
 
     def _let_others_come(self) -> None:
         """Where several came together a moment ago, more are on their way: one commit costs as much for ten as for two.

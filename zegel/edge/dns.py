@@ -11,6 +11,7 @@ import dns.flags
 import dns.rdatatype
 import dns.resolver
 
+LARGEST_KEPT: Final = 4096  # characters of an answer
 LIFETIME: Final = 10.0  # seconds for one question with all its retries
 
 
@@ -46,6 +47,14 @@ class Resolver(Protocol):
         """``kind``: A, AAAA, MX, TXT, CNAME, PTR, TLSA."""
 
 
+class _Cache(dns.resolver.LRUCache):
+    """Counts answers, so a large one is not kept: strangers choose which domains are asked for."""
+
+    def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
+        if value.rrset is None or sum(map(len, map(str, value.rrset))) <= LARGEST_KEPT:
+            super().put(key, value)
+
+
 class DnsResolver:
     """The resolver of this machine, or one that the settings name."""
 
@@ -58,7 +67,7 @@ class DnsResolver:
             self._resolver.nameservers = [server[0]]
             self._resolver.port = server[1]
         self._resolver.lifetime = lifetime
-        self._resolver.cache = dns.resolver.LRUCache(10_000)
+        self._resolver.cache = _Cache(10_000)
         self._resolver.use_edns(0, dns.flags.DO, 1232)
         self._trusted = trusted
 

@@ -379,8 +379,10 @@ def author(section: HeaderSection) -> Author:
     if len(found[0].raw) > _MAX_FROM:
         raise NotOneAuthor("the From field is too long")
     text = found[0].value.decode("utf-8", "surrogateescape")
-    if (simple := _simple(text)) is not None:
-        return simple
+    return _simple(text) or _author_of(text)
+
+
+def _author_of(text: str) -> Author:
     tokens = _tokens(text)
     if any(token.kind is _Kind.SPECIAL and token.text in '"()' for token in tokens):
         raise NotOneAuthor(_NOT_AN_ADDRESS)  # something was opened and not closed
@@ -417,8 +419,11 @@ def _refuse_a_second_address(tokens: list[_Token], mailbox: Mailbox) -> None:
 def addresses(value: bytes) -> tuple[Author, ...]:
     """The mailboxes of a To or Cc value, groups opened; entries that can't be read are left out. Never raises."""
     text = value.decode("utf-8", "surrogateescape")
-    if (simple := _simple(text)) is not None:
-        return (simple,)
+    simple = _simple(text)
+    return (simple,) if simple is not None else _mailboxes_of(text)
+
+
+def _mailboxes_of(text: str) -> tuple[Author, ...]:
     entries, _ = _entries(_tokens(text))
     found = []
     for entry in entries:

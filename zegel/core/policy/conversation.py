@@ -104,12 +104,21 @@ def fields_for_identity(fields: Sequence[tuple[str, bytes]]) -> bytes:
     return b"".join(lines)
 
 
-@lru_cache(4096)
 def _identifying(name: str) -> bytes | None:
     """The name as it counts; ``None`` for a field that doesn't."""
+    return _known_name(name) if len(name) <= _USUAL_NAME else _counting(name)
+
+
+@lru_cache(4096)
+def _known_name(name: str) -> bytes | None:
+    return _counting(name)
+
+
+def _counting(name: str) -> bytes | None:
     return None if is_removed_field(name) or is_trace_field(name) else name.strip().lower().encode("utf-8")
 
 
+_USUAL_NAME: Final = 100  # characters; strangers' inventions are not remembered at any length
 _BLANKS: Final = re.compile(rb"[ \t\r\n]+")
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +29,7 @@ from zegel.core.policy.wording import Wording
 from zegel.core.secret import Secret
 
 CONTROL_PREFIXES: Final = ("zegel-", "zivver-")
+_LONGEST_PREFIX: Final = max(map(len, CONTROL_PREFIXES))
 SHORTEST_ACCESS_CODE: Final = 4  # characters: ten wrong tries a day find four digits in a year and a half, on average
 LONGEST_ACCESS_CODE: Final = 100
 LONGEST_EXPIRY: Final = timedelta(days=36_525)  # a century; further on the calendar itself ends
@@ -97,10 +97,9 @@ class Directives:
     warnings: tuple[DirectiveWarning, ...] = ()
 
 
-@lru_cache(4096)
 def is_control_field(name: str) -> bool:
     """True for every name that starts with one of the prefixes, known or not: none of them may leave."""
-    return name.strip().lower().startswith(CONTROL_PREFIXES)
+    return name.lstrip()[:_LONGEST_PREFIX].lower().startswith(CONTROL_PREFIXES)
 
 
 NOTHING_ASKED: Final = Directives()

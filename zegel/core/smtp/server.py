@@ -67,7 +67,7 @@ class Profile:
     """So many permanent refusals, with no recipient, message or sign-in accepted between them, end the connection."""
     max_auth_failures: int = 5
     max_idle_commands: int = 200
-    """So many NOOP, RSET, EHLO and the like, with no message accepted between them, end the connection."""
+    """So many NOOP, RSET, EHLO, MAIL and the like, with no message accepted between them, end the connection."""
     smtputf8: bool = True
 
 
@@ -469,7 +469,7 @@ class _Transaction:
 
 
 _COMMANDS: Final = {command.name.encode(): command for command in Command}
-_IDLE: Final = frozenset({_C.EHLO, _C.HELO, _C.RSET, _C.NOOP, _C.VRFY, _C.HELP})
+_IDLE: Final = frozenset({_C.MAIL, _C.EHLO, _C.HELO, _C.RSET, _C.NOOP, _C.VRFY, _C.HELP})
 _NOT_IMPLEMENTED: Final = frozenset(b"ETRN ATRN EXPN TURN SEND SOML SAML BURL".split())
 _HTTP: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split())
 _CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")

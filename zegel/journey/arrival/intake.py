@@ -52,7 +52,7 @@ from zegel.edge.keyring import SubmissionKeys
 from zegel.edge.log import Broken, CapReached, SubmissionAccepted, SubmissionRepeated, log
 from zegel.journey.arrival.record import AcceptedRecipient, Capped, Prepared, record
 from zegel.journey.arrival.sender import Submitter
-from zegel.journey.custody.seal import ContentSink, Wrapper, new_conversation, wrap_field
+from zegel.journey.custody.seal import IN_DATABASE, ContentSink, Wrapper, new_conversation, wrap_field
 
 LOOP: Final = Reply(
     554, "5.4.6", "This message went around in a loop; see where your mail server sends what it receives"
@@ -64,6 +64,7 @@ LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Temporary local problem; try again l
 MOST_KEYS: Final = 3  # records at one selector that are tried; there should be one (RFC 6376 §3.6.2.2)
 MUCH: Final = 32 * 1024  # octets of header section; reading the addresses of a larger one would hold others up
 NOT_INDEXED: Final = 32 * 1024  # octets, header and body; whoever opens so little looks through it in milliseconds
+assert NOT_INDEXED < IN_DATABASE, "only content in the database may do without a stored head"
 _REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", "x-zegel-transport"})
 
 

@@ -12,8 +12,9 @@ import contextlib
 import hashlib
 import hmac
 import ssl
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from zegel.accounts.credentials import count_failure
@@ -55,6 +56,7 @@ from zegel.journey.arrival.sender import (
     Submitter,
     authenticate,
     by_spf,
+    demands_both,
     note_use,
     spf_is_in_use,
 )
@@ -64,7 +66,9 @@ PROGRESS: Final = 65_536  # octets; a client that brings less in that time is to
 HANDSHAKE: Final = 30.0  # seconds
 LINGER: Final = 5.0  # seconds for a client to take our last words
 MOST_CONNECTIONS: Final = 2000  # per process
-MOST_SPF_CHECKS: Final = 50  # at the same time, per process: each may ask the DNS many times
+MOST_SPF_CHECKS: Final = 50  # at the same time, per process, of strangers and of who has signed in: each
+MOST_SPF_CHECKS_OF_A_NETWORK: Final = 10  # of strangers
+SPF_PATIENCE: Final = 30.0  # seconds for an evaluation and the wait before it
 SWEEP: Final = 5.0  # seconds between two looks at who is idle
 TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing")
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is being restarted; try again")
@@ -92,6 +96,8 @@ class Door:
     servers: list[asyncio.Server] = field(default_factory=list)
     notes: set[asyncio.Task[None]] = field(default_factory=set)
     spf_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_SPF_CHECKS))
+    spf_checks_of_clients: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_SPF_CHECKS))
+    spf_networks: Counter[str] = field(default_factory=Counter)  # evaluations under way
     _sweeper: asyncio.Task[None] | None = None
 
     async def open(self, addresses: Sequence[tuple[str, int]], *, implicit_tls: bool = False) -> None:
@@ -132,10 +138,14 @@ class Door:
         can't keep mail servers out (P21). False: everybody has signed in."""
         if len(self.sessions) < self.most_connections:
             return True
-        idle = [one for one in self.sessions if not one.is_signed_in and not one.is_busy]
-        if not idle:
+        strangers = [one for one in self.sessions if not one.is_signed_in and (not one.is_busy or one.is_proving)]
+        if not strangers:
             return False
-        min(idle, key=lambda one: one.heard_at).close_when_idle(MADE_ROOM)
+        silent = min(strangers, key=lambda one: one.heard_at)
+        if silent.is_busy:
+            silent.end()  # in the middle of a handshake there is nothing to say
+        else:
+            silent.close_when_idle(MADE_ROOM)
         return True
 
     async def _sweep(self) -> None:
@@ -167,6 +177,7 @@ class Session(asyncio.Protocol):
         self._by_spf: Submitter | None = None  # of one transaction, in place of it
         self._envelope: Envelope | None = None
         self._intake: Intake | None = None
+        self._asks_spf = False
         self._tls = ""
         self._smtputf8 = False
         self._progress = 0  # octets of content since heard_at
@@ -182,6 +193,11 @@ class Session(asyncio.Protocol):
     def is_busy(self) -> bool:
         """A verdict is under way: the client waits for us, not we for it."""
         return self._verdict is not None and not self._verdict.done()
+
+    @property
+    def is_proving(self) -> bool:
+        """The verdict under way is a handshake or SPF: the client is still a stranger."""
+        return self._handshaking or self._asks_spf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -210,6 +226,10 @@ class Session(asyncio.Protocol):
             # start_tls may deliver the first decrypted octets before it returns; answering them now would be in clear.
             self._held.append(data)
             return
+        if self._machine.is_taking_content:  # refused content is on its way too
+            self._progress += len(data)
+            if self._progress >= PROGRESS:
+                self._make_progress()
         self._machine.receive(data)
         self._advance()
 
@@ -276,9 +296,6 @@ class Session(asyncio.Protocol):
         """True when the event was dealt with here; False when its verdict takes a while."""
         match event:
             case ContentChunk(octets=octets):
-                self._progress += len(octets)
-                if self._progress >= PROGRESS:
-                    self._make_progress()
                 if self._intake is not None:
                     self._intake.feed(octets)
             case Mail():
@@ -293,7 +310,7 @@ class Session(asyncio.Protocol):
                 self._machine.reply(self._begin_content())
             case ContentAborted() | Reset():
                 self._drop_intake()
-                self._envelope = None
+                self._envelope = self._by_spf = None
             case Quit():
                 pass
             case Authenticate() | ContentEnds() | StartTls():
@@ -317,19 +334,15 @@ class Session(asyncio.Protocol):
         sender (D-8). A null reverse-path proves nothing. Which organisations and domains are here is not revealed:
         what SPF says is said of any domain, and ``pass`` for one that nobody here has is the usual refusal."""
         place, signed_in, path = self._door.place, self._submitter, event.reverse_path
-        if not isinstance(path, Mailbox):
-            return AUTHENTICATION_REQUIRED if signed_in is None else SPF_REPLIES[Spf.NONE]
         try:
+            if signed_in is not None and not await place.readers.read(lambda: demands_both(signed_in.organisation)):
+                self._submitter = replace(signed_in, needs_spf=False)  # no longer
+                return self._begin(event)
+            if not isinstance(path, Mailbox):
+                return AUTHENTICATION_REQUIRED if signed_in is None else SPF_REPLIES[Spf.NONE]
             if signed_in is None and not await place.readers.read(spf_is_in_use):
                 return AUTHENTICATION_REQUIRED
-            async with self._door.spf_checks:
-                result = await check_host(
-                    address=self._peer,
-                    domain=path.domain,
-                    sender=str(path),
-                    helo=self._machine.helo or "",
-                    dns=place.dns,
-                )
+            result = await self._ask_spf(path)
             if result is not Spf.PASS:
                 log(SignInRefused(self._peer, why=f"spf {result.value}"))
                 return SPF_REPLIES[result]
@@ -342,6 +355,31 @@ class Session(asyncio.Protocol):
             return AUTHENTICATION_REQUIRED if signed_in is None else OTHER_DOMAIN
         self._by_spf = found
         return self._begin(event)
+
+    async def _ask_spf(self, path: Mailbox) -> Spf:
+        """Who has signed in waits for no stranger, and no network of strangers for another: each evaluation may take
+        its time. Who finds no place is told to come again."""
+        checks = self._door.spf_checks if self._submitter is None else self._door.spf_checks_of_clients
+        network = network_of(self._peer)
+        waiting = self._door.spf_networks
+        if self._submitter is None and waiting[network] >= MOST_SPF_CHECKS_OF_A_NETWORK:
+            return Spf.TEMPERROR
+        waiting[network] += 1
+        try:
+            async with asyncio.timeout(SPF_PATIENCE), checks:
+                return await check_host(
+                    address=self._peer,
+                    domain=path.domain,
+                    sender=str(path),
+                    helo=self._machine.helo or "",
+                    dns=self._door.place.dns,
+                )
+        except TimeoutError:
+            return Spf.TEMPERROR
+        finally:
+            waiting[network] -= 1
+            if not waiting[network]:
+                del waiting[network]
 
     def _add(self, event: Recipient) -> Reply:
         assert self._envelope is not None
@@ -375,7 +413,10 @@ class Session(asyncio.Protocol):
                     if not await self._handshake():
                         return
                 case Mail():
-                    self._machine.reply(await self._begin_by_spf(event))
+                    self._asks_spf = True
+                    reply = await self._begin_by_spf(event)
+                    self._asks_spf = False
+                    self._machine.reply(reply)
                 case Authenticate():
                     self._machine.reply(await self._authenticate(event))
                 case ContentEnds():
@@ -461,7 +502,7 @@ class Session(asyncio.Protocol):
             log(Broken("last use of credentials", cause))
 
     async def _end_content(self) -> Reply:
-        intake, self._intake, self._envelope = self._intake, None, None
+        intake, self._intake, self._envelope, self._by_spf = self._intake, None, None, None
         if intake is None:
             return LOCAL_PROBLEM
         reply = await intake.finish()

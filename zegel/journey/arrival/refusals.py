@@ -65,7 +65,7 @@ REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("less room than 16 MiB on the disk, or none", DISK_FULL),
     ("the database or the disk fails", LOCAL_PROBLEM),
     ("ten refusals with nothing accepted between them", TOO_MANY_ERRORS),
-    ("200 of `NOOP`, `RSET`, `EHLO` and the like with no message accepted between them", TOO_MANY_IDLE),
+    ("200 of `NOOP`, `RSET`, `EHLO`, `MAIL` and the like with no message accepted between them", TOO_MANY_IDLE),
     ("nothing heard for five minutes; a command or 64 KiB of content that takes longer", TIMED_OUT),
     ("every place is taken by clients that have signed in", TOO_MANY),
     ("every place is taken, and this client was silent longest without having signed in", MADE_ROOM),

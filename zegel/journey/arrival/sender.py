@@ -95,6 +95,11 @@ def spf_is_in_use() -> bool:
     return Organisation.objects.exclude(authentication=_CREDENTIALS).exists()
 
 
+def demands_both(organisation: int) -> bool:
+    """The organisation asks for SPF beside the credentials, now."""
+    return Organisation.objects.filter(id=organisation, authentication=_BOTH).exists()
+
+
 def by_spf(proven: Domain, address: str, signed_in: Submitter | None) -> Submitter | None:
     """The submitter of one transaction for whose reverse-path SPF gave ``pass``; ``None``: it proves nothing here.
 

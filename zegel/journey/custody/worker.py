@@ -81,14 +81,14 @@ class Worker:
         between jobs, when nothing is locked; a low priority would also hold those up who wait for a lock of ours."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await self._take(FEW)
-        if self._running:
-            await asyncio.wait(self._running, timeout=LOOK)
+        if taken := await self._take(FEW):
+            ours = [task for task, leased in self._running.items() if leased in taken]
+            await asyncio.wait(ours, timeout=LOOK)
         await self._chores()
         await asyncio.sleep(min(max(7 * (loop.time() - began), 0.02), LOOK))
 
     async def _take(self, most: int) -> list[Leased]:
-        room = most - len(self._running)
+        room = min(most, self._most - len(self._running))  # what hangs since long keeps nobody else from his turn
         taken: list[Leased] = []
         if room > 0:
             taken = await self._writer.write(lambda: jobs.lease(tuple(self._doers), most=room, now=self._now()))
