@@ -286,7 +286,8 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.web.sessions import forget_expired
 
     stop = _stop_event()
-    writer, readers, bell = Writer(settings.run / WRITERS), Readers(), Bell(settings.run)
+    crowd = Crowd(settings.run)
+    writer, readers, bell = Writer(settings.run / WRITERS, is_crowded=crowd.is_there), Readers(), Bell(settings.run)
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
     dialler = Dialler(
@@ -325,7 +326,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         most=settings.delivery.connections,
         now=now,
         chores=dialler.tidy,
-        is_crowded=Crowd(settings.run).is_there,
+        is_crowded=crowd.is_there,
     )
     sweeping = asyncio.create_task(
         retention.keep_sweeping(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -13,7 +14,7 @@ import pytest
 from django.db import IntegrityError, connection, connections
 
 from zegel.accounts.models import Organisation, SmtpCredential
-from zegel.edge.database import MOST_UNITS, Readers, Writer
+from zegel.edge.database import FEW_UNITS, MANY, MOST_UNITS, Readers, Writer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -395,3 +396,74 @@ def test_a_read_never_blocks_the_event_loop() -> None:
 
 async def _bounded(awaited: Awaitable[T]) -> T:
     return await asyncio.wait_for(awaited, PATIENCE)
+
+
+# Several processes, and a crowd
+
+
+def test_two_writers_take_turns_and_lose_nothing(tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    writers = [Writer(turns) for _ in range(2)]
+
+    async def story() -> None:
+        units = [writers[number % 2].write(add(f"o{number}")) for number in range(40)]
+        await asyncio.gather(*units)
+
+    try:
+        run(story())
+    finally:
+        for one in writers:
+            one.close()
+    assert sorted(names()) == sorted(f"o{number}" for number in range(40))
+
+
+def test_behind_a_process_that_hangs_a_writer_does_not_wait_for_ever(tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    with turns.open("ab") as other:  # another open file: the lock of another process
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer = Writer(turns)
+        try:
+            assert run(writer.write(add("went on"))) > 0
+        finally:
+            writer.close()
+
+
+def test_a_crowd_is_told_of_messages_that_waited_together_and_of_nothing_else() -> None:
+    told: list[int] = []
+    writer = Writer(crowded=lambda: told.append(1))
+
+    def together(items: Sequence[int]) -> list[int]:
+        return list(items)
+
+    async def story(count: int, *, of_messages: bool) -> None:
+        gate = Gate(writer)
+        passing = await gate.reach()
+        waiting = [
+            asyncio.ensure_future(writer.write_together(together, one) if of_messages else writer.write(add(f"x{one}")))
+            for one in range(count)
+        ]
+        await asyncio.sleep(0)
+        gate.open()
+        await passing
+        await asyncio.gather(*waiting)
+
+    try:
+        run(story(MANY - 1, of_messages=True))
+        run(story(MANY + 5, of_messages=False))
+        writer.close()
+        assert told == []
+        writer = Writer(crowded=lambda: told.append(1))
+        run(story(MANY, of_messages=True))
+    finally:
+        writer.close()
+    assert told == [1]
+
+
+def test_who_lets_others_go_first_commits_few_units_at_a_time() -> None:
+    writer = Writer(is_crowded=lambda: True)
+    try:
+        run(behind_a_gate(writer, [add(f"u{number}") for number in range(10)]))
+    finally:
+        writer.close()
+    assert len(names()) == 10
+    assert writer.commits >= 1 + 10 / FEW_UNITS

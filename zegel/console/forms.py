@@ -145,7 +145,7 @@ class BindingForm(CapsForm):
         label=_("May sign in from"),
         help_text=_(
             "IP addresses and networks, such as 192.0.2.10 or 2001:db8::/32, each on a line of its own. Empty: from "
-            "anywhere. A change holds from the next sign-in on."
+            "anywhere. A change holds from the next message on."
         ),
     )
     authors = _ListField(

@@ -25,6 +25,7 @@ from django.db import connection, transaction
 Item = TypeVar("Item")
 T = TypeVar("T")
 MOST_UNITS: Final = 256  # taken at once
+FEW_UNITS: Final = 3  # taken at once by who lets others go first
 TURN_LIMIT: Final = 1.0  # seconds to wait for another process's commit before SQLite is asked regardless
 FIRST_LOOK: Final = 0.0003  # seconds until the lock is looked at again, at first
 LAST_LOOK: Final = 0.002  # and later
@@ -86,7 +87,8 @@ class _Station:
             return None
         self._let_others_come()
         batch = [first]
-        while len(batch) < MOST_UNITS:
+        most = self._most()
+        while len(batch) < most:
             try:
                 unit = self._queue.get_nowait()
             except queue.Empty:
@@ -96,6 +98,10 @@ class _Station:
                 break
             batch.append(unit)
         return [unit for unit in batch if not unit.done.cancelled()]
+
+    def _most(self) -> int:
+        """How many units a batch may have."""
+        return MOST_UNITS
 
     def _let_others_come(self) -> None:
         """Before a batch is closed."""
@@ -128,16 +134,23 @@ class _Station:
 class Writer(_Station):
     """Runs units of work in shared transactions, one after the other."""
 
-    def __init__(self, turns: Path | None = None, *, crowded: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        turns: Path | None = None,
+        *,
+        crowded: Callable[[], None] = lambda: None,
+        is_crowded: Callable[[], bool] = lambda: False,
+    ) -> None:
         """``turns``: a file that says which process writes. SQLite has one writer at a time, and who finds it busy
         sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds.
 
         ``crowded`` is called, in the writer's thread, after a commit for which several waited with
-        :meth:`write_together`; it doesn't raise."""
+        :meth:`write_together`; it doesn't raise. While ``is_crowded``, commits are small and so short: others wait."""
         self.commits = 0
         self.units = 0
         self._last = 0  # units of the last commit
         self._crowded = crowded
+        self._is_crowded = is_crowded
         self._turn = None if turns is None else turns.open("ab")
         super().__init__("writer", 1)
 
@@ -163,6 +176,9 @@ class Writer(_Station):
         self._last = len(batch)
         if sum(unit.together is not _each for unit in batch) >= MANY:
             self._crowded()
+
+    def _most(self) -> int:
+        return FEW_UNITS if self._is_crowded() else MOST_UNITS
 
     def _let_others_come(self) -> None:
         """Where several came together a moment ago, more are on their way: one commit costs as much for ten as for two.
