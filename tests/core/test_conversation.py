@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zegel.core.mail.address import Mailbox
+from zegel.core.policy import conversation
 from zegel.core.policy.conversation import Split, fields_for_identity, is_removed_field, is_trace_field, split
 
 ONTVANGER, BALIE, ARCHIEF = (
@@ -112,3 +113,11 @@ def test_what_would_reveal_is_removed(name: str) -> None:
 def test_nothing_else_is_removed_or_called_trace(name: str) -> None:
     assert not is_removed_field(name)
     assert not is_trace_field(name)
+
+
+def test_names_of_any_length_count_and_only_usual_ones_are_remembered() -> None:
+    before = conversation._known_name.cache_info().currsize
+    for number in range(5):
+        name = f"X-{number}-" + "a" * 5000
+        assert fields_for_identity([(name, b"1")]) == f"{name.lower()}:1\r\n".encode()
+    assert conversation._known_name.cache_info().currsize == before

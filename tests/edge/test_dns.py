@@ -281,3 +281,23 @@ def test_whatever_is_asked_there_is_an_answer(name: str, kind: str) -> None:
             return await resolver.ask(name, kind)
 
     assert isinstance(asyncio.run(story()), Found | NotThere | Trouble)
+
+
+def test_large_answers_are_given_and_not_kept() -> None:
+    """Strangers choose the domains whose SPF is asked for: what they publish must not fill our memory."""
+    zone = {**ZONE, ("groot.test", "TXT"): [f"{number:03}" + "x" * 240 for number in range(40)]}
+
+    async def story() -> tuple[list[Answer], list[Answer]]:
+        server = await serve(zone, "127.0.0.1", 0)
+        resolver = DnsResolver(("127.0.0.1", server.port), lifetime=1.0)
+        names = ("groot.test", "_zegel.voorbeeld.test")
+        try:
+            first = [await resolver.ask(name, "TXT") for name in names]
+        finally:
+            server.close()
+        return first, [await resolver.ask(name, "TXT") for name in names]
+
+    first, again = asyncio.run(story())
+    assert all(isinstance(one, Found) for one in first)
+    assert isinstance(again[0], Trouble)  # asked anew, and nobody is there any more
+    assert again[1] == first[1]
