@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from django.db import IntegrityError, connection, connections
+from structlog.testing import capture_logs
 
 from zegel.accounts.models import Organisation, SmtpCredential
 from zegel.edge.database import FEW_UNITS, MANY, MOST_UNITS, Readers, Writer
@@ -467,3 +468,28 @@ def test_who_lets_others_go_first_commits_few_units_at_a_time() -> None:
         writer.close()
     assert len(names()) == 10
     assert writer.commits >= 1 + 10 / FEW_UNITS
+
+
+def test_what_goes_wrong_after_a_commit_stops_neither_it_nor_the_next() -> None:
+    def break_down() -> None:
+        raise Oops("private words")
+
+    writer = Writer(crowded=break_down)
+
+    async def story() -> list[int]:
+        gate = Gate(writer)
+        passing = await gate.reach()
+        waiting = [asyncio.ensure_future(writer.write_together(list, one)) for one in range(MANY)]
+        await asyncio.sleep(0)
+        gate.open()
+        await passing
+        return list(await asyncio.gather(*waiting))
+
+    try:
+        with capture_logs() as logged:
+            assert run(story()) == list(range(MANY))
+            assert run(writer.write(add("the next"))) > 0
+    finally:
+        writer.close()
+    assert [one["event"] for one in logged] == ["broken"]
+    assert "private" not in str(logged)

@@ -22,6 +22,8 @@ from typing import Any, Final, TypeVar
 
 from django.db import connection, transaction
 
+from zegel.edge.log import Broken, log
+
 Item = TypeVar("Item")
 T = TypeVar("T")
 MOST_UNITS: Final = 256  # taken at once
@@ -119,7 +121,10 @@ class _Station:
                     self._work_off([unit])
             return
         _tell(zip(batch, results, strict=True))
-        self._worked_off(batch)
+        try:
+            self._worked_off(batch)
+        except Exception as cause:  # they have their results; the next ones must not wait for a thread that ended
+            log(Broken("after a commit", cause))
 
     def _worked_off(self, batch: Sequence[_Unit]) -> None:
         """Afterwards: the results are told, and nothing here can undo them."""
