@@ -314,9 +314,11 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     worker = Worker(
         {
             Kind.DECIDE: decision.decide,
+            Kind.RELEASE: decision.release,
             Kind.TRANSMIT: delivery.transmit,
             Kind.REPORT: telling.report,
             Kind.WARN: telling.warn,
+            Kind.HELD: telling.held,
             Kind.WITHHELD: telling.code_withheld,
             Kind.SMS: texting.send,
             Kind.EXPIRE: retention.expire,

@@ -136,9 +136,11 @@ class Post:
         self.telling = Telling(self.writer, self.readers, unsealer, hostname="zegel.test", url=PORTAL, now=now)
         self.doers = {
             Kind.DECIDE: self.decision.decide,
+            Kind.RELEASE: self.decision.release,
             Kind.TRANSMIT: self.delivery.transmit,
             Kind.REPORT: self.telling.report,
             Kind.WARN: self.telling.warn,
+            Kind.HELD: self.telling.held,
             Kind.WITHHELD: self.telling.code_withheld,
         }
 

@@ -153,7 +153,7 @@ def test_the_trace_shows_the_plan_the_reasons_and_the_evidence(administrator: Ac
         administrator,
         "ontvanger@example.org",
         state=Recipient.State.OPENED,
-        plan=plan_to_json(plan(case)),
+        plan=plan_to_json(plan(case), case),
         step=1,
         method="sms",
         masked="+31 6 ****5678",

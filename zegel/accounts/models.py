@@ -36,8 +36,9 @@ class Organisation(_Capped):
     class Subject(models.TextChoices):
         """How much of a subject a notification shows."""
 
-        SHOWN = "shown", _("shown")
-        GENERIC = "generic", _("generic")
+        SHOWN = "shown", _("the subject of the message")
+        GENERIC = "generic", _("a general one, with the name of the sender")
+        HIDDEN = "hidden", _("a general one, without any name")
 
     name = models.CharField(max_length=200)
     language = models.CharField(max_length=5, default="nl")
@@ -45,6 +46,7 @@ class Organisation(_Capped):
     allows_transport = models.BooleanField(default=True)  # a message may ask for direct delivery (row 4)
     allowed_methods = models.JSONField(null=True, default=None)  # list of Method values; null: all
     holds = models.BooleanField(default=True)  # D-6: hold a recipient who lacks required data, or bounce
+    hold_days = models.PositiveSmallIntegerField(default=5)  # and bounce after so many
     takes_inbound_direct_delivery = models.BooleanField(default=False)
     subject = models.CharField(max_length=10, choices=Subject.choices, default=Subject.GENERIC)
     expires_after_days = models.PositiveIntegerField(null=True, default=None)  # default expiry of conversations
@@ -57,19 +59,65 @@ class Organisation(_Capped):
         return self.name
 
 
+class DirectDeliveryList(models.Model):
+    """A list of domains that somebody else keeps: read from a file once, or from a URL again and again."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="direct_delivery_lists")
+    name = models.CharField(max_length=200)
+    url = models.CharField(max_length=1000, blank=True)  # https; empty: a file, which is not refreshed
+    tls = models.PositiveSmallIntegerField(default=12)  # of lines that name no level
+    authentication = models.PositiveSmallIntegerField(default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+    tried_at = models.DateTimeField(null=True, default=None)
+    read_at = models.DateTimeField(null=True, default=None)  # last understood; too long ago, and the list lapses
+    validator = models.CharField(max_length=300, blank=True)  # ETag (RFC 9110 §8.8.3) of what was read
+    problem = models.CharField(max_length=300, blank=True)  # of the last try
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("organisation", "name"), name="one_list_of_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class DirectDeliveryDomain(models.Model):
     """A recipient domain that the organisation delivers to readable, over at least this transport (row 4)."""
 
     organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="direct_delivery_domains")
+    source = models.ForeignKey(  # null: entered by an administrator, which goes before every list
+        DirectDeliveryList, models.CASCADE, null=True, default=None, related_name="domains"
+    )
     domain = models.CharField(max_length=255)  # A-labels
     tls = models.PositiveSmallIntegerField(default=12)  # core.policy.transport.Tls
     authentication = models.PositiveSmallIntegerField(default=1)  # core.policy.transport.Authentication
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=("organisation", "domain"), name="one_list_entry")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=("organisation", "domain"), condition=models.Q(source=None), name="one_own_entry"
+            ),
+            models.UniqueConstraint(fields=("source", "domain"), name="one_entry_of_list"),
+        ]
+        indexes: ClassVar = [models.Index(fields=("organisation", "domain"), name="direct_delivery_to")]
 
     def __str__(self) -> str:
         return self.domain
+
+
+class DomainMinimum(models.Model):
+    """The least that recipients of a domain must verify with; nothing is delivered to them readable (D-6)."""
+
+    EVERY_OTHER: ClassVar = "*"  # in the place of a domain: all that have no line of their own
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="domain_minimums")
+    domain = models.CharField(max_length=255)  # A-labels
+    method = models.CharField(max_length=16)  # core.policy.verification.Method: it, or a stronger one
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("organisation", "domain"), name="one_minimum")]
+
+    def __str__(self) -> str:
+        return f"{self.domain}: {self.method}"
 
 
 class SendingDomain(models.Model):

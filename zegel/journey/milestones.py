@@ -25,6 +25,21 @@ def decided(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:
     put(Kind.TRANSMIT, transmissions, due=now)
 
 
+def held(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Decision: recipients of these submissions lack what policy demands; the sender is to be told."""
+    put(Kind.HELD, submissions, due=now)
+
+
+def supplied(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Portal or console: what these held recipients lack may be known now; they are decided again."""
+    put(Kind.RELEASE, recipients, due=now)
+
+
+def contradicted(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Decision: the policy kept these messages from what they asked; the author is to hear of it."""
+    put(Kind.WARN, submissions, due=now + SPLIT_WINDOW)
+
+
 def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
     """Decision or delivery: nothing is left for these recipients; the sender is to be told."""
     put(Kind.REPORT, recipients, due=now)

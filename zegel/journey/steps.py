@@ -61,6 +61,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
     """Inside a transaction: moves the recipients, makes their transmissions, and tells who is to act."""
     transmissions: list[tuple[Any, ...]] = []
     lost: list[uuid.UUID] = []
+    held: list[uuid.UUID] = []
     for one in begun:
         recipient, step = one.recipient, one.plan.steps[one.index]
         recipient.step = one.index
@@ -74,6 +75,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
                 transmissions.append(_transmission(one, Transmission.Kind.NOTIFICATION, NO_DEMAND, now))
             case Hold():
                 recipient.state = Recipient.State.HELD
+                held.append(recipient.submission_id)
             case Undeliverable(status=status, why=why):
                 _give_up(recipient, status, why.value)
                 lost.append(recipient.id)
@@ -87,6 +89,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
     rows.insert(Transmission, _TRANSMISSION, transmissions)
     milestones.decided([row[0] for row in transmissions], now=now)
     milestones.undeliverable(lost, now=now)
+    milestones.held(list(dict.fromkeys(held)), now=now)
 
 
 def give_up(recipient: Recipient, *, status: str, reason: str, now: Instant) -> None:

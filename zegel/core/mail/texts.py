@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple, assert_never
@@ -54,6 +54,7 @@ class Notification:
     subject: Secret[str] | None
     method: Method
     masked: str | None
+    is_anonymous: bool = False  # the subject of the mail names nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,15 @@ class NoFallBack:
     field: str
 
 
-Oddity = StrayAddress | AssumedTransport | NoFallBack
+@dataclass(frozen=True, slots=True)
+class TransportForbidden:
+    """A direct-delivery field asks what the organisation's policy doesn't allow for these recipients."""
+
+    field: str
+    recipients: tuple[Mailbox, ...]
+
+
+Oddity = StrayAddress | AssumedTransport | NoFallBack | TransportForbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,26 @@ class CodeWithheld:
     organisation: str
     original: Original
     link: Secret[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRecipient:
+    """A recipient about whom nothing is known by which the policy allows to verify, and what would do."""
+
+    address: Mailbox
+    lacks: tuple[Method, ...]  # the safest first
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Recipients of one message are held until ``until`` (D-6); ``link`` leads to the page that mends it."""
+
+    recipients: tuple[HeldRecipient, ...]
+    organisation: str
+    original: Original
+    until: Instant
+    link: Secret[str]
+    is_reminder: bool
 
 
 # --- blocks -------------------------------------------------------------------------------------------------------
@@ -180,6 +209,8 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
     link, host, beginning = _link(told.link)
     subject = _one_line(told.subject.reveal(), LONGEST_SUBJECT) if told.subject else ""
     line = say(f"Beveiligd bericht van {sender}", f"Secure message from {sender}")
+    if told.is_anonymous:
+        line = say("U hebt een beveiligd bericht", "You have a secure message")
     rows = [
         (say("Van", "From"), _who(told.sender_display, told.sender_address)),
         (say("Organisatie", "Organisation"), _name(told.organisation)),
@@ -390,9 +421,75 @@ def _oddity(oddity: Oddity, say: _Say) -> _Section:
                 "per e-mail.",
                 "The value is missing or invalid. Therefore this message does not fall back to verification by e-mail.",
             )
+        case TransportForbidden(recipients=recipients):
+            shown = _addresses(recipients, say)
+            text = say(
+                "Het bericht vraagt om directe bezorging. Het beleid van uw organisatie staat dat niet toe voor "
+                f"{shown}. Deze ontvangers krijgen het bericht op een manier die wel is toegestaan.",
+                "The message asks for direct delivery. Your organisation’s policy doesn’t allow that for "
+                f"{shown}. These recipients get the message in a way that is allowed.",
+            )
         case unreachable:
             assert_never(unreachable)
     return _Section(field, text)
+
+
+_MOST_NAMED: Final = 20  # recipients in one mail; the rest is counted
+
+
+def _addresses(mailboxes: Sequence[Mailbox], say: _Say) -> str:
+    shown = ", ".join(str(one) for one in mailboxes[:_MOST_NAMED])
+    more = len(mailboxes) - _MOST_NAMED
+    return say(f"{shown} en nog {more}", f"{shown} and {more} more") if more > 0 else shown
+
+
+def held_mail(told: Held, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author: who waits, for what, until when, and the page that mends it. No number, no code can be in it."""
+    say = _speaker(language)
+    link, host, _ = _link(told.link)
+    named = told.recipients[:_MOST_NAMED]
+    rows = [(str(one.address), _lacking(one.lacks, say)) for one in named]
+    if len(told.recipients) > len(named):
+        more = len(told.recipients) - len(named)
+        rows.append((say(f"en nog {more}", f"and {more} more"), say("zie de pagina", "see the page")))
+    blocks: list[_Block] = [
+        _Paragraph(
+            say(
+                "Uw organisatie eist voor deze ontvangers een manier van verifiëren waarvoor nog niets bekend is. Zij "
+                "hebben uw bericht nog niet gekregen. Andere ontvangers hebben er geen last van.",
+                "For these recipients your organisation demands a way of verification for which nothing is known yet. "
+                "They have not got your message. Other recipients are not affected.",
+            )
+        ),
+        _Facts((*_original(told.original, say, zone), (say("Organisatie", "Organisation"), _name(told.organisation)))),
+        _Facts(tuple(rows)),
+        _way(say("Aanvullen en versturen", "Fill in and send"), link, say),
+        _Section(
+            say("Wat kunt u doen?", "What can you do?"),
+            say(
+                f"Log in op {host} en vul voor elke ontvanger een mobiel nummer of een toegangscode in. Het bericht "
+                f"gaat dan meteen uit. Een beheerder van uw organisatie kan dat ook. Gebeurt er niets vóór "
+                f"{_when(told.until, say, zone)}, dan krijgt u bericht dat het niet is bezorgd.",
+                f"Sign in on {host} and fill in a mobile number or an access code for each recipient. The message then "
+                f"goes out at once. An administrator of your organisation can do so too. If nothing happens before "
+                f"{_when(told.until, say, zone)}, you are told that it was not delivered.",
+            ),
+        ),
+    ]
+    line = say("Uw bericht wacht op gegevens van een ontvanger", "Your message waits for data of a recipient")
+    if told.is_reminder:
+        line = say(f"Herinnering: {line[0].lower()}{line[1:]}", f"Reminder: {line[0].lower()}{line[1:]}")
+    return _mail(line, line, blocks, language)
+
+
+def _lacking(methods: tuple[Method, ...], say: _Say) -> str:
+    words = {
+        "account": say("een account met een tweede factor", "an account with a second factor"),
+        "sms": say("een mobiel nummer", "a mobile number"),
+        "access_code": say("een toegangscode", "an access code"),
+        "email": say("e-mailverificatie", "e-mail verification"),
+    }
+    return say(" of ", " or ").join(words[method] for method in methods) or say("zie de pagina", "see the page")
 
 
 def code_withheld_mail(told: CodeWithheld, language: Language, *, zone: tzinfo = UTC) -> Mail:

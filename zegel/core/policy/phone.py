@@ -9,6 +9,9 @@ import phonenumbers
 from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumber, PhoneNumberFormat, PhoneNumberType
 
 _WRITTEN: Final = re.compile(r"\+?[0-9\s().\-/\u2010-\u2013]{5,40}")
+_MASKED: Final = re.compile(r"\+[0-9]{1,3} [0-9] \*{4}[0-9]{2,4}")
+_PLUS_AND_TRUNK: Final = re.compile(r"\+[\s().\-/\u2010-\u2013]*0")  # no country code begins with 0
+_NO_COUNTRY: Final = "001"  # the region of numbers that belong to none, as the library has it
 _REACHED_BY_SMS: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
 
 
@@ -19,21 +22,24 @@ class NotAMobileNumber(ValueError):
 def parse_mobile(text: str, *, region: str) -> str:
     """The number in E.164. Accepted are ``+31 6 …``, ``0031 6 …`` and, for ``region``, ``06 …``.
 
-    Raises :class:`NotAMobileNumber` for landlines, for numbers that can't exist and for those that allow more than one
-    reading (``31612345678``: a country code without ``+``, or a number of the region?). Where the numbering plan
-    doesn't tell mobile from fixed (North America, Denmark) the number is accepted.
+    Raises :class:`NotAMobileNumber` for landlines, pagers and premium numbers, for numbers of no country (satellite
+    and other international networks, where a text message costs what nobody expects), for numbers that can't exist
+    and for those that allow more than one reading (``31612345678``: a country code without ``+``, or a number of the
+    region?). Where the numbering plan doesn't tell mobile from fixed (North America, Denmark) the number is accepted.
     """
     written = text.strip()
-    if not _WRITTEN.fullmatch(written):
+    if not _WRITTEN.fullmatch(written) or _PLUS_AND_TRUNK.match(written):
         raise NotAMobileNumber("more, or less, than a telephone number")
     try:
         number = phonenumbers.parse(written, region, keep_raw_input=True)
-    except NumberParseException as cause:
-        raise NotAMobileNumber("not a telephone number") from cause
+    except NumberParseException:
+        raise NotAMobileNumber("not a telephone number") from None
     if not phonenumbers.is_valid_number(number) or number.extension:
         raise NotAMobileNumber("no such number exists")
     if phonenumbers.number_type(number) not in _REACHED_BY_SMS:
         raise NotAMobileNumber("not a mobile number")
+    if phonenumbers.region_code_for_number(number) == _NO_COUNTRY:
+        raise NotAMobileNumber("of no country")
     if not _has_one_reading(number, written):
         raise NotAMobileNumber("may be read in more than one way")
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
@@ -55,7 +61,12 @@ def _digits(text: str) -> str:
 
 
 def mask_phone(e164: str) -> str:
-    """``+31 6 ****5678``: enough for the owner to know which telephone, too little to call it."""
+    """``+31 6 ****5678``: enough for the owner to know which telephone, too little to call it.
+
+    What is masked already stays so.
+    """
+    if _MASKED.fullmatch(e164):
+        return e164
     try:
         number = phonenumbers.parse(e164, None)
     except NumberParseException:

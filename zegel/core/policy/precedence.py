@@ -10,10 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
-from zegel.core.policy.case import INBOUND_DIRECT_DELIVERY_LEVEL, Case
+from zegel.core.policy.case import INBOUND_DIRECT_DELIVERY_LEVEL, Case, case_from_json, case_to_json
 from zegel.core.policy.phone import mask_phone
 from zegel.core.policy.reasons import Why
-from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
+from zegel.core.policy.transport import (
+    PROVEN,
+    Authentication,
+    Tls,
+    TransportSecurity,
+    level_from_json,
+    level_to_json,
+)
 from zegel.core.policy.verification import AccountSignIn, EmailCode, Method, SmsCode, Verification, method_of
 
 TABLE_VERSION: Final = 1  # goes up when the same case would get another plan
@@ -245,7 +252,9 @@ def _remembered_access_code(case: Case) -> Hit | Miss:
 def _remembered(case: Case, method: Method, known: Verification | None) -> Hit | Miss:
     if known is None:
         return Miss(Why.NEVER_OPENED)
-    return Hit(Why.OPENED_BEFORE) if _allows(case, method) else Miss(Why.POLICY_FORBIDS_METHOD)
+    if not _allows(case, method):
+        return Miss(Why.POLICY_FORBIDS_METHOD)
+    return Hit(Why.SUPPLIED if method in case.remembered.supplied else Why.OPENED_BEFORE)
 
 
 # Row 7
@@ -317,7 +326,8 @@ PRECEDENCE: Final[tuple[Row, ...]] = (
         5,
         "SMS code",
         "SMS-code",
-        "anyone in the organisation used SMS for this recipient before, and the recipient opened that message",
+        "anyone in the organisation used SMS for this recipient before, and the recipient opened that message; or "
+        "somebody of the organisation entered the number",
         NOTIFICATION,
         _remembered_sms,
         lambda case: (Notify(5, Method.SMS, _masked(case.remembered.sms)),),
@@ -328,7 +338,7 @@ PRECEDENCE: Final[tuple[Row, ...]] = (
         "Access code",
         "Toegangscode",
         "anyone in the organisation used an access code for this recipient before, and the recipient opened that "
-        "message",
+        "message; or somebody of the organisation entered the code",
         NOTIFICATION,
         _remembered_access_code,
         lambda case: (Notify(6, Method.ACCESS_CODE),),
@@ -403,6 +413,20 @@ def _masked(verification: Verification | None) -> str | None:
     return mask_phone(verification.phone.reveal()) if isinstance(verification, SmsCode) else None
 
 
+def asked_more_than_allowed(case: Case, found: Plan) -> bool:
+    """The message asks for direct delivery and the policy keeps it from that: safer, but the sender is told. A named
+    method that isn't allowed needs no word more than its report."""
+    return case.asked.transport is not None and any(
+        finding.rank == 4 and finding.why in _AGAINST_TRANSPORT for finding in found.findings
+    )
+
+
+_AGAINST_TRANSPORT: Final = frozenset({Why.POLICY_FORBIDS_TRANSPORT, Why.POLICY_DEMANDS_VERIFICATION})
+
+# What decided on the day of a stored plan. A change of the table gets a new number, and the old one stays.
+TABLES: Final[Mapping[int, Callable[[Case], Plan]]] = {TABLE_VERSION: plan}
+
+
 # --- the stored form ---------------------------------------------------------------------------------------------
 
 _FORM: Final = 1
@@ -412,11 +436,13 @@ class UnknownPlan(ValueError):
     """A stored plan of a form that this version doesn't read."""
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """For storing and showing: no number and no code stands in it, a telephone number only masked."""
+def plan_to_json(plan: Plan, case: Case) -> dict[str, Any]:
+    """For storing and showing, with the facts behind it: no number and no code stands in it, a telephone number only
+    masked. :func:`replay` decides it again."""
     return {
         "form": _FORM,
         "table": TABLE_VERSION,
+        "case": case_to_json(case),
         "steps": [_step_to_json(step) for step in plan.steps],
         "findings": [
             {"rank": finding.rank, "name": finding.name, "hit": finding.hit, "why": finding.why.value}
@@ -438,6 +464,31 @@ def plan_from_json(stored: Mapping[str, Any]) -> Plan:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A stored decision, and the same facts put to the table of its day once more."""
+
+    table: int
+    case: Case  # its numbers are masked, its codes empty
+    stored: Plan
+    again: Plan
+
+    @property
+    def is_same(self) -> bool:
+        """The table says today what it said then."""
+        return self.stored == self.again
+
+
+def replay(stored: Mapping[str, Any]) -> Replayed:
+    """Decides a stored plan again. Raises :class:`UnknownPlan` where its form or its table is not known here, or its
+    facts were not stored yet."""
+    table: int = stored.get("table", 0)
+    if table not in TABLES or "case" not in stored:
+        raise UnknownPlan("a stored plan without its facts, or of an unknown table")
+    case = case_from_json(stored["case"])
+    return Replayed(table, case, plan_from_json(stored), without_secrets(TABLES[table](case)))
+
+
 def without_secrets(plan: Plan) -> Plan:
     """The plan as it comes back from storage."""
     return replace(plan, verification=None)
@@ -449,9 +500,9 @@ _WHY: Final = {why.value: why for why in Why}
 def _step_to_json(step: Step) -> dict[str, Any]:
     match step:
         case Readable(rank, needs, over_nta):
-            return {"kind": "readable", "rank": rank, "needs": _level_to_json(needs), "over_nta": over_nta}
+            return {"kind": "readable", "rank": rank, "needs": level_to_json(needs), "over_nta": over_nta}
         case Notify(rank, method, masked, needs_for_code):
-            level = _level_to_json(needs_for_code) if needs_for_code else None
+            level = level_to_json(needs_for_code) if needs_for_code else None
             return {"kind": "notify", "rank": rank, "method": method.value, "masked": masked, "code_mail_needs": level}
         case Hold(required):
             return {"kind": "hold", "required": sorted(method.value for method in required)}
@@ -464,9 +515,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
 def _step_from_json(stored: Mapping[str, Any]) -> Step:
     match stored["kind"]:
         case "readable":
-            return Readable(stored["rank"], _level_from_json(stored["needs"]), stored["over_nta"])
+            return Readable(stored["rank"], level_from_json(stored["needs"]), stored["over_nta"])
         case "notify":
-            level = _level_from_json(stored["code_mail_needs"]) if stored["code_mail_needs"] else None
+            level = level_from_json(stored["code_mail_needs"]) if stored["code_mail_needs"] else None
             return Notify(stored["rank"], Method(stored["method"]), stored["masked"], level)
         case "hold":
             return Hold(frozenset(Method(method) for method in stored["required"]))
@@ -474,14 +525,6 @@ def _step_from_json(stored: Mapping[str, Any]) -> Step:
             return Undeliverable(stored["status"], _WHY[stored["why"]])
         case _:
             raise UnknownPlan("a stored step of an unknown kind")
-
-
-def _level_to_json(level: TransportSecurity) -> dict[str, str]:
-    return {"tls": level.tls.name, "authentication": level.authentication.name}
-
-
-def _level_from_json(stored: Mapping[str, str]) -> TransportSecurity:
-    return TransportSecurity(Tls[stored["tls"]], Authentication[stored["authentication"]])
 
 
 # --- the page ----------------------------------------------------------------------------------------------------

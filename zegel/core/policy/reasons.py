@@ -115,6 +115,11 @@ class Why(Wording):
         "The recipient has opened an earlier message from the organisation with this method.",
         "De ontvanger heeft een eerder bericht van de organisatie met deze methode geopend.",
     )
+    SUPPLIED = (
+        "supplied",
+        "Somebody of the organisation entered this method for the recipient.",
+        "Iemand van de organisatie heeft deze methode voor de ontvanger ingevuld.",
+    )
     NEVER_OPENED = (
         "never-opened",
         "The recipient has not opened a message from the organisation with this method before.",

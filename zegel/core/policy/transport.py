@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -49,3 +50,13 @@ class TransportSecurity:
 
 NO_DEMAND = TransportSecurity(Tls.NONE, Authentication.NONE)
 PROVEN = TransportSecurity(Tls.TLS_1_2, Authentication.CERTIFICATE)  # seed: what a field without valid values means
+
+
+def level_to_json(level: TransportSecurity) -> dict[str, str]:
+    """The stored form."""
+    return {"tls": level.tls.name, "authentication": level.authentication.name}
+
+
+def level_from_json(stored: Mapping[str, str]) -> TransportSecurity:
+    """What :func:`level_to_json` wrote."""
+    return TransportSecurity(Tls[stored["tls"]], Authentication[stored["authentication"]])

@@ -9,7 +9,7 @@ from zegel.core.secret import Secret
 
 
 class Method(Enum):
-    """A kind of verification, as stored and shown."""
+    """A kind of verification, as stored and shown; the safest first."""
 
     ACCOUNT = "account"
     SMS = "sms"
@@ -56,3 +56,9 @@ def method_of(verification: Verification) -> Method:
             return Method.ACCESS_CODE
         case EmailCode():
             return Method.EMAIL
+
+
+def at_least(minimum: Method) -> frozenset[Method]:
+    """``minimum`` and what is safer, in the order of the precedence table: account, SMS, access code, e-mail."""
+    methods = tuple(Method)
+    return frozenset(methods[: methods.index(minimum) + 1])

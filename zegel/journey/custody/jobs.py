@@ -28,6 +28,8 @@ class Kind(StrEnum):
     SMS = "sms"  # an sms
     REPORT = "report"  # a recipient that can't be served
     WARN = "warn"  # a submission whose control fields hold something odd
+    HELD = "held"  # a submission with recipients that are held
+    RELEASE = "release"  # a recipient that is held, and about whom something may have become known
     WITHHELD = "withheld"  # a transmission with a code that was not sent
     EXPIRE = "expire"  # a conversation
 

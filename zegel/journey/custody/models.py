@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts.models import Account, Organisation, SmtpCredential
 from zegel.edge.chance import identifier
@@ -123,12 +124,54 @@ class Recipient(_Row):
     delivered_at = models.DateTimeField(null=True)
     opened_at = models.DateTimeField(null=True)
     opened_with = models.CharField(max_length=16, blank=True)
+    told_at = models.DateTimeField(null=True)  # the sender heard last that the recipient is held (D-6)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
         indexes: ClassVar = [
             models.Index(fields=("link_hash",), condition=Q(link_hash__isnull=False), name="recipient_of_link")
         ]
+
+
+class VerificationData(_Row):
+    """What is known to verify a recipient with in later messages (rows 5 and 6): of one sender, or of all.
+
+    It gets here when a recipient opens a message with it, or when somebody of the organisation supplies it.
+    """
+
+    class Origin(models.TextChoices):
+        """Where it came from."""
+
+        MESSAGE = "message", _("a message that was opened")
+        SENDER = "sender", _("the sender")
+        ADMINISTRATOR = "administrator", _("an administrator")
+        IMPORT = "import", _("an import")
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
+    account = models.ForeignKey(Account, models.CASCADE, null=True)  # whose; null: of the whole organisation
+    address = models.CharField(max_length=254)  # of the recipient
+    key = models.CharField(max_length=254)  # Mailbox.key
+    method = models.CharField(max_length=16)  # core.policy.verification.Method: sms or access-code
+    sealed = models.BinaryField()  # wrapped: number, or access code and hint
+    masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
+    origin = models.CharField(max_length=16, choices=Origin.choices)
+    created_at = models.DateTimeField()  # since when it has this value
+    confirmed_at = models.DateTimeField(null=True)  # last opened with; null: supplied, and not used yet
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=("organisation", "key", "method", "account"),
+                condition=Q(account__isnull=False),
+                name="verification_of_sender",
+            ),
+            models.UniqueConstraint(
+                fields=("organisation", "key", "method"),
+                condition=Q(account__isnull=True),
+                name="verification_of_all",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=("key", "organisation"), name="verification_known")]
 
 
 class Transmission(_Row):

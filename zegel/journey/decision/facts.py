@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import reduce
+from typing import Final
 
-from zegel.accounts.models import Account, DirectDeliveryDomain, Organisation
+from django.db.models import Q
+
+from zegel.accounts.models import Account, DirectDeliveryDomain, DomainMinimum, Organisation, SendingDomain
 from zegel.accounts.sign_in import with_second_factor
+from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.case import Case, OrganisationPolicy, RecipientAccount
 from zegel.core.policy.directives import Directives, for_recipient
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
-from zegel.core.policy.verification import Method
+from zegel.core.policy.verification import Method, at_least
+from zegel.journey.custody import memory
+from zegel.journey.custody.memory import Asker, OpensFields
+
+LIST_LAPSES: Final[Duration] = timedelta(days=7)  # a list that couldn't be read that long says nothing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,41 +31,77 @@ class Question:
 
     mailbox: Mailbox
     organisation: Organisation
+    account: int  # of the author
     directives: Directives
 
 
-def gather(questions: Sequence[Question]) -> list[Case]:
-    """The case of each, in order."""
+def gather(questions: Sequence[Question], *, open_field: OpensFields, now: Instant) -> list[Case]:
+    """The case of each, in order; without what only the DNS tells."""
+    organisations = {one.organisation.id for one in questions}
+    domains = {one.mailbox.domain.ascii for one in questions}
     accounts = _accounts({one.mailbox.key for one in questions})
-    listed = _listed({one.organisation.id for one in questions}, {one.mailbox.domain.ascii for one in questions})
+    listed, least = _listed(organisations, domains, now), _least(organisations, domains)
+    inbound = _inbound(domains)
+    askers = [Asker(one.organisation.id, one.account, one.mailbox.key) for one in questions]
+    remembered = memory.known(set(askers), open_field=open_field)
     return [
         Case(
             asked=for_recipient(one.directives, one.mailbox),
-            policy=_policy(one.organisation, listed.get((one.organisation.id, one.mailbox.domain.ascii))),
+            policy=_policy(one, listed, least),
             account=accounts.get(one.mailbox.key),
+            takes_inbound_direct_delivery=one.mailbox.domain.ascii in inbound,
+            remembered=remembered[asker],
         )
-        for one in questions
+        for one, asker in zip(questions, askers, strict=True)
     ]
 
 
-def _policy(organisation: Organisation, listed: TransportSecurity | None) -> OrganisationPolicy:
+_OfDomain = tuple[int, str]  # an organisation and a domain
+
+
+def _policy(
+    one: Question, listed: dict[_OfDomain, TransportSecurity], least: dict[_OfDomain, Method]
+) -> OrganisationPolicy:
+    organisation, domain = one.organisation, one.mailbox.domain.ascii
     allowed = organisation.allowed_methods
+    minimum = least.get((organisation.id, domain)) or least.get((organisation.id, DomainMinimum.EVERY_OTHER))
     return OrganisationPolicy(
         allowed=frozenset(Method(name) for name in allowed) if allowed is not None else frozenset(Method),
         allows_transport=organisation.allows_transport,
-        lists_domain=listed,
+        lists_domain=listed.get((organisation.id, domain)),
+        required=at_least(minimum) if minimum else frozenset(),
         holds=organisation.holds,
     )
 
 
-def _listed(organisations: set[int], domains: set[str]) -> dict[tuple[int, str], TransportSecurity]:
-    found = DirectDeliveryDomain.objects.filter(organisation__in=organisations, domain__in=domains)
+def _listed(organisations: set[int], domains: set[str], now: Instant) -> dict[_OfDomain, TransportSecurity]:
+    """What an administrator entered goes before lists; of several lists the strictest level counts."""
+    found: dict[_OfDomain, dict[bool, list[TransportSecurity]]] = defaultdict(lambda: defaultdict(list))
+    alive = Q(source=None) | Q(source__url="") | Q(source__read_at__gt=now - LIST_LAPSES)
+    for organisation, domain, source, tls, authentication in DirectDeliveryDomain.objects.filter(
+        alive, organisation__in=organisations, domain__in=domains
+    ).values_list("organisation", "domain", "source", "tls", "authentication"):
+        level = TransportSecurity(Tls(tls), Authentication(authentication))
+        found[organisation, domain][source is None].append(level)
+    return {one: reduce(TransportSecurity.at_least, levels.get(True) or levels[False]) for one, levels in found.items()}
+
+
+def _least(organisations: set[int], domains: set[str]) -> dict[_OfDomain, Method]:
+    found = DomainMinimum.objects.filter(
+        organisation__in=organisations, domain__in={*domains, DomainMinimum.EVERY_OTHER}
+    )
     return {
-        (organisation, domain): TransportSecurity(Tls(tls), Authentication(authentication))
-        for organisation, domain, tls, authentication in found.values_list(
-            "organisation", "domain", "tls", "authentication"
-        )
+        (organisation, domain): Method(method)
+        for organisation, domain, method in found.values_list("organisation", "domain", "method")
     }
+
+
+def _inbound(domains: set[str]) -> set[str]:
+    """Those of organisations here that take readable messages, as long as the domain is proven to be theirs."""
+    found = SendingDomain.objects.filter(
+        name__in=domains, in_place=True, organisation__takes_inbound_direct_delivery=True
+    )
+    return set(found.values_list("name", flat=True))
 
 
 def _accounts(keys: set[str]) -> dict[str, RecipientAccount]:

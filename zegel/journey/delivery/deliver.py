@@ -162,7 +162,7 @@ class Delivery:
             step,
             step.needs if isinstance(step, precedence.Readable) else NO_DEMAND,
             self._retries(READABLE_RETRIES if is_readable else NOTIFICATION_RETRIES),
-            now - recipient.submission.accepted_at,
+            now - (recipient.decided_at or recipient.submission.accepted_at),  # not while it was held
             plan,
             _reached_before(recipient) if transmission.step > 0 else None,  # no attempt comes before the first step
         )

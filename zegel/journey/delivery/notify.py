@@ -57,6 +57,7 @@ def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Ins
         subject=Secret(writable(head.subject)) if organisation.subject == Organisation.Subject.SHOWN else None,
         method=_WORDS[Method(recipient.method)],
         masked=recipient.masked or None,
+        is_anonymous=organisation.subject == Organisation.Subject.HIDDEN,
     )
     words = notification_mail(told, language_of(organisation), zone=ZONE)
     octets = compose(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from django.db import transaction
+
 from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
 from zegel.edge.log import Opened, log
+from zegel.journey.custody import memory
 from zegel.journey.custody.models import Proof, Recipient
+from zegel.journey.portal.setup import portal
 
 IDLE: Final = timedelta(minutes=30)
 _NOTED_EVERY: Final = timedelta(minutes=1)  # not every click is written
@@ -48,11 +52,16 @@ def withdraw(recipient: Recipient, browser: bytes | None) -> None:
 
 
 def note_reading(recipient: Recipient, method: Method, now: Instant) -> None:
-    """The first reading is what the sender is told as *opened*; later ones change nothing."""
+    """The first reading is what the sender is told as *opened*, and what makes a number or code one that is remembered
+    (rows 5 and 6); later ones change nothing."""
     if recipient.opened_at is not None:
         return
-    first = Recipient.objects.filter(id=recipient.id, opened_at=None).update(
-        opened_at=now, opened_with=method.value, state=Recipient.State.OPENED
-    )
+    with transaction.atomic():
+        first = Recipient.objects.filter(id=recipient.id, opened_at=None).update(
+            opened_at=now, opened_with=method.value, state=Recipient.State.OPENED
+        )
+        if first and method.value == recipient.method:
+            unsealer = portal().unsealer
+            memory.remember(recipient, now=now, open_field=unsealer.field, sealing=unsealer.keys.sealing)
     if first:
         log(Opened(recipient=recipient.id, method=method.value))

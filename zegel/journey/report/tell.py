@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -19,24 +21,40 @@ from zegel.core.mail.dsn import Report, ReportedRecipient, compose_report, repor
 from zegel.core.mail.texts import (
     AssumedTransport,
     CodeWithheld,
+    Held,
+    HeldRecipient,
     Language,
     Mail,
     NoFallBack,
     Oddity,
     Original,
     StrayAddress,
+    TransportForbidden,
     Warned,
     code_withheld_mail,
+    held_mail,
     warning_mail,
 )
+from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.conversation import SAME_SUBMISSION_WINDOW
 from zegel.core.policy.directives import ControlField, Directives, DirectiveWarning, from_json_bytes, unmatched
-from zegel.core.policy.ended import wording_of
+from zegel.core.policy.ended import Ended, wording_of
+from zegel.core.policy.holding import Over, Tell, Wait, holding
+from zegel.core.policy.precedence import (
+    DELIVERY_NOT_AUTHORISED,
+    Hold,
+    UnknownPlan,
+    asked_more_than_allowed,
+    plan_from_json,
+    replay,
+)
+from zegel.core.policy.reasons import Why
+from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.database import Readers, Writer
-from zegel.journey import milestones
+from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Attempt, Conversation, Recipient, Submission, Transmission
@@ -56,6 +74,17 @@ class Outgoing:
     to: Mailbox
     octets: bytes
     message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is due for the held recipients of a submission."""
+
+    outgoing: Outgoing | None
+    told: Sequence[uuid.UUID]
+    waiting: Sequence[uuid.UUID]
+    over: Sequence[Recipient]
+    again_at: Instant | None  # None: nobody is held any more
 
 
 class Telling:
@@ -85,6 +114,26 @@ class Telling:
     async def warn(self, leased: Leased) -> None:
         """What is odd about the control fields of a message, in one mail to its author (D-4)."""
         await self._tell(leased, await self._readers.read(lambda: self._warning(leased)))
+
+    async def held(self, leased: Leased) -> None:
+        """Recipients of a submission lack what policy demands: its author is told, told again, and then gets reports
+        (D-6). At each look they are decided again, in case what they lack became known otherwise."""
+        now = self._now()
+        look = await self._readers.read(lambda: self._look_at_held(leased, now))
+
+        def record() -> None:
+            if look.again_at is None:
+                jobs.finish(leased)
+            else:
+                jobs.postpone(leased, until=look.again_at)
+            for recipient in look.over:
+                _end_hold(recipient, now)
+            Recipient.objects.filter(id__in=look.told, state=Recipient.State.HELD).update(told_at=now)
+            milestones.supplied(look.waiting, now=now)
+            if look.outgoing is not None:
+                self._send(look.outgoing)
+
+        await self._writer.write(record)
 
     async def code_withheld(self, leased: Leased) -> None:
         """A recipient asked for a code whose mail could not travel as securely as demanded."""
@@ -171,7 +220,10 @@ class Telling:
         halves = tuple(self._halves(submission))
         oddities = self._oddities(submission, halves)
         earlier = (half for half in halves if (half.accepted_at, half.id) < (submission.accepted_at, submission.id))
-        if not oddities or any(self._oddities(half, halves) for half in earlier):  # that one's warning is the one
+        if any(self._oddities(half, halves) for half in earlier):  # that one's warning is the one
+            oddities = ()
+        oddities = (*oddities, *_forbidden(submission))
+        if not oddities:
             return None
         words = warning_mail(Warned(Original(submission.accepted_at), oddities), _language(submission), zone=ZONE)
         return self._notice(submission, words)
@@ -195,6 +247,60 @@ class Telling:
         served = {Mailbox.parse(one) for one in addresses}
         strays = (StrayAddress(ControlField.ACCESS_RIGHT.value, one) for one in unmatched(directives, served))
         return (*(_oddity(one) for one in directives.warnings), *strays)
+
+    # --- held recipients ------------------------------------------------------------------------------------------
+
+    def _look_at_held(self, leased: Leased, now: Instant) -> _Look:
+        recipients = list(
+            Recipient.objects.select_related("conversation", "submission__account", "submission__organisation")
+            .filter(submission=leased.subject, state=Recipient.State.HELD)
+            .order_by("key")
+        )
+        over: list[Recipient] = []
+        tell: list[tuple[Recipient, bool]] = []
+        again: list[Instant] = []
+        for recipient in recipients:
+            if _is_gone(recipient, now):
+                over.append(recipient)
+                continue
+            ends = recipient.conversation.expires_at
+            term = timedelta(days=recipient.submission.organisation.hold_days)
+            match holding(recipient.decided_at or now, recipient.told_at, term=term, now=now):
+                case Over():
+                    over.append(recipient)
+                    continue
+                case Tell(is_first=is_first, again_at=until):
+                    tell.append((recipient, is_first))
+                case Wait(until=until):
+                    pass
+            again.append(until if ends is None else min(until, ends))
+        waiting = [one for one in recipients if one not in over]
+        return _Look(
+            outgoing=self._held_notice(waiting, is_first=any(is_first for _, is_first in tell)) if tell else None,
+            told=[one.id for one, _ in tell],
+            waiting=[one.id for one in waiting],
+            over=over,
+            again_at=min(again, default=None),
+        )
+
+    def _held_notice(self, recipients: Sequence[Recipient], *, is_first: bool) -> Outgoing:
+        """About all who are held, also those of whom the author heard before: one page mends them all."""
+        submission = recipients[0].submission
+        term = timedelta(days=submission.organisation.hold_days)
+        told = Held(
+            recipients=tuple(
+                HeldRecipient(Mailbox.parse(one.address), tuple(_WORDS[method] for method in _lacking(one)))
+                for one in recipients
+            ),
+            organisation=submission.organisation.name,
+            original=Original(submission.accepted_at),
+            until=min((one.decided_at or submission.accepted_at) + term for one in recipients),
+            link=Secret(f"{self._url}/held/{submission.id}/"),
+            is_reminder=not is_first,
+        )
+        return self._notice(submission, held_mail(told, _language(submission), zone=ZONE))
+
+    # --- more notices ---------------------------------------------------------------------------------------------
 
     def _withheld(self, leased: Leased) -> Outgoing | None:
         transmission = Transmission.objects.select_related(
@@ -232,6 +338,56 @@ class Telling:
             return Directives()
         opened = self._unsealer.field(submission.directives, name="directives", owner=submission.id)
         return from_json_bytes(opened.reveal())
+
+
+def _forbidden(submission: Submission) -> tuple[Oddity, ...]:
+    """Direct delivery that the message asked and the policy doesn't allow, for these recipients."""
+    recipients = Recipient.objects.filter(submission=submission).order_by("key").values_list("address", "plan")
+    against = []
+    for address, stored in recipients:
+        try:
+            replayed = replay(stored or {})
+        except UnknownPlan:
+            continue
+        if asked_more_than_allowed(replayed.case, replayed.stored):
+            against.append(Mailbox.parse(address))
+    return (TransportForbidden(ControlField.DIRECT_DELIVERY.value, tuple(against)),) if against else ()
+
+
+def _end_hold(recipient: Recipient, now: Instant) -> None:
+    """Inside a transaction: the term has passed, or the message is gone. Nothing where it was released meanwhile."""
+    current = Recipient.objects.select_related("conversation").get(id=recipient.id)
+    if current.state != Recipient.State.HELD:
+        return
+    if _is_gone(current, now):
+        steps.give_up(current, status="5.7.0", reason=Ended.DESTROYED.value, now=now)
+    else:
+        steps.give_up(current, status=DELIVERY_NOT_AUTHORISED, reason=Why.LACKS_WHAT_POLICY_DEMANDS.value, now=now)
+
+
+def _is_gone(recipient: Recipient, now: Instant) -> bool:
+    """Nothing is left that could be delivered, or will be in a moment."""
+    conversation = recipient.conversation
+    return conversation.destroyed_at is not None or (
+        conversation.expires_at is not None and conversation.expires_at <= now
+    )
+
+
+def _lacking(recipient: Recipient) -> tuple[Method, ...]:
+    """What a held recipient could be verified with, the safest first."""
+    try:
+        last = plan_from_json(recipient.plan or {}).steps[-1]
+    except (UnknownPlan, KeyError):
+        return ()
+    return tuple(method for method in Method if isinstance(last, Hold) and method in last.required)
+
+
+_WORDS: Final[dict[Method, MethodWord]] = {
+    Method.ACCOUNT: "account",
+    Method.SMS: "sms",
+    Method.ACCESS_CODE: "access_code",
+    Method.EMAIL: "email",
+}
 
 
 def _oddity(warning: DirectiveWarning) -> Oddity:

@@ -1,0 +1,241 @@
+"""Verification data that is remembered: what messages were opened with, and what people supplied (ADR 29)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from zegel.accounts.models import Account, Organisation
+from zegel.core.clock import Instant
+from zegel.core.mail.address import Mailbox
+from zegel.core.policy.case import Remembered
+from zegel.core.policy.phone import mask_phone
+from zegel.core.policy.verification import AccessCode, Method, SmsCode, Verification, method_of
+from zegel.core.seal.wrap import CannotOpen, SealingKey
+from zegel.core.secret import Secret
+from zegel.edge import rows
+from zegel.edge.chance import identifier
+from zegel.journey.custody.models import Recipient, VerificationData
+from zegel.journey.custody.seal import wrap_field
+
+REMEMBERED: Final = (Method.SMS, Method.ACCESS_CODE)
+_NAME: Final = "verification-data"
+
+
+class OpensFields(Protocol):
+    """Opens a wrapped field; :meth:`zegel.journey.custody.unseal.Unsealer.field`."""
+
+    def __call__(self, wrapped: bytes | memoryview | None, *, name: str, owner: uuid.UUID | str) -> Secret[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants to know: a sender of an organisation, about a recipient (:attr:`Mailbox.key`)."""
+
+    organisation: int
+    account: int
+    recipient: str
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
+def known(askers: Collection[Asker], *, open_field: OpensFields) -> dict[Asker, Remembered]:
+    """What is known for each. The sender's own goes first, then what was supplied for the whole organisation, then
+    what a colleague's recipient opened a message with, the latest first. Reads only."""
+    found = _rows(askers)
+    return {
+        asker: _remembered(asker, found.get((asker.organisation, asker.recipient), ()), open_field) for asker in askers
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    id: uuid.UUID
+    account: int | None
+    method: str
+    sealed: bytes
+    confirmed_at: Any
+
+    def place(self, asker: Asker) -> int | None:
+        """Lower is better; ``None``: not for this sender."""
+        if self.account == asker.account:
+            return 0
+        if self.account is None:
+            return 1
+        return None if self.confirmed_at is None else 2
+
+
+def _rows(askers: Collection[Asker]) -> dict[tuple[int, str], list[_Known]]:
+    if not askers:
+        return {}
+    keys = list({asker.recipient for asker in askers})
+    found: dict[tuple[int, str], list[_Known]] = defaultdict(list)
+    for organisation, key, *rest in rows.select(
+        f"""SELECT organisation_id, key, id, account_id, method, sealed, confirmed_at
+        FROM {rows.table(VerificationData)} WHERE key IN ({", ".join(["%s"] * len(keys))})
+        ORDER BY confirmed_at DESC""",  # noqa: S608
+        tuple(keys),
+    ):
+        identity, account, method, sealed, confirmed_at = rest
+        found[organisation, key].append(_Known(rows.found(identity), account, method, bytes(sealed), confirmed_at))
+    return found
+
+
+def _remembered(asker: Asker, found: Iterable[_Known], open_field: OpensFields) -> Remembered:
+    best: dict[str, _Known] = {}
+    for place in (0, 1, 2):
+        for one in found:
+            if one.place(asker) == place:
+                best.setdefault(one.method, one)
+    sms = _opened(best.get(Method.SMS.value), open_field)
+    code = _opened(best.get(Method.ACCESS_CODE.value), open_field)
+    return Remembered(
+        sms=sms if isinstance(sms, SmsCode) else None,
+        access_code=code if isinstance(code, AccessCode) else None,
+        supplied=frozenset(Method(method) for method, one in best.items() if one.confirmed_at is None),
+    )
+
+
+def _opened(one: _Known | None, open_field: OpensFields) -> SmsCode | AccessCode | None:
+    """``None`` also where it can't be opened: a key that was lost makes nobody's mail wait."""
+    if one is None:
+        return None
+    try:
+        return verification_of(open_field(one.sealed, name=_NAME, owner=one.id))
+    except CannotOpen:
+        return None
+
+
+# --- remembering --------------------------------------------------------------------------------------------------
+
+
+def remember(recipient: Recipient, *, now: Instant, open_field: OpensFields, sealing: SealingKey) -> None:
+    """Inside a transaction: ``recipient`` opened its message with the number or code that is sealed in its row.
+
+    From now on that is the sender's own for this recipient. What somebody entered after the message was decided is
+    newer, and stays. Does nothing for other methods, and where the data was destroyed.
+    """
+    if recipient.method not in {method.value for method in REMEMBERED}:
+        return
+    try:
+        used = verification_of(open_field(recipient.verification, name="verification", owner=recipient.id))
+    except CannotOpen:
+        return
+    conversation = recipient.conversation
+    organisation, author = conversation.organisation_id, conversation.author_id
+    about = VerificationData.objects.select_for_update().filter(
+        organisation=organisation, key=recipient.key, method=recipient.method
+    )
+    own = about.filter(account=author).first()
+    for one in filter(None, (own, about.filter(account=None).first())):
+        if _value(one, open_field) == used:
+            one.confirmed_at = now
+            one.save(update_fields=["confirmed_at"])
+            if one is own:
+                return
+    if own is not None and recipient.decided_at is not None and own.created_at > recipient.decided_at:
+        return
+    _put(
+        own or VerificationData(id=identifier(), organisation_id=organisation, account_id=author),
+        Mailbox.parse(recipient.address),
+        used,
+        origin=VerificationData.Origin.MESSAGE,
+        confirmed_at=now,
+        now=now,
+        sealing=sealing,
+    )
+
+
+def supply(
+    organisation: Organisation,
+    recipient: Mailbox,
+    verification: SmsCode | AccessCode,
+    *,
+    account: Account | None,
+    origin: VerificationData.Origin,
+    now: Instant,
+    sealing: SealingKey,
+) -> VerificationData:
+    """Inside a transaction: a person says what ``recipient`` is to be verified with, for messages of ``account``, or of
+    everybody (``None``). It replaces what that one had, and holds from the next decision on."""
+    about = VerificationData.objects.select_for_update().filter(
+        organisation=organisation, account=account, key=recipient.key, method=method_of(verification).value
+    )
+    row = about.first() or VerificationData(id=identifier(), organisation=organisation, account=account)
+    _put(row, recipient, verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
+    return row
+
+
+def correct(
+    row: VerificationData,
+    verification: SmsCode | AccessCode,
+    *,
+    origin: VerificationData.Origin,
+    now: Instant,
+    sealing: SealingKey,
+) -> None:
+    """Inside a transaction: another value of the same method. Raises ``ValueError`` for another method."""
+    if row.method != method_of(verification).value:
+        raise ValueError("a correction keeps the method")
+    _put(row, Mailbox.parse(row.address), verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
+
+
+def forget(row: VerificationData) -> None:
+    """Inside a transaction: nobody is verified with it any more, from the next decision on. What was decided stays."""
+    row.delete()
+
+
+def _put(
+    row: VerificationData,
+    recipient: Mailbox,
+    verification: SmsCode | AccessCode,
+    *,
+    origin: VerificationData.Origin,
+    confirmed_at: Instant | None,
+    now: Instant,
+    sealing: SealingKey,
+) -> None:
+    row.address, row.key = str(recipient), recipient.key
+    row.method, row.masked = method_of(verification).value, masked(verification)
+    row.sealed = wrap_field(verification_to_bytes(verification), name=_NAME, owner=row.id, to=sealing)
+    row.origin, row.created_at, row.confirmed_at = origin, now, confirmed_at
+    row.save()
+
+
+def _value(row: VerificationData, open_field: OpensFields) -> SmsCode | AccessCode | None:
+    try:
+        return verification_of(open_field(row.sealed, name=_NAME, owner=row.id))
+    except CannotOpen:
+        return None
+
+
+# --- the sealed form ----------------------------------------------------------------------------------------------
+
+
+def verification_to_bytes(verification: SmsCode | AccessCode) -> bytes:
+    """For sealing only: the number or code stands in it."""
+    match verification:
+        case SmsCode(phone=phone):
+            values: dict[str, str | None] = {"phone": phone.reveal()}
+        case AccessCode(code=code, hint=hint):
+            values = {"access_code": code.reveal(), "hint": hint.reveal() if hint else None}
+    return json.dumps(values).encode()
+
+
+def verification_of(opened: Secret[bytes]) -> SmsCode | AccessCode:
+    """What :func:`verification_to_bytes` wrote."""
+    values: dict[str, str | None] = json.loads(opened.reveal())
+    if phone := values.get("phone"):
+        return SmsCode(Secret(phone))
+    hint = values.get("hint")
+    return AccessCode(Secret(values.get("access_code") or ""), Secret(hint) if hint else None)
+
+
+def masked(verification: Verification) -> str:
+    """What may be shown of it: of a number its end, of a code nothing."""
+    return mask_phone(verification.phone.reveal()) if isinstance(verification, SmsCode) else ""
