@@ -6,8 +6,6 @@ One story in the order of its happening; each test is a chapter and builds on th
 from __future__ import annotations
 
 import base64
-import email
-import email.policy
 import hashlib
 import os
 import quopri
@@ -23,13 +21,12 @@ from typing import Final
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
+from tests.interop.story import arrived, everything_in, link_in, parsed, sign_in, submit, words
 from tests.needs import needs
 from tests.peers import until
 from tests.peers.chromium import Chromium, browser
-from tests.peers.gateway import HOST, PASSWORD, SENDER, SENDING_DOMAIN
+from tests.peers.gateway import HOST, SENDER, SENDING_DOMAIN
 from tests.peers.world import GUEST_DOMAIN, OPEN_DOMAIN, READABLE_DOMAIN, World, world
-from zegel.accounts.sign_in import current_totp
-from zegel.core.secret import Secret
 
 READER: Final = f"archief@{READABLE_DOMAIN}"
 BY_SMS: Final = f"balie@{GUEST_DOMAIN}"
@@ -81,39 +78,6 @@ def first_message() -> EmailMessage:
     for name, octets in ATTACHMENTS.items():
         message.add_attachment(octets, "application", name.rpartition(".")[2], filename=name)
     return message
-
-
-def submit(running: World, message: EmailMessage, recipients: list[str]) -> None:
-    """To the sender's own Postfix, which relays to the gateway over SASL and verified STARTTLS."""
-    with smtplib.SMTP(running.sender.ip, running.sender.port, timeout=30) as client:
-        client.send_message(message, SENDER, recipients)
-
-
-def arrived(peer: object, address: str, wanted: str, patience: float = 60) -> list[bytes]:
-    """The mails at ``address`` that hold ``wanted`` in their header section."""
-
-    def found() -> list[bytes]:
-        return [one for one in peer.mailbox(address) if wanted.encode() in one.partition(b"\n\n")[0]]  # type: ignore[attr-defined]
-
-    until(lambda: bool(found()), patience)
-    return found()
-
-
-def parsed(octets: bytes) -> EmailMessage:
-    return email.message_from_bytes(octets, policy=email.policy.default)
-
-
-def words(octets: bytes) -> str:
-    """The text part, decoded."""
-    body = parsed(octets).get_body(("plain",))
-    assert body is not None
-    return str(body.get_content())
-
-
-def link_in(octets: bytes) -> str:
-    found = re.search(r"http://localhost:\d+/m/[A-Za-z0-9_-]{43}", words(octets))
-    assert found, words(octets)
-    return found[0]
 
 
 def digest(octets: bytes) -> str:
@@ -207,23 +171,10 @@ def test_the_sender_hears_of_the_answer_and_reads_it(running: World, chromium: C
     assert MARKER not in words(notice)
     with chromium.visit(java_script_enabled=False, locale="en-US") as visit:
         page = visit.page
-        sign_in(page, running)
+        sign_in(page, running, SENDER)
         page.locator("li", has_text="Newest answer").get_by_role("link", name=SUBJECT).first.click()
         expect(page.get_by_text(ANSWER)).to_be_visible()
         assert downloaded(page, f"{MARKER}foto.jpg") == digest(LARGE[:1_000_000])
-
-
-def sign_in(page: Page, running: World) -> None:
-    """Password, then the second factor, which is set up at the first sign-in."""
-    page.goto(f"{running.gateway.url}/inbox/")
-    page.locator("input[name=login]").fill(SENDER)
-    page.locator("input[name=password]").fill(PASSWORD)
-    page.get_by_role("button", name="Continue").click()
-    secret = (page.locator("#authenticator_secret").text_content() or "").replace(" ", "")
-    page.get_by_label("Code").fill(current_totp(Secret(secret)))
-    page.get_by_role("button", name="Switch on").click()
-    page.goto(f"{running.gateway.url}/inbox/")
-    expect(page.get_by_role("heading", name="Messages")).to_be_visible()
 
 
 def test_the_blind_recipient_has_a_conversation_of_its_own_behind_an_email_code(
@@ -344,12 +295,6 @@ def test_the_search_for_markers_would_find_one(tmp_path: Path) -> None:
 def _is_ours(path: Path, running: World) -> bool:
     """All but the stand-in for the telephone, which is outside."""
     return not path.is_relative_to(running.gateway.sms_folder)
-
-
-def everything_in(octets: bytes) -> bytes:
-    """A mail with every part decoded beside it."""
-    parts = [bytes(part.get_payload(decode=True) or b"") for part in parsed(octets).walk()]
-    return octets + b"".join(parts)
 
 
 def _records(running: World) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,16 @@ from structlog.testing import capture_logs
 
 from tests.journey.delivery_ground import PHONE, PROVEN_FIELD, SENTENCE, SUBJECT, Post, a_post, link_in, words
 from tests.journey.portal_ground import Clock
-from zegel.accounts.models import Account, DirectDeliveryDomain, Organisation
+from zegel.accounts.models import (
+    Account,
+    DirectDeliveryDomain,
+    DirectDeliveryList,
+    DomainMinimum,
+    Organisation,
+    SendingDomain,
+)
 from zegel.accounts.sign_in import enrol_totp
-from zegel.core.policy.precedence import plan_from_json
+from zegel.core.policy.precedence import plan_from_json, replay
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Job, Recipient, Transmission
@@ -208,6 +216,170 @@ def test_a_method_that_policy_forbids_is_never_replaced_by_another(post: Post) -
     assert steps(found) == [("undeliverable", "policy-contradicts-message")]
 
 
+# --- the least that a domain's recipients must verify with ----------------------------------------------------------
+
+
+def least(post: Post, domain: str, method: str) -> None:
+    DomainMinimum.objects.create(organisation=post.ground.organisation, domain=domain, method=method)
+
+
+def test_a_minimum_lets_nothing_weaker_through_and_nothing_readable(post: Post) -> None:
+    least(post, "veilig.test", "access-code")
+    post.list_domain("veilig.test")
+    found = decide(post, READER, GUEST, fields=[PROVEN_FIELD])
+    assert steps(found[READER]) == [("hold",)]
+    assert reasons(found[READER])[4] == "policy-demands-verification"
+    assert reasons(found[READER])[7] == "policy-forbids-method"
+    assert (found[READER].state, found[READER].told_at) == ("held", None)
+    assert steps(found[GUEST])[0] == ("readable", 4)  # of another domain
+    assert not Transmission.objects.filter(address=READER).exists()
+
+
+@pytest.mark.parametrize(
+    ("minimum", "named", "expected"),
+    [
+        ("sms", f"sms {PHONE}", ("notify", 3, "sms")),
+        ("access-code", f"sms {PHONE}", ("notify", 3, "sms")),
+        ("sms", f"access-code {CODE}", ("undeliverable", "policy-contradicts-message")),
+        ("account", f"sms {PHONE}", ("undeliverable", "policy-contradicts-message")),
+    ],
+)
+def test_a_minimum_judges_what_the_message_names(
+    post: Post, minimum: str, named: str, expected: tuple[object, ...]
+) -> None:
+    least(post, "open.test", minimum)
+    found = decide(post, GUEST, fields=[("zivver-access-right", f"{GUEST} {named}")])[GUEST]
+    assert steps(found) == [expected]
+
+
+def test_an_account_with_a_second_factor_meets_every_minimum(post: Post) -> None:
+    least(post, "open.test", "account")
+    account_of(GUEST, post.ground.organisation)
+    assert steps(decide(post, GUEST)[GUEST]) == [("notify", 1, "account")]
+
+
+def test_the_minimum_of_every_other_domain_gives_way_to_a_line_of_its_own(post: Post) -> None:
+    least(post, DomainMinimum.EVERY_OTHER, "sms")
+    least(post, "open.test", "email")
+    found = decide(post, GUEST, READER)
+    assert steps(found[GUEST]) == [("notify", 7, "email")]
+    assert steps(found[READER]) == [("hold",)]
+
+
+def test_a_minimum_is_of_one_organisation(post: Post) -> None:
+    other = Organisation.objects.create(name="Ander")
+    DomainMinimum.objects.create(organisation=other, domain=DomainMinimum.EVERY_OTHER, method="sms")
+    assert steps(decide(post, GUEST)[GUEST]) == [("notify", 7, "email")]
+
+
+def test_direct_delivery_that_a_minimum_forbids_is_told_to_the_author_once(post: Post) -> None:
+    least(post, "veilig.test", "sms")
+    post.mx("open.test")
+    post.submit(READER, GUEST, fields=[PROVEN_FIELD])
+    post.settle()
+    post.later(minutes=11)
+    told = [words(one) for one in post.notices() if "direct-delivery" in words(one)]
+    assert len(told) == 1
+    assert READER in told[0]
+    assert GUEST not in told[0]
+    post.later(days=1)
+    assert len([one for one in post.notices() if "direct-delivery" in words(one)]) == 1
+
+
+# --- inbound direct delivery --------------------------------------------------------------------------------------
+
+
+def inbound(domain: str, *, in_place: bool = True, takes: bool = True) -> Organisation:
+    """Another organisation, with a domain that may be proven to be its own."""
+    other = Organisation.objects.create(name="Ziekenhuis", takes_inbound_direct_delivery=takes)
+    SendingDomain.objects.create(
+        organisation=other, name=domain, ownership_token="x", dkim_key=b"", dkim_record="", in_place=in_place
+    )
+    return other
+
+
+def test_inbound_direct_delivery_is_readable_with_and_without_an_account(post: Post) -> None:
+    other = inbound("veilig.test")
+    account_of(READER, other)
+    found = decide(post, READER, "niemand@veilig.test")
+    assert steps(found[READER]) == [("readable", 1), ("notify", 1, "account")]
+    assert steps(found["niemand@veilig.test"]) == [("readable", 1), ("notify", 7, "email")]
+    assert reasons(found[READER])[1] == "takes-inbound-direct-delivery"
+
+
+@pytest.mark.parametrize("lack", ["in_place", "takes"])
+def test_a_domain_that_is_not_proven_or_an_organisation_that_does_not_want_it_gets_nothing_readable(
+    post: Post, lack: str
+) -> None:
+    inbound("veilig.test", **{lack: False})
+    assert steps(decide(post, READER)[READER]) == [("notify", 7, "email")]
+
+
+def test_a_subdomain_is_not_the_domain(post: Post) -> None:
+    inbound("veilig.test")
+    assert steps(decide(post, "lezer@sub.veilig.test")["lezer@sub.veilig.test"]) == [("notify", 7, "email")]
+
+
+def test_what_is_delivered_inbound_is_readable_at_the_server_and_falls_back_where_that_is_too_weak(post: Post) -> None:
+    inbound("veilig.test")
+    server = post.proven()
+    post.submit(READER)
+    post.settle()
+    assert SENTENCE in words(server.messages()[0])
+    assert post.recipient(READER).state == "delivered"
+
+    inbound("open.test")
+    weak = post.mx("open.test")
+    post.submit(GUEST, message_id="<tweede@voorbeeld.test>", text=f"{SENTENCE} Nog eens.")
+    post.settle()
+    (mail,) = weak.messages()
+    assert SENTENCE not in words(mail)
+    assert link_in(mail)
+    assert (post.recipient(GUEST).state, post.recipient(GUEST).step) == ("notified", 1)
+
+
+# --- lists that others keep ---------------------------------------------------------------------------------------
+
+
+def kept_list(
+    post: Post, domain: str, *, url: str = "https://lijst.test/", read: timedelta | None, **more: Any
+) -> None:
+    found = DirectDeliveryList.objects.create(
+        organisation=post.ground.organisation,
+        name=f"lijst {DirectDeliveryList.objects.count()}",
+        url=url,
+        read_at=post.clock.at - read if read is not None else None,
+    )
+    DirectDeliveryDomain.objects.create(organisation=post.ground.organisation, source=found, domain=domain, **more)
+
+
+@pytest.mark.parametrize(
+    ("url", "read", "counts"),
+    [
+        ("https://lijst.test/", timedelta(days=6), True),
+        ("https://lijst.test/", timedelta(days=8), False),
+        ("https://lijst.test/", None, False),
+        ("", timedelta(days=900), True),
+        ("", None, True),
+    ],
+)
+def test_a_list_that_was_not_read_for_long_says_nothing(
+    post: Post, url: str, read: timedelta | None, counts: bool
+) -> None:
+    kept_list(post, "veilig.test", url=url, read=read)
+    assert (steps(decide(post, READER)[READER])[0][:2] == ("readable", 4)) is counts
+
+
+def test_of_several_lists_the_strictest_level_counts_and_an_own_entry_goes_before_all(post: Post) -> None:
+    for authentication in (Authentication.CERTIFICATE, Authentication.DANE):
+        kept_list(post, "veilig.test", read=timedelta(hours=1), authentication=authentication)
+    decide(post, READER)
+    assert Transmission.objects.get(address=READER).needs_authentication == Authentication.DANE
+    post.list_domain("veilig.test")
+    decide(post, "ander@veilig.test", message_id="<tweede@voorbeeld.test>", text="Nog een.")
+    assert Transmission.objects.get(address="ander@veilig.test").needs_authentication == Authentication.CERTIFICATE
+
+
 # --- what is stored -----------------------------------------------------------------------------------------------
 
 
@@ -245,6 +417,16 @@ def test_the_stored_plan_explains_every_row(post: Post) -> None:
     assert sorted(reasons(found)) == [1, 2, 3, 4, 5, 6, 7]
     assert found.decided_at == post.clock.at
     assert plan_from_json(found.plan or {}).steps
+
+
+def test_the_stored_decision_can_be_made_again_with_the_table_of_its_day(post: Post) -> None:
+    post.list_domain("veilig.test")
+    least(post, "open.test", "sms")
+    found = decide(post, GUEST, READER, fields=[("zivver-access-right", f"{GUEST} sms {PHONE}"), PROVEN_FIELD])
+    for recipient in found.values():
+        replayed = replay(recipient.plan or {})
+        assert replayed.is_same
+        assert replayed.stored.steps == plan_from_json(recipient.plan or {}).steps
 
 
 def test_only_who_awaits_a_decision_gets_one(post: Post) -> None:

@@ -21,6 +21,7 @@ from zegel.settings import Listen
 
 HOST: Final = "zegel.test"
 ORGANISATION: Final = "Voorbeeld"
+OTHER_ORGANISATION: Final = "Zorg"
 SENDING_DOMAIN: Final = "voorbeeld.test"
 SENDER: Final = "afzender@voorbeeld.test"
 PASSWORD: Final = "een-lange-zin-om-mee-in-te-gaan"
@@ -139,7 +140,13 @@ folder = "{self.sms_folder}"
             if ": " in line
         )
         self.credentials = Credentials(made["username"], made["password"])
-        return [line for line in printed.splitlines() if " TXT " in line or " CNAME " in line]
+        return _records(printed)
+
+    def set_up_other(self, domain: str) -> list[str]:
+        """Another organisation, which takes readable messages for its domain once the records are published."""
+        self.command("organisation", "add", OTHER_ORGANISATION)
+        self.command("policy", "recipients", "--organisation", OTHER_ORGANISATION, "--inbound-direct-delivery")
+        return _records(self.command("domain", "add", domain, "--organisation", OTHER_ORGANISATION))
 
     def check_domain(self) -> None:
         """Looks the published records up."""
@@ -193,6 +200,11 @@ folder = "{self.sms_folder}"
             self._process = None
         # a dead process's threads may keep its sockets for a moment longer
         until(lambda: is_free(self.ip, self.port) and is_free(self.ip, self.portal_port))
+
+
+def _records(printed: str) -> list[str]:
+    """The records to publish, out of what a command printed."""
+    return [line for line in printed.splitlines() if " TXT " in line or " CNAME " in line]
 
 
 def _is_alive(pid: int) -> bool:

@@ -36,15 +36,22 @@ class World:
     open: Postfix
     authority: LocalAuthority
     folder: Path
+    nsd: Nsd
 
 
 @contextmanager
 def world(
-    *, processes: int = 1, settings: str = "", zone: str = "", stubs: Mapping[str, tuple[str, int]] | None = None
+    *,
+    processes: int = 1,
+    settings: str = "",
+    zone: str = "",
+    stubs: Mapping[str, tuple[str, int]] | None = None,
+    inbound: str = "",
 ) -> Iterator[World]:
     """All of it, running, with the sending domain in place; gone afterwards.
 
-    ``zone`` are more lines of the zone ``test``; ``stubs`` are zones below it that another name server has.
+    ``zone`` are more lines of the zone ``test``; ``stubs`` are zones below it that another name server has;
+    ``inbound`` is a domain of another organisation that takes readable messages (inbound direct delivery).
     """
     needs("postfix", "nsd", "unbound")
     with ExitStack() as stack:
@@ -61,10 +68,16 @@ def world(
             processes=processes,
             settings=settings,
         )
-        nsd.zones["test"] = _zone(gateway.set_up()) + zone
+        records = gateway.set_up()
+        if inbound:
+            records += gateway.set_up_other(inbound)
+            zone += f"{inbound}. IN MX 10 mx.veilig.test.\n"
+        nsd.zones["test"] = _zone(records) + zone
         stack.enter_context(nsd)
         stack.enter_context(Unbound(folder / "unbound", port=unbound_port, stubs={"test.": nsd, **(stubs or {})}))
         gateway.check_domain()
+        if inbound:
+            gateway.command("domain", "check", inbound)
         gateway.command("policy", "direct-delivery", READABLE_DOMAIN, "--organisation", ORGANISATION)
         assert gateway.credentials is not None
         secure = Postfix(
@@ -72,7 +85,7 @@ def world(
             name="mx.veilig.test",
             inet=SECURE_IP,
             port=port,
-            accepts=(READABLE_DOMAIN, GUEST_DOMAIN),
+            accepts=(READABLE_DOMAIN, GUEST_DOMAIN, *filter(None, [inbound])),
             certificate=authority.issue(["mx.veilig.test"], folder / "certificates"),
             settings={"message_size_limit": "60000000"},
         )
@@ -90,7 +103,7 @@ def world(
         )
         for peer in (secure, opened, sender, gateway):
             stack.enter_context(peer)
-        yield World(gateway, sender, secure, opened, authority, folder)
+        yield World(gateway, sender, secure, opened, authority, folder, nsd)
 
 
 def _zone(records: list[str]) -> str:
