@@ -99,6 +99,34 @@ REFUSED_RIGHTS = {
     "a NUL": "ontvanger@voorbeeld.test sharedAccessCode 1357\x0089",
     "a byte order mark": f"\ufeffontvanger@voorbeeld.test sms {NUMBER}",
     "an address in an unquoted list": f"a@voorbeeld.test;b@voorbeeld.test sms {NUMBER}",
+    "an address after the code": "a@voorbeeld.test sharedAccessCode 135789, b@voorbeeld.test",
+    "an address after the code, in brackets": "a@voorbeeld.test sharedAccessCode 135789;<b@voorbeeld.test>",
+    "a quoted address after the code": f'a@voorbeeld.test sharedAccessCode 1357 "b c"@voorbeeld.test sms {NUMBER}',
+    "a bracket that isn't closed": f"<ontvanger@voorbeeld.test sms {NUMBER}",
+    "a mailto URI": f"mailto:ontvanger@voorbeeld.test sms {NUMBER}",
+    "an address literal": f"ontvanger@[192.0.2.1] sms {NUMBER}",
+    "an at-sign of full width": f"ontvanger\uff20voorbeeld.test sms {NUMBER}",
+    "a method of full width": f"ontvanger@voorbeeld.test \uff53\uff4d\uff53 {NUMBER}",
+    "a colon behind the method": f"ontvanger@voorbeeld.test sms: {NUMBER}",
+    "a line separator": f"ontvanger@voorbeeld.test\u2028sms {NUMBER}",
+    "digits of full width": "ontvanger@voorbeeld.test sms \uff10\uff16\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18",
+    "one digit of full width": "ontvanger@voorbeeld.test sms +31\uff1612345678",
+    "a zero-width space in the number": "ontvanger@voorbeeld.test sms +316\u200b12345678",
+    "a national number behind a plus": "ontvanger@voorbeeld.test sms +0612345678",
+    "an international prefix behind a plus": "ontvanger@voorbeeld.test sms +0031612345678",
+    "the same number twice": "ontvanger@voorbeeld.test sms 0612345678 0612345678",
+    "a pager": "ontvanger@voorbeeld.test sms 0661234567",
+    "a premium number": "ontvanger@voorbeeld.test sms 0909123456",
+    "a premium number of another country": "ontvanger@voorbeeld.test sms +1 900 555 0123",
+    "an emergency number": "ontvanger@voorbeeld.test sms 112",
+    "a personal number": "ontvanger@voorbeeld.test sms 0841234567",
+    "a company number": "ontvanger@voorbeeld.test sms 0881234567",
+    "a satellite telephone": "ontvanger@voorbeeld.test sms +8816212345678",
+    "a ship": "ontvanger@voorbeeld.test sms +870773111632",
+    "a variation selector in the code": "ontvanger@voorbeeld.test sharedAccessCode 1357\ufe0f89",
+    "a joiner in the code": "ontvanger@voorbeeld.test sharedAccessCode 1357\u034f89",
+    "a code of fillers": "ontvanger@voorbeeld.test sharedAccessCode \u3164\u3164\u3164\u3164",
+    "a blank Braille pattern in the code": "ontvanger@voorbeeld.test sharedAccessCode 1357\u280089",
 }
 
 
@@ -117,6 +145,16 @@ REFUSED_OCTETS = {
     "broken base64": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?B?MTM1Nzg?=",
     "a broken Q encoding": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?Q?1357=8?=",
     "an encoded line break": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?Q?1357=0D=0A89?=",
+    "an encoded word in the middle of an address": b"=?utf-8?q?ontvanger?=@voorbeeld.test sms +31612345678",
+    "an encoded at-sign": b"ontvanger=?utf-8?q?=40?=voorbeeld.test sms +31612345678",
+    "an encoded domain": b"ontvanger@=?utf-8?q?voorbeeld.test?= sms +31612345678",
+    "a space in an encoded word": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?q?135 789?=",
+    "an encoded word that begins in the middle": b"ontvanger@voorbeeld.test sharedAccessCode 1=?utf-8?q?357?=",
+    "an encoded word that ends in the middle": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?q?135?=789",
+    "an encoded word without an end": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?q?135789",
+    "an encoded zero-width space": b"ontvanger@voorbeeld.test sharedAccessCode =?utf-8?q?135=E2=80=8B789?=",
+    "another encoding than there are": b"ontvanger@voorbeeld.test sms =?utf-8?x?+31612345678?=",
+    "a charset of two octets for each character": b"o@voorbeeld.test sharedAccessCode =?utf-16?b?//4xADMANQA3AA==?=",
     "encoded octets outside their charset": b"ontvanger@voorbeeld.test sharedAccessCode =?us-ascii?Q?1357=E989?=",
 }
 
@@ -199,6 +237,12 @@ def test_the_refusal_names_the_field_and_never_what_stood_in_it(noise: str) -> N
         pytest.fail(f"accepted: {found}")
 
 
+def test_the_name_of_an_unknown_field_can_not_bring_out_a_number() -> None:
+    with pytest.raises(MalformedField) as refused:
+        read(("zivver-access-right_0612345678", "v"))
+    assert not any(char.isdigit() for char in str(refused.value.reply.text))
+
+
 def test_the_name_of_an_unknown_field_can_not_break_the_reply() -> None:
     with pytest.raises(MalformedField) as refused:
         read(("zegel-\r\n250 ok\x1b" + "x" * 500, "v"))
@@ -247,6 +291,7 @@ def test_other_names_are_no_control_fields(name: str) -> None:
     [
         "+31612345678", "+31 6 1234 5678", "+31 (0)6 12345678", "+31-6-12345678", "0031612345678", "00 31 6 12345678",
         "0612345678", "06-12345678", "06 12 34 56 78", "\u00a0+31\u00a0612345678", "\t+31612345678\t",
+        "06/12345678", "06\u20131234\u20115678", "+3161234\t 5678", "+31612345678.", "\u3000+31612345678",
     ],
 )  # fmt: skip
 def test_a_mobile_number_is_normalised_however_it_is_written(written: str) -> None:
@@ -259,6 +304,24 @@ def test_national_numbers_are_those_of_the_region() -> None:
     assert belgian == SmsCode(Secret("+32470123456"))
     with pytest.raises(MalformedField):
         read(field, region="NL")
+
+
+@pytest.mark.parametrize("region", ["", "XX", "nl", "001", "Nederland"])
+def test_a_region_that_is_none_understands_no_national_number(region: str) -> None:
+    assert read(("zegel-access-right", f"a@voorbeeld.test sms {NUMBER}"), region=region).access_rights
+    with pytest.raises(MalformedField):
+        read(("zegel-access-right", "a@voorbeeld.test sms 0612345678"), region=region)
+
+
+def test_one_national_number_may_be_of_two_countries() -> None:
+    numbers = {
+        region: read(("zegel-access-right", "a@voorbeeld.test sms 06 12 34 56 78"), region=region)
+        for region in ["NL", "FR"]
+    }
+    assert [list(one.access_rights.values()) for one in numbers.values()] == [
+        [SmsCode(Secret("+31612345678"))],
+        [SmsCode(Secret("+33612345678"))],
+    ]
 
 
 def test_numbers_of_other_countries_are_accepted_with_their_code() -> None:
@@ -308,7 +371,7 @@ def test_encoded_words_are_decoded(value: bytes) -> None:
     assert code(value) == "päs x"
 
 
-@pytest.mark.parametrize("literal", ["=?abc", "1=?utf-8?q?2?=", "=?utf-8?q?2?=3", "a?=b="])
+@pytest.mark.parametrize("literal", ["=?abc", "a?=b=", "=?a?x?c?=", "q?2?="])
 def test_what_only_resembles_an_encoded_word_is_kept(literal: str) -> None:
     assert code(f"ontvanger@voorbeeld.test sharedAccessCode {literal}") == literal
 
@@ -317,13 +380,57 @@ def test_addresses_in_brackets_quotes_and_other_scripts_are_read() -> None:
     found = read(
         ("zivver-access-right", f"<balie@voorbeeld.test> sms {NUMBER}"),
         ("zivver-access-right", f'"de balie"@voorbeeld.test sms {NUMBER}'),
+        ("zivver-access-right", f'<"de  balie"@voorbeeld.test> sms {NUMBER}'),
+        ("zivver-access-right", f'"een sms 1 @ \\"b\\""@voorbeeld.test sms {NUMBER}'),
         ("zivver-access-right", f"ontvänger@bücher.test sms {NUMBER}"),
     )
     assert list(found.access_rights) == [
         Mailbox.parse("balie@voorbeeld.test"),
         Mailbox.parse('"de balie"@voorbeeld.test'),
+        Mailbox.parse('"de  balie"@voorbeeld.test'),
+        Mailbox.parse('"een sms 1 @ \\"b\\""@voorbeeld.test'),
         Mailbox.parse("ontvänger@xn--bcher-kva.test"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "served"),
+    [
+        ("a+test@voorbeeld.test", "A+Test@voorbeeld.test"),
+        ('"a+test"@voorbeeld.test', "a+test@voorbeeld.test"),
+        ("a@voorbeeld.test.", "a@voorbeeld.test"),
+        ("é@voorbeeld.test", "e\u0301@voorbeeld.test"),
+        ("E\u0301@voorbeeld.test", "é@voorbeeld.test"),
+        ("a@bücher.test", "a@xn--bcher-kva.test"),
+        ("a@BÜCHER.test", "a@bu\u0308cher.test"),
+        ("a@XN--BCHER-KVA.test", "a@bücher.test"),
+        ("=?utf-8?q?=C3=A9=40voorbeeld.test?=", "é@voorbeeld.test"),
+        ("=?utf-8?b?YUB2b29y?= =?utf-8?q?beeld.test?=", "a@voorbeeld.test"),
+        ("=?iso-8859-1?q?=E9?=\r\n =?utf-8?q?=40voorbeeld.test?=", "é@voorbeeld.test"),
+    ],
+)
+def test_an_address_is_recognised_in_every_spelling_of_it(written: str, served: str) -> None:
+    found = read(("zivver-access-right", f"{written} sms {NUMBER}".replace("\r\n", "")))
+    assert unmatched(found, [Mailbox.parse(served)]) == ()
+    assert for_recipient(found, Mailbox.parse(served)).verification == SmsCode(Secret(NUMBER))
+
+
+@pytest.mark.parametrize(
+    ("written", "served"),
+    [
+        ("a+test@voorbeeld.test", "a@voorbeeld.test"),
+        ("a.b@voorbeeld.test", "ab@voorbeeld.test"),
+        ("a@fass.test", "a@faß.test"),
+        ("\u0430@voorbeeld.test", "a@voorbeeld.test"),
+        ("\uff41@voorbeeld.test", "a@voorbeeld.test"),
+        ("a@voorbeeld.test", "a@mail.voorbeeld.test"),
+    ],
+)
+def test_what_may_be_another_mailbox_is_another_recipient(written: str, served: str) -> None:
+    """Not refused, since it may be the address of the message's other half; the author is warned (D-4)."""
+    found = read(("zivver-access-right", f"{written} sms {NUMBER}"))
+    assert unmatched(found, [Mailbox.parse(served)]) == tuple(found.access_rights)
+    assert for_recipient(found, Mailbox.parse(served)).verification is None
 
 
 def test_the_examples_of_the_seed_are_understood() -> None:
@@ -387,6 +494,15 @@ def test_a_transport_field_is_a_minimum(value: str, level: TransportSecurity) ->
         ("tls=tls1.3; auth=dane", BEST),
         ("tls tls1.2 tls tls1.3 auth mta-sts auth dane", BEST),
         ("tls dane auth tls1.3", BEST),
+        ("tls 1.3 auth dane", BEST),
+        ("tls TLSv1.3 auth (DANE)", BEST),
+        ('tls "tls1.3" auth "dane"', BEST),
+        ("tls1.3/dane", BEST),
+        ("tls tls1.3. auth dane-ee", BEST),
+        ("tls tls1.2\u200b auth da\u200bne", DANE),
+        ("tls \uff54\uff4c\uff531.3 auth mta_sts", TransportSecurity(Tls.TLS_1_3, Authentication.SIGNED_MX)),
+        ("=?utf-8?q?tls tls1.3 auth dane?=", BEST),
+        ("tls tls1.2 auth certificate-validation mta-sts", STS),
     ],
 )
 def test_a_transport_field_that_is_not_right_is_strict_and_warned_about(value: str, level: TransportSecurity) -> None:
@@ -395,9 +511,18 @@ def test_a_transport_field_that_is_not_right_is_strict_and_warned_about(value: s
     assert found.warnings == (DirectiveWarning.TRANSPORT_DEFAULTED,)
 
 
-def test_a_transport_field_in_an_unreadable_encoding_is_the_default() -> None:
-    found = read(("zivver-direct-delivery", b"tls \xff"))
-    assert (found.transport, found.warnings) == (PROVEN, (DirectiveWarning.TRANSPORT_DEFAULTED,))
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        (b"tls \xff", PROVEN),
+        (b"tls tls1.3 auth dane \xff", BEST),
+        (b"tls =?x-unknown?q?tls1.3?= auth dane", BEST),
+        (b"=?utf-8?b?dGxz?", PROVEN),
+    ],
+)
+def test_a_transport_field_in_an_unreadable_encoding_is_never_less(value: bytes, level: TransportSecurity) -> None:
+    found = read(("zivver-direct-delivery", value))
+    assert (found.transport, found.warnings) == (level, (DirectiveWarning.TRANSPORT_DEFAULTED,))
 
 
 @given(st.text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -91,7 +92,8 @@ class Mailbox:
     """What identifies the mailbox: equal for every spelling of it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"{self.local.casefold()}@{self.domain.ascii}")
+        local = self.local.lower() if self.local.isascii() else _folded(self.local)
+        object.__setattr__(self, "key", f"{local}@{self.domain.ascii}")
 
     @classmethod
     def parse(cls, text: str) -> Mailbox:
@@ -114,6 +116,11 @@ class Mailbox:
             return f"{self.local}@{self.domain.ascii}"
         escaped = self.local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain.ascii}'
+
+
+def _folded(local: str) -> str:
+    """Composed or not, in capitals or not, it is the same text (RFC 6532 §3.1)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", local).casefold())
 
 
 @lru_cache(4096)

@@ -20,20 +20,28 @@ from typing import Final
 
 from zegel.core.clock import Duration, NotADuration, parse_duration
 from zegel.core.mail.address import Mailbox, NotAMailbox
+from zegel.core.mail.fields import decode_words
 from zegel.core.mail.reply import Reply
+from zegel.core.policy import access_code
+from zegel.core.policy.access_code import Flaw, NotAnAccessCode, is_all_visible, parse_access_code
 from zegel.core.policy.case import Asked
 from zegel.core.policy.phone import NotAMobileNumber, parse_mobile
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
-from zegel.core.policy.verification import AccessCode, SmsCode
+from zegel.core.policy.verification import AccessCode, Method, SmsCode
 from zegel.core.policy.wording import Wording
 from zegel.core.secret import Secret
 
 CONTROL_PREFIXES: Final = ("zegel-", "zivver-")
 _LONGEST_PREFIX: Final = max(map(len, CONTROL_PREFIXES))
-SHORTEST_ACCESS_CODE: Final = 4  # characters: ten wrong tries a day find four digits in a year and a half, on average
-LONGEST_ACCESS_CODE: Final = 100
+SHORTEST_ACCESS_CODE: Final = access_code.SHORTEST
+LONGEST_ACCESS_CODE: Final = access_code.LONGEST
 LONGEST_EXPIRY: Final = timedelta(days=36_525)  # a century; further on the calendar itself ends
 
+METHOD_WORDS: Final[Mapping[str, Method]] = {
+    "sms": Method.SMS,
+    "sharedAccessCode": Method.ACCESS_CODE,
+    "access-code": Method.ACCESS_CODE,  # D-2
+}
 TLS_WORDS: Final[Mapping[str, Tls]] = {"tls1.2": Tls.TLS_1_2, "tls1.3": Tls.TLS_1_3}  # D-11
 AUTHENTICATION_WORDS: Final[Mapping[str, Authentication]] = {
     "certificate-validation": Authentication.CERTIFICATE,
@@ -49,6 +57,46 @@ class ControlField(Enum):
     DIRECT_DELIVERY = "direct-delivery"
     MINIMUM_RECIPIENT_VERIFICATION = "minimum-recipient-verification"
     MESSAGE_EXPIRATION = "message-expiration"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the specification: what may stand in a field, how often, and what becomes of anything else."""
+
+    field: ControlField
+    values: str
+    often: str
+    otherwise: str
+    is_single: bool = True
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        ControlField.ACCESS_RIGHT,
+        "`ADDRESS sms NUMBER` or `ADDRESS sharedAccessCode CODE`",
+        "one for each recipient",
+        "refused; the address of nobody who gets the message: ignored, and the author is warned",
+        is_single=False,
+    ),
+    Rule(
+        ControlField.DIRECT_DELIVERY,
+        "`tls tls1.2 auth certificate-validation`, or higher words",
+        "once",
+        "read as `tls tls1.2 auth certificate-validation`, or as what it names above that; the author is warned",
+    ),
+    Rule(
+        ControlField.MINIMUM_RECIPIENT_VERIFICATION,
+        "`email-verification`",
+        "once",
+        "nobody can open this message with a code by e-mail; the author is warned, unless the field is empty",
+    ),
+    Rule(
+        ControlField.MESSAGE_EXPIRATION,
+        "`delete` and an ISO 8601 duration: `delete P30D`",
+        "once",
+        "refused",
+    ),
+)
 
 
 class EmailPolicy(Enum):
@@ -78,10 +126,72 @@ class DirectiveWarning(Wording):
     )
 
 
+class Refusal(Enum):
+    """What stops a message: when, and the sentence of the reply. ``{field}`` is the name of the field."""
+
+    UNKNOWN = (
+        "a name with one of the prefixes that is none of the four",
+        "{field} is not a field this gateway knows: correct or remove it",
+    )
+    BOTH_NAMES = (
+        "one field under both of its names",
+        "zegel-{field} and zivver-{field} are one field: use one of the two names",
+    )
+    TWICE = (
+        "a second one of a field that may stand once",
+        "{field} may stand in a message only once",
+    )
+    RECIPIENT_TWICE = (
+        "two fields for one recipient, in whatever spelling, also when they say the same",
+        "{field} names one recipient twice: one field for each recipient",
+    )
+    SEVERAL_RECIPIENTS = (
+        "several recipients in one field",
+        "{field} names several recipients: one field for each recipient",
+    )
+    NOT_TEXT = (
+        "octets that are not UTF-8, encoded words that have more than one reading, control and invisible characters",
+        "{field} must be plain text in ASCII or UTF-8, or whole encoded words, without invisible characters",
+    )
+    NO_RIGHT = (
+        "nothing, or one word",
+        "{field} must read: address sms number in international form, or: address sharedAccessCode code",
+    )
+    NO_ADDRESS = (
+        "no address, or more than an address, before the method",
+        "{field} must begin with the e-mail address of one recipient",
+    )
+    NO_METHOD = (
+        "another word after the address",
+        "{field} must say sms or sharedAccessCode after the address",
+    )
+    NO_MOBILE_NUMBER = (
+        "a number that is no mobile number, that doesn't exist, or that can be read in two ways; text beside it",
+        "{field} must end with one mobile number in international form, like +31 6 and eight digits",
+    )
+    CODE_LENGTH = (
+        "an access code that is too short or too long",
+        f"{{field}} must end with an access code of {SHORTEST_ACCESS_CODE} to {LONGEST_ACCESS_CODE} characters",
+    )
+    CODE_SPACES = (
+        "a tab, or a space that doesn't break, inside an access code",
+        "{field}: inside an access code only ordinary spaces are possible",
+    )
+    NO_EXPIRATION = (
+        "an expiry that is none: no value, years or months, zero, more than a century",
+        "{field} must read: delete and a duration of weeks, days or hours, like: delete P30D",
+    )
+
+    def __init__(self, when: str, sentence: str) -> None:
+        self.when: Final = when
+        self.sentence: Final = sentence
+
+
 class MalformedField(Exception):
     """A control field that must not be guessed; ``reply`` names the field and what to write, never what stood in it."""
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, why: Refusal, field: str) -> None:
+        sentence = why.sentence.format(field=field)
         super().__init__(sentence)
         self.reply: Final = Reply(550, "5.6.0", sentence)
 
@@ -154,7 +264,7 @@ class _Written:
 
 
 _KNOWN_FIELDS: Final = {prefix + kind.value: kind for prefix in CONTROL_PREFIXES for kind in ControlField}
-_ONCE: Final = frozenset(ControlField) - {ControlField.ACCESS_RIGHT}
+_ONCE: Final = frozenset(rule.field for rule in RULES if rule.is_single)
 
 
 def _sort_out(fields: Sequence[tuple[str, bytes]]) -> dict[ControlField, tuple[_Written, ...]]:
@@ -164,23 +274,24 @@ def _sort_out(fields: Sequence[tuple[str, bytes]]) -> dict[ControlField, tuple[_
         if not is_control_field(name):
             continue
         if name not in _KNOWN_FIELDS:
-            shown = re.sub(r"[^a-z0-9_-]", "?", name[:60])
-            raise MalformedField(f"{shown} is not a field this gateway knows: correct or remove it")
+            raise MalformedField(Refusal.UNKNOWN, re.sub(r"[^a-z-]", "?", name[:60]))  # a number may stand in it
         kind = _KNOWN_FIELDS[name]
         found.setdefault(kind, []).append(_Written(name, value))
     for kind, written in found.items():
         if len({one.name for one in written}) > 1:
-            raise MalformedField(f"zegel-{kind.value} and zivver-{kind.value} are one field: use one of the two names")
+            raise MalformedField(Refusal.BOTH_NAMES, kind.value)
         if kind in _ONCE and len(written) > 1:
-            raise MalformedField(f"{written[0].name} may stand in a message only once")
+            raise MalformedField(Refusal.TWICE, written[0].name)
     return {kind: tuple(written) for kind, written in found.items()}
 
 
 # --- access-right ------------------------------------------------------------------------------------------------
 
-_ACCESS_RIGHT: Final = re.compile(r'(?P<address>"(?:[^"\\]|\\.)*"@\S+|\S+)\s+(?P<method>\S+)(?:\s+(?P<rest>.*))?')
-_SECOND_RECIPIENT: Final = re.compile(r"\S@\S+\s+(?:sms|sharedaccesscode|access-code)(?:\s|$)", re.IGNORECASE)
-_SHARED_CODE_WORDS: Final = frozenset({"sharedaccesscode", "access-code"})  # D-2
+_ACCESS_RIGHT: Final = re.compile(r'(?P<address><?"(?:[^"\\]|\\.)*"@\S+|\S+)\s+(?P<method>\S+)(?:\s+(?P<rest>.*))?')
+_SECOND_RECIPIENT: Final = re.compile(
+    rf"\S@\S+\s+(?:{'|'.join(METHOD_WORDS)})(?:\s|$)|[,;]\s*\S+@\S+\.\S", re.IGNORECASE
+)
+_METHODS: Final = {word.lower(): method for word, method in METHOD_WORDS.items()}
 
 
 def _read_access_rights(written: tuple[_Written, ...], region: str) -> Mapping[Mailbox, SmsCode | AccessCode]:
@@ -188,7 +299,7 @@ def _read_access_rights(written: tuple[_Written, ...], region: str) -> Mapping[M
     for one in written:
         mailbox, verification = _read_access_right(one, region)
         if mailbox in rights:
-            raise MalformedField(f"{one.name} names one recipient twice: one field for each recipient")
+            raise MalformedField(Refusal.RECIPIENT_TWICE, one.name)
         rights[mailbox] = verification
     return MappingProxyType(rights)
 
@@ -196,23 +307,22 @@ def _read_access_rights(written: tuple[_Written, ...], region: str) -> Mapping[M
 def _read_access_right(written: _Written, region: str) -> tuple[Mailbox, SmsCode | AccessCode]:
     found = _ACCESS_RIGHT.fullmatch(_text_or_refuse(written))
     if found is None:
-        raise MalformedField(
-            f"{written.name} must read: address sms number in international form, or: address sharedAccessCode code"
-        )
+        raise MalformedField(Refusal.NO_RIGHT, written.name)
     try:
         mailbox = Mailbox.parse(_without_brackets(found["address"]))
     except NotAMailbox:
         # "from None", here and below: what was written must not get into a traceback
-        raise MalformedField(f"{written.name} must begin with the e-mail address of one recipient") from None
+        raise MalformedField(Refusal.NO_ADDRESS, written.name) from None
     rest = (found["rest"] or "").strip()
     if _SECOND_RECIPIENT.search(rest[:500]):
-        raise MalformedField(f"{written.name} names several recipients: one field for each recipient")
-    method = found["method"].lower()
-    if method == "sms":
-        return mailbox, _read_sms(written, rest, region)
-    if method in _SHARED_CODE_WORDS:
-        return mailbox, _read_access_code(written, rest)
-    raise MalformedField(f"{written.name} must say sms or sharedAccessCode after the address")
+        raise MalformedField(Refusal.SEVERAL_RECIPIENTS, written.name)
+    match _METHODS.get(found["method"].lower()):
+        case Method.SMS:
+            return mailbox, _read_sms(written, rest, region)
+        case Method.ACCESS_CODE:
+            return mailbox, _read_access_code(written, rest)
+        case _:
+            raise MalformedField(Refusal.NO_METHOD, written.name)
 
 
 def _without_brackets(address: str) -> str:
@@ -223,19 +333,22 @@ def _read_sms(written: _Written, rest: str, region: str) -> SmsCode:
     try:
         return SmsCode(Secret(parse_mobile(rest, region=region)))
     except NotAMobileNumber:
-        raise MalformedField(
-            f"{written.name} must end with one mobile number in international form, like +31 6 and eight digits"
-        ) from None
+        raise MalformedField(Refusal.NO_MOBILE_NUMBER, written.name) from None
 
 
 def _read_access_code(written: _Written, rest: str) -> AccessCode:
-    if not SHORTEST_ACCESS_CODE <= len(rest) <= LONGEST_ACCESS_CODE:
-        raise MalformedField(
-            f"{written.name} must end with an access code of {SHORTEST_ACCESS_CODE} to {LONGEST_ACCESS_CODE} characters"
-        )
-    if any(char.isspace() and char != " " for char in rest):
-        raise MalformedField(f"{written.name}: inside an access code only ordinary spaces are possible")
-    return AccessCode(Secret(rest))
+    try:
+        return AccessCode(Secret(parse_access_code(rest)))
+    except NotAnAccessCode as cause:
+        why = _CODE_REFUSALS[cause.flaw]
+    raise MalformedField(why, written.name)
+
+
+_CODE_REFUSALS: Final = {
+    Flaw.LENGTH: Refusal.CODE_LENGTH,
+    Flaw.SPACES: Refusal.CODE_SPACES,
+    Flaw.INVISIBLE: Refusal.NOT_TEXT,
+}
 
 
 # --- direct-delivery ---------------------------------------------------------------------------------------------
@@ -250,14 +363,22 @@ def _read_transport(written: tuple[_Written, ...]) -> tuple[TransportSecurity | 
     without a warning. So a demand for more than the default never turns into the default (D-11)."""
     if not written:
         return None, ()
-    text = (_text(written[0].value) or "").lower()
-    words = re.split(r"[\s=:;,]+", text)
-    tls = max((TLS_WORDS[word] for word in words if word in TLS_WORDS), default=PROVEN.tls)
+    seen = _bare(decode_words(written[0].value))
+    tls = max((level for word, level in _TLS_MARKS if word in seen), default=PROVEN.tls)
     authentication = max(
-        (AUTHENTICATION_WORDS[word] for word in words if word in AUTHENTICATION_WORDS), default=PROVEN.authentication
+        (level for word, level in _AUTHENTICATION_MARKS if word in seen), default=PROVEN.authentication
     )
-    warnings = () if _is_exact(text) else (DirectiveWarning.TRANSPORT_DEFAULTED,)
-    return TransportSecurity(tls, authentication), warnings
+    is_exact = _is_exact((_text(written[0].value) or "").lower())
+    return TransportSecurity(tls, authentication), () if is_exact else (DirectiveWarning.TRANSPORT_DEFAULTED,)
+
+
+def _bare(text: str) -> str:
+    """Letters, digits and dots alone: ``"TLS 1.3"``, ``mta_sts``, full-width letters and zero-width ones are seen."""
+    return re.sub(r"[^a-z0-9.]", "", unicodedata.normalize("NFKC", text).lower())
+
+
+_TLS_MARKS: Final = tuple((word.removeprefix("tls"), level) for word, level in TLS_WORDS.items())
+_AUTHENTICATION_MARKS: Final = tuple((_bare(word), level) for word, level in AUTHENTICATION_WORDS.items())
 
 
 def _is_exact(text: str) -> bool:
@@ -284,16 +405,14 @@ def _read_minimum(written: tuple[_Written, ...]) -> tuple[EmailPolicy, tuple[Dir
 def _read_expiration(written: tuple[_Written, ...]) -> Duration | None:
     if not written:
         return None
-    malformed = MalformedField(
-        f"{written[0].name} must read: delete and a duration of weeks, days or hours, like: delete P30D"
-    )
+    malformed = MalformedField(Refusal.NO_EXPIRATION, written[0].name)
     words = _text_or_refuse(written[0]).split()
     if len(words) != 2 or words[0].lower() != "delete" or not words[1].isascii():
         raise malformed
     try:
         length = parse_duration(words[1])
-    except NotADuration as cause:
-        raise malformed from cause
+    except NotADuration:
+        raise malformed from None
     if length > LONGEST_EXPIRY:
         raise malformed
     return length
@@ -305,13 +424,13 @@ _ENCODED_WORD: Final = re.compile(  # RFC 2047 §2, with the language of RFC 223
     r"(?<!\S)=\?(?P<charset>[A-Za-z0-9_.:-]+)(?:\*[A-Za-z0-9-]+)?\?(?P<encoding>[BbQq])\?(?P<text>[!->@-~]*)\?=(?!\S)"
 )
 _CHARSETS: Final = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_LEFT_OVER: Final = re.compile(r"=\?[^?\s]+\?[BbQq]\?")  # decoded by some readers, against RFC 2047 §5 and §2
 
 
 def _text_or_refuse(written: _Written) -> str:
     text = _text(written.value)
     if text is None:
-        raise MalformedField(f"{written.name} must be plain text in ASCII or UTF-8, without invisible characters")
+        raise MalformedField(Refusal.NOT_TEXT, written.name)
     return text
 
 
@@ -321,9 +440,7 @@ def _text(value: bytes) -> str | None:
         text = _decode_words(value.decode("utf-8")).strip()
     except (UnicodeDecodeError, binascii.Error, LookupError):
         return None
-    if any(unicodedata.category(char) in _INVISIBLE and char != "\t" for char in text):
-        return None
-    return text
+    return text if is_all_visible(text) else None
 
 
 def _decode_words(text: str) -> str:
@@ -332,7 +449,7 @@ def _decode_words(text: str) -> str:
     out: list[str] = []
     pending, charset, end = b"", "", 0
     for word in _ENCODED_WORD.finditer(text):
-        between = text[end : word.start()]
+        between = _plain(text[end : word.start()])
         joins = bool(charset) and not between.strip()
         if not joins or charset != word["charset"].lower():
             out.append(pending.decode(charset or "ascii"))
@@ -343,7 +460,14 @@ def _decode_words(text: str) -> str:
         if charset not in _CHARSETS:
             raise LookupError("a charset that is not read here")
         pending += _word_octets(word["encoding"], word["text"])
-    return "".join((*out, pending.decode(charset or "ascii"), text[end:]))
+    return "".join((*out, pending.decode(charset or "ascii"), _plain(text[end:])))
+
+
+def _plain(text: str) -> str:
+    """The text, which must hold no word that only some readers decode."""
+    if _LEFT_OVER.search(text):
+        raise LookupError("an encoded word in the middle of something")
+    return text
 
 
 def _word_octets(encoding: str, text: str) -> bytes:
@@ -409,3 +533,40 @@ def _conceal(kind: str, value: str, hint: str | None) -> SmsCode | AccessCode:
     if kind == "sms":
         return SmsCode(Secret(value))
     return AccessCode(Secret(value), Secret(hint) if hint else None)
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+
+def fields_as_markdown() -> str:
+    """The fields, as ``docs/control-fields.md`` has them."""
+    rows = (f"| `…{rule.field.value}` | {rule.values} | {rule.often} | {rule.otherwise} |" for rule in RULES)
+    return "\n".join(("| field | value | how often | otherwise |", "|---|---|---|---|", *rows)) + "\n"
+
+
+def words_as_markdown() -> str:
+    """The words that are accepted in them, likewise."""
+    rows = (f"| {place} | {', '.join(f'`{word}`' for word in words)} |" for place, words in _WORDS)
+    return "\n".join(("| where | words |", "|---|---|", *rows)) + "\n"
+
+
+_WORDS: Final[tuple[tuple[str, Iterable[str]], ...]] = (
+    ("`…access-right`, after the address", METHOD_WORDS),
+    ("`…direct-delivery`, after `tls`", TLS_WORDS),
+    ("`…direct-delivery`, after `auth`", AUTHENTICATION_WORDS),
+)
+
+
+def refusals_as_markdown() -> str:
+    """The refusals, likewise; the reply is printed for one of the names that it can have."""
+    rows = (f"| {why.when} | `{MalformedField(why, _EXAMPLES.get(why, _RIGHT)).reply}` |" for why in Refusal)
+    return "\n".join(("| what stands there | reply |", "|---|---|", *rows)) + "\n"
+
+
+_RIGHT: Final = f"zivver-{ControlField.ACCESS_RIGHT.value}"
+_EXAMPLES: Final = {
+    Refusal.UNKNOWN: "zivver-acces-right",
+    Refusal.BOTH_NAMES: ControlField.ACCESS_RIGHT.value,
+    Refusal.TWICE: f"zivver-{ControlField.DIRECT_DELIVERY.value}",
+    Refusal.NO_EXPIRATION: f"zivver-{ControlField.MESSAGE_EXPIRATION.value}",
+}

@@ -27,7 +27,7 @@ def parse_mobile(text: str, *, region: str) -> str:
     and for those that allow more than one reading (``31612345678``: a country code without ``+``, or a number of the
     region?). Where the numbering plan doesn't tell mobile from fixed (North America, Denmark) the number is accepted.
     """
-    written = text.strip()
+    written = " ".join(text.split())  # the library knows no tabs
     if not _WRITTEN.fullmatch(written) or _PLUS_AND_TRUNK.match(written):
         raise NotAMobileNumber("more, or less, than a telephone number")
     try:
@@ -58,6 +58,12 @@ def _has_one_reading(number: PhoneNumber, written: str) -> bool:
 
 def _digits(text: str) -> str:
     return "".join(char for char in text if char.isdigit())
+
+
+def example_mobile(region: str) -> str:
+    """How a mobile number of ``region`` is written in international form; not a number that somebody has."""
+    number = phonenumbers.example_number_for_type(region, PhoneNumberType.MOBILE)
+    return phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL) if number else "+31 6 12345678"
 
 
 def mask_phone(e164: str) -> str:
