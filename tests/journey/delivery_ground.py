@@ -36,7 +36,9 @@ from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.reply import Reply
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Found
+from zegel.edge.fetch import Failed, Fetch, NotFetched
 from zegel.edge.keyring import opening_keys, submission_keys
+from zegel.edge.nta import NtaLookup
 from zegel.edge.tls import opportunistic_context, verifying_context
 from zegel.journey.arrival.intake import Client, Envelope, Intake, Place
 from zegel.journey.arrival.record import AcceptedRecipient
@@ -48,6 +50,7 @@ from zegel.journey.custody.seal import Wrapper
 from zegel.journey.decision.decide import Decision
 from zegel.journey.delivery.connection import Contexts, Dialler
 from zegel.journey.delivery.deliver import Delivery
+from zegel.journey.delivery.sts import Policies
 from zegel.journey.report.tell import Telling
 
 T = TypeVar("T")
@@ -85,6 +88,7 @@ class Post:
     ground: Ground
     stack: ExitStack
     zone: Zone = field(default_factory=Zone)
+    web: dict[str, Fetch] = field(default_factory=dict)  # by address
     first_retry: timedelta = timedelta(minutes=15)
 
     def __post_init__(self) -> None:
@@ -119,14 +123,17 @@ class Post:
         self.dialler = Dialler("zegel.test", self.port, contexts, 5.0)
         unsealer = self.ground.unsealer
         now = self.clock
+        nta = NtaLookup(self.zone, "zegel.test", now)
         self.decision = Decision(
-            self.writer, self.readers, open_field=unsealer.field, sealing=unsealer.keys.sealing, now=now
+            self.writer, self.readers, open_field=unsealer.field, sealing=unsealer.keys.sealing, nta=nta, now=now
         )
         self.delivery = Delivery(
             writer=self.writer,
             readers=self.readers,
             unsealer=unsealer,
             dns=self.zone,
+            nta=nta,
+            policies=Policies(self.zone, self.fetch, self.writer, self.readers, now),
             dialler=self.dialler,
             hostname="zegel.test",
             url=PORTAL,
@@ -139,6 +146,8 @@ class Post:
             Kind.RELEASE: self.decision.release,
             Kind.TRANSMIT: self.delivery.transmit,
             Kind.REPORT: self.telling.report,
+            Kind.DELAYED: self.telling.delayed,
+            Kind.RELAYED: self.telling.relayed,
             Kind.WARN: self.telling.warn,
             Kind.HELD: self.telling.held,
             Kind.WITHHELD: self.telling.code_withheld,
@@ -148,6 +157,9 @@ class Post:
         return self.runner.run(work)
 
     # the Internet
+
+    def fetch(self, url: str) -> Fetch:
+        return self.web.get(url, Failed(NotFetched.NO_ADDRESS))
 
     def mx(self, domain: str, *, preference: int = 10, host: str = "", **behaviour: Any) -> ScriptedMx:
         """A server for a domain, beside those that it has; ``mx.<domain>`` unless it is named."""

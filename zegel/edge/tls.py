@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _ssl
 import ssl
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -135,6 +137,26 @@ def verifying_context(extra_ca: Path | None, *, named: str = "delivery.extra_ca"
         except (ssl.SSLError, OSError) as cause:
             raise CertificateTrouble(f"{named}: {extra_ca} is not a readable PEM bundle.") from cause
     return context
+
+
+def dane_context() -> ssl.SSLContext:
+    """For servers that TLSA records authenticate: as strict as :func:`verifying_context`, except that who connects
+    must look at the certificates itself, and sends nothing before (RFC 7672 §3.1)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(SUITES_TLS_1_2)
+    return context
+
+
+def shown_chain(tls: ssl.SSLObject) -> list[bytes]:
+    """The certificates that the other end sent, in DER and in its order; nobody has verified them."""
+    if sys.version_info >= (3, 13):
+        return list(tls.get_unverified_chain())
+    # The same, before it had a name for everybody: https://docs.python.org/3/whatsnew/3.13.html#ssl
+    chain = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return [bytes(one.public_bytes(_ssl.ENCODING_DER)) for one in chain or ()]
 
 
 def opportunistic_context() -> ssl.SSLContext:

@@ -56,6 +56,7 @@ class Part:
     smime_type: str | None = None  # of application/pkcs7-mime, RFC 8551 §3.2.2
     method: str | None = None  # of text/calendar, RFC 5546 §1.4
     start: str | None = None  # the root of multipart/related by its content id, RFC 2387 §3.2
+    begin: int = -1  # offset of the part's own header, behind its boundary line; -1: not known
 
     @property
     def is_container(self) -> bool:
@@ -225,6 +226,7 @@ class _Open:
     smime_type: str | None = None
     method: str | None = None
     start: str | None = None
+    begin: int = -1
     boundary: bytes | None = None  # of a container
     children: int = 0
     delimited: bool = False  # a container that has seen its boundary
@@ -278,6 +280,7 @@ class _Open:
         if self.end < 0:
             self.end = end
             self.offset = min(self.offset, end)
+            self.begin = min(self.begin, end)
 
     def part(self) -> Part:
         """A container whose boundary never came is text after all."""
@@ -299,6 +302,7 @@ class _Open:
             smime_type=self.smime_type,
             method=self.method,
             start=self.start,
+            begin=self.begin,
         )
 
 
@@ -328,7 +332,7 @@ class MimeIndexer:
     def __init__(self, header_octets: bytes, start: int) -> None:
         """``header_octets`` is the message's own header section; ``start`` the place of the first octet of the
         body, counted from the first octet of the header section."""
-        root = _Open((), start)
+        root = _Open((), start, begin=0)
         root.read(header_octets)
         self._parts = [root]
         self._opened = 1  # counts also those that came to nothing
@@ -456,7 +460,7 @@ class MimeIndexer:
 
     def _open_child(self, container: _Open, place: int) -> None:
         default = "message/rfc822" if container.type == "multipart/digest" else "text/plain"  # RFC 2046 §5.1.5
-        child = _Open((*container.path, container.children), place, default)
+        child = _Open((*container.path, container.children), place, default, begin=place)
         container.children += 1
         self._parts.append(child)
         self._opened += 1

@@ -98,7 +98,8 @@ class StrayAddress:
 
 @dataclass(frozen=True, slots=True)
 class AssumedTransport:
-    """A direct-delivery field without a valid value: ``tls1.2`` and ``certificate-validation`` were taken (seed)."""
+    """A direct-delivery field that is not exactly right: for what was missing or invalid ``tls1.2`` and
+    ``certificate-validation`` were taken (seed), and what it names above that (D-11)."""
 
     field: str
 
@@ -157,6 +158,16 @@ class Held:
     until: Instant
     link: Secret[str]
     is_reminder: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFile:
+    """A file that stands behind ``link`` instead of in the message, because it is too large for mail (D-7)."""
+
+    name: str
+    size: int  # octets
+    link: Secret[str]
+    expires: Instant | None
 
 
 # --- blocks -------------------------------------------------------------------------------------------------------
@@ -385,8 +396,8 @@ def warning_mail(told: Warned, language: Language, *, zone: tzinfo = UTC) -> Mai
     blocks: list[_Block] = [
         _Paragraph(
             say(
-                "Uw bericht is aangenomen, maar niet alles wat erin gevraagd werd, was duidelijk.",
-                "Your message was accepted, but not everything that was asked in it was clear.",
+                "Uw bericht is aangenomen, maar niet alles ging zoals erin gevraagd werd.",
+                "Your message was accepted, but not everything was done as it asks.",
             )
         ),
         _Facts(_original(told.original, say, zone)),
@@ -410,9 +421,9 @@ def _oddity(oddity: Oddity, say: _Say) -> _Section:
             )
         case AssumedTransport():
             text = say(
-                "De waarde ontbreekt of is ongeldig. Het bericht is behandeld alsof er stond: tls tls1.2 auth "
+                "De waarde is niet helemaal begrepen. Wat ontbrak of ongeldig was, is gelezen als: tls tls1.2 auth "
                 "certificate-validation.",
-                "The value is missing or invalid. The message was treated as if it said: tls tls1.2 auth "
+                "The value was not understood completely. What was missing or invalid was read as: tls tls1.2 auth "
                 "certificate-validation.",
             )
         case NoFallBack():
@@ -425,9 +436,9 @@ def _oddity(oddity: Oddity, say: _Say) -> _Section:
             shown = _addresses(recipients, say)
             text = say(
                 "Het bericht vraagt om directe bezorging. Het beleid van uw organisatie staat dat niet toe voor "
-                f"{shown}. Deze ontvangers krijgen het bericht op een manier die wel is toegestaan.",
+                f"{shown}. Voor deze ontvangers geldt alleen wat wel is toegestaan.",
                 "The message asks for direct delivery. Your organisation’s policy doesn’t allow that for "
-                f"{shown}. These recipients get the message in a way that is allowed.",
+                f"{shown}. For these recipients only what is allowed counts.",
             )
         case unreachable:
             assert_never(unreachable)
@@ -448,6 +459,7 @@ def held_mail(told: Held, language: Language, *, zone: tzinfo = UTC) -> Mail:
     say = _speaker(language)
     link, host, _ = _link(told.link)
     named = told.recipients[:_MOST_NAMED]
+    can_fill_in = any({"sms", "access_code"} & set(one.lacks) for one in told.recipients)
     rows = [(str(one.address), _lacking(one.lacks, say)) for one in named]
     if len(told.recipients) > len(named):
         more = len(told.recipients) - len(named)
@@ -463,16 +475,24 @@ def held_mail(told: Held, language: Language, *, zone: tzinfo = UTC) -> Mail:
         ),
         _Facts((*_original(told.original, say, zone), (say("Organisatie", "Organisation"), _name(told.organisation)))),
         _Facts(tuple(rows)),
-        _way(say("Aanvullen en versturen", "Fill in and send"), link, say),
+        _way(
+            say("Aanvullen en versturen", "Fill in and send")
+            if can_fill_in
+            else say("Bekijken wie wacht", "See who waits"),
+            link,
+            say,
+        ),
         _Section(
             say("Wat kunt u doen?", "What can you do?"),
+            _what_to_do(host, say) if can_fill_in else _what_the_recipient_can_do(say),
+        ),
+        _Section(
+            say("Tot wanneer?", "Until when?"),
             say(
-                f"Log in op {host} en vul voor elke ontvanger een mobiel nummer of een toegangscode in. Het bericht "
-                f"gaat dan meteen uit. Een beheerder van uw organisatie kan dat ook. Gebeurt er niets vóór "
-                f"{_when(told.until, say, zone)}, dan krijgt u bericht dat het niet is bezorgd.",
-                f"Sign in on {host} and fill in a mobile number or an access code for each recipient. The message then "
-                f"goes out at once. An administrator of your organisation can do so too. If nothing happens before "
-                f"{_when(told.until, say, zone)}, you are told that it was not delivered.",
+                f"Is er op {_when(told.until, say, zone)} nog niets bekend, dan wordt het bericht niet bezorgd en "
+                "krijgt de afzender daarvan een melding.",
+                f"If nothing is known by {_when(told.until, say, zone)}, the message is not delivered and the sender "
+                "gets a report of it.",
             ),
         ),
     ]
@@ -482,6 +502,24 @@ def held_mail(told: Held, language: Language, *, zone: tzinfo = UTC) -> Mail:
     return _mail(line, line, blocks, language)
 
 
+def _what_to_do(host: str, say: _Say) -> str:
+    return say(
+        f"Log in op {host} en vul in wat er bij de ontvanger staat. Het bericht gaat dan meteen uit, en wat u invulde "
+        "wordt onthouden voor latere berichten. Een beheerder van uw organisatie kan het ook doen.",
+        f"Sign in on {host} and fill in what is named beside the recipient. The message then goes out at once, and "
+        "what you filled in is remembered for later messages. An administrator of your organisation can do it too.",
+    )
+
+
+def _what_the_recipient_can_do(say: _Say) -> str:
+    return say(
+        "Een account kunt u niet invullen. Zodra de ontvanger hier een account met een tweede factor heeft, gaat het "
+        "bericht vanzelf uit.",
+        "An account can’t be filled in. As soon as the recipient has an account here with a second factor, the message "
+        "goes out by itself.",
+    )
+
+
 def _lacking(methods: tuple[Method, ...], say: _Say) -> str:
     words = {
         "account": say("een account met een tweede factor", "an account with a second factor"),
@@ -489,7 +527,27 @@ def _lacking(methods: tuple[Method, ...], say: _Say) -> str:
         "access_code": say("een toegangscode", "an access code"),
         "email": say("e-mailverificatie", "e-mail verification"),
     }
-    return say(" of ", " or ").join(words[method] for method in methods) or say("zie de pagina", "see the page")
+    shown = sorted(methods, key=lambda method: method == "account")  # what the author can do something about goes first
+    return say(" of ", " or ").join(words[method] for method in shown) or say("zie de pagina", "see the page")
+
+
+def large_file_text(told: LargeFile, language: Language, *, zone: tzinfo = UTC) -> str:
+    """In a readable message, in the place of the file: where it is, and how it is got."""
+    say = _speaker(language)
+    link, host, _ = _link(told.link)
+    name = _one_line(told.name, LONGEST_NAME) or say("Een bestand", "A file")
+    megabytes = f"{max(told.size / 1_000_000, 0.1):.1f}".replace(".", say(",", "."))
+    until = ""
+    if told.expires is not None:
+        when = _when(told.expires, say, zone)
+        until = say(f" Dat kan tot {when}.", f" You can do so until {when}.")
+    return say(
+        f"{name} ({megabytes} MB) is te groot voor e-mail. U haalt het bestand op een beveiligde pagina op:\n\n"
+        f"{link}\n\n"
+        f"U komt op {host}. Daar vraagt u om een code, die u per e-mail op dit adres krijgt.{until}\n",
+        f"{name} ({megabytes} MB) is too large for e-mail. You get the file on a secure page:\n\n{link}\n\n"
+        f"You come to {host}. There you ask for a code, which you get by e-mail at this address.{until}\n",
+    )
 
 
 def code_withheld_mail(told: CodeWithheld, language: Language, *, zone: tzinfo = UTC) -> Mail:

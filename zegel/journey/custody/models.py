@@ -286,3 +286,14 @@ class Proof(_Row):
     created_at = models.DateTimeField()
     used_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+
+
+class TransportPolicy(models.Model):
+    """What a receiving domain promised of its mail servers by MTA-STS, as it was fetched (RFC 8461 §3.3)."""
+
+    domain = models.CharField(max_length=255, primary_key=True)  # A-labels
+    identity = models.CharField(max_length=32)  # the id that the DNS showed then
+    mode = models.CharField(max_length=8)  # core.policy.mta_sts.Mode
+    hosts = models.JSONField()  # patterns
+    max_age = models.PositiveIntegerField()  # seconds
+    fetched_at = models.DateTimeField()

@@ -11,17 +11,24 @@ import contextlib
 import hashlib
 import ssl
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final, assert_never, cast
 
+from cryptography import x509
+
+from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox, ReversePath
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.carriage import Accepted, Deferred, InsufficientSecurity, NetworkFailure, Refused, Stage
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
+from zegel.core.smtp import dane
 from zegel.core.smtp.client import Extensions, NotSmtp, ReplyReader, Stuffer
-from zegel.journey.delivery.mx import NextHop
+from zegel.core.smtp.dane import Tlsa
+from zegel.edge.tls import dane_context, shown_chain
+from zegel.journey.delivery.mx import Dane, NextHop
 
 CONNECT: Final = 30.0  # seconds
 KEEP: Final = 4.0  # seconds that an idle connection is kept
@@ -52,6 +59,7 @@ class Result:
 
     outcome: SendOutcome
     evidence: Evidence
+    limit: int | None = None  # octets that the server takes at most, where it was refused for its size before it left
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class Mail:
     size: int
     octets: Iterable[bytes]
     is_eight_bit: bool = False
+    usual_limit: int | None = None  # octets; counts where the server announces no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +80,38 @@ class Contexts:
 
     verifying: ssl.SSLContext
     opportunistic: ssl.SSLContext
+    dane: ssl.SSLContext = field(default_factory=dane_context)
 
 
 class _Broken(Exception):
     """There will be no connection; this is why."""
 
-    def __init__(self, outcome: SendOutcome, detail: str) -> None:
+    def __init__(self, outcome: SendOutcome, detail: str, evidence: Evidence | None = None) -> None:
         super().__init__()
         self.outcome = outcome
         self.detail = detail
+        self.evidence = evidence
 
 
 class _Weaker(Exception):
     """This way of securing failed, after ``reached``; a mail without a demand may try the next."""
 
-    def __init__(self, reason: str, reached: TransportSecurity = NO_DEMAND) -> None:
+    def __init__(self, reason: str, reached: TransportSecurity = NO_DEMAND, evidence: Evidence | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.reached = reached
+        self.evidence = evidence
 
 
 class _Way(Enum):
     VERIFIED = 0
     OPPORTUNISTIC = 1
     CLEAR = 2
+    DANE = 3
+
+
+def _wall_clock() -> Instant:
+    return datetime.now(UTC)
 
 
 class _Channel(asyncio.Protocol):
@@ -259,9 +276,10 @@ class Connection:
         if mail.recipient.needs_smtputf8 and "SMTPUTF8" not in self.extensions:
             reply = Reply(550, "5.6.7", "The receiving server takes no internationalised addresses")
             return self._refused(Stage.RCPT, reply)
-        if (limit := self.extensions.size) is not None and mail.size > limit:
+        limit = mail.usual_limit if self.extensions.size is None else self.extensions.size
+        if limit is not None and mail.size > limit:
             reply = Reply(552, "5.3.4", "The receiving server announced that it takes no message of this size")
-            return self._refused(Stage.MAIL, reply)
+            return replace(self._refused(Stage.MAIL, reply), limit=limit)
         return None
 
     async def quit(self) -> None:
@@ -285,6 +303,7 @@ class Dialler:
     port: int
     contexts: Contexts
     timeout: float
+    now: Callable[[], Instant] = _wall_clock  # certificates are valid at this time
     # By all of the hop: how its MX was found is part of the level that a connection to it reaches.
     _idle: dict[NextHop, list[Connection]] = field(default_factory=lambda: defaultdict(list))
 
@@ -358,18 +377,14 @@ class Dialler:
 
     async def _dial(self, hop: NextHop, needs: TransportSecurity) -> Connection:
         """The best way first; a weaker way only as far as nothing is demanded of it."""
-        ways = [_Way.VERIFIED]
-        if needs.authentication is Authentication.NONE:
-            ways.append(_Way.OPPORTUNISTIC)
-        if may_be_clear := needs == NO_DEMAND:
-            ways.append(_Way.CLEAR)
-        reached, reason = NO_DEMAND, ""
+        ways = _ways(hop, needs)
+        reached, reason, evidence = NO_DEMAND, "", None
         for way in ways:
             try:
-                return await self._open(hop, way, may_be_clear=may_be_clear)
+                return await self._open(hop, way, may_be_clear=_Way.CLEAR in ways)
             except _Weaker as weaker:
-                reached, reason = weaker.reached, weaker.reason
-        raise _Broken(InsufficientSecurity(reached), reason)
+                reached, reason, evidence = weaker.reached, weaker.reason, weaker.evidence
+        raise _Broken(InsufficientSecurity(reached), reason, evidence)
 
     async def _open(self, hop: NextHop, way: _Way, *, may_be_clear: bool) -> Connection:
         stage = Stage.CONNECT
@@ -417,9 +432,9 @@ class Dialler:
         reply = await channel.reply(self.timeout)
         if reply.code != 220:
             raise _Weaker(f"STARTTLS: {reply.code}")
-        context = self.contexts.verifying if way is _Way.VERIFIED else self.contexts.opportunistic
         try:
-            await channel.secure(context, hop.host, CONNECT)
+            name = hop.dane.base if hop.dane is not None and way is _Way.DANE else hop.host
+            await channel.secure(self._context(way), name, CONNECT)
         except ssl.SSLCertVerificationError as cause:
             reason = f"certificate: {cause.verify_message or 'not valid for this host'}"
             raise _Weaker(reason, TransportSecurity(Tls.TLS_1_2, Authentication.NONE)) from cause  # at least 1.2
@@ -427,17 +442,64 @@ class Dialler:
             raise _Weaker(f"TLS: {cause.reason or 'handshake failed'}") from cause
         except (ConnectionError, TimeoutError) as cause:
             raise _Weaker(f"TLS: {_reason(cause)}") from cause
+        if way is _Way.DANE:
+            assert hop.dane is not None
+            return self._authenticated_by_dane(channel, hop, hop.dane)
         return _evidence(channel, hop, is_verified=way is _Way.VERIFIED)
+
+    def _context(self, way: _Way) -> ssl.SSLContext:
+        match way:
+            case _Way.VERIFIED:
+                return self.contexts.verifying
+            case _Way.DANE:
+                return self.contexts.dane
+            case _Way.OPPORTUNISTIC | _Way.CLEAR:
+                return self.contexts.opportunistic
+            case unreachable:
+                assert_never(unreachable)
+
+    def _authenticated_by_dane(self, channel: _Channel, hop: NextHop, known: Dane) -> Evidence:
+        """On this very connection, with the handshake done and nothing said after it."""
+        evidence, chain = _evidence(channel, hop, is_verified=False), shown_chain(_tls(channel))
+        match dane.examine(chain, tlsa=known.records, names=known.names, at=self.now()):
+            case dane.Matched(by=by):
+                level = TransportSecurity(evidence.security.tls, Authentication.DANE)
+                return replace(evidence, security=level, certificate=_summary_by_dane(chain[0], by))
+            case dane.NoMatch(why=why):
+                raise _Weaker(f"DANE: {why}", evidence.security, evidence)
+            case dane.NothingUsable():
+                raise _Weaker("DANE: no usable record", evidence.security, evidence)
+            case unreachable:
+                assert_never(unreachable)
+
+
+def _ways(hop: NextHop, needs: TransportSecurity) -> tuple[_Way, ...]:
+    """The best first, and none that falls short of ``needs``, or of what TLSA records demand of every mail: with a
+    usable one the server must match, with others there must be TLS (RFC 7672 §2.2)."""
+    if hop.dane is not None and (
+        needs.authentication is Authentication.DANE or any(one.is_usable for one in hop.dane.records)
+    ):
+        return (_Way.DANE,)
+    if needs.authentication is not Authentication.NONE or hop.by_policy:
+        return (_Way.VERIFIED,)
+    if needs != NO_DEMAND or hop.dane is not None:
+        return _Way.VERIFIED, _Way.OPPORTUNISTIC
+    return _Way.VERIFIED, _Way.OPPORTUNISTIC, _Way.CLEAR
+
+
+def _tls(channel: _Channel) -> ssl.SSLObject:
+    assert channel.transport is not None
+    return cast(ssl.SSLObject, channel.transport.get_extra_info("ssl_object"))
 
 
 def _evidence(channel: _Channel, hop: NextHop, *, is_verified: bool) -> Evidence:
-    assert channel.transport is not None
-    tls: ssl.SSLObject = channel.transport.get_extra_info("ssl_object")
+    tls = _tls(channel)
     version = tls.version() or ""
     level = {"TLSv1.3": Tls.TLS_1_3, "TLSv1.2": Tls.TLS_1_2}.get(version, Tls.ENCRYPTED)
     authentication = Authentication.NONE
     if is_verified:
-        authentication = Authentication.SIGNED_MX if hop.mx_is_secure else Authentication.CERTIFICATE
+        is_named = hop.mx_is_secure or hop.by_policy
+        authentication = Authentication.SIGNED_MX if is_named else Authentication.CERTIFICATE
     cipher = tls.cipher()
     return replace(
         Evidence(hop.host, hop.address),
@@ -462,7 +524,21 @@ def _summary(tls: ssl.SSLObject) -> str:
     return f"{names[:200]}; issued by {issuer[:80]}; until {fields.get('notAfter', '')}; sha256 {fingerprint}"
 
 
+def _summary_by_dane(octets: bytes, by: Tlsa) -> str:
+    """As :func:`_summary`. What a certificate says of itself is no more than that where the record is of usage 3."""
+    known = f"sha256 {hashlib.sha256(octets).hexdigest()}; tlsa {by.usage} {by.selector} {by.matching}"
+    try:
+        certificate = x509.load_der_x509_certificate(octets)
+        names = ",".join(dane.host_names(certificate))
+        issuer = certificate.issuer.rfc4514_string()
+        return f"{names[:200]}; issued by {issuer[:80]}; until {certificate.not_valid_after_utc:%Y-%m-%d}; {known}"
+    except Exception:  # usage 3 needs nothing of it to be legible
+        return known
+
+
 def _without_connection(hop: NextHop, broken: _Broken) -> Result:
+    if broken.evidence is not None:
+        return Result(broken.outcome, replace(broken.evidence, detail=broken.detail))
     reached = broken.outcome.reached if isinstance(broken.outcome, InsufficientSecurity) else NO_DEMAND
     return Result(broken.outcome, Evidence(hop.host, hop.address, reached, detail=broken.detail))
 

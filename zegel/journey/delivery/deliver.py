@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
@@ -15,7 +15,9 @@ from zegel.accounts.models import SendingDomain
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.dkim import SigningKey
+from zegel.core.mail.dsn import wants
 from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
+from zegel.core.mail.mime import Part
 from zegel.core.policy import precedence
 from zegel.core.policy.carriage import (
     Accepted,
@@ -27,6 +29,7 @@ from zegel.core.policy.carriage import (
     Done,
     InsufficientSecurity,
     LargePartsBecomeLinks,
+    NetworkFailure,
     Next,
     NextHost,
     NextStep,
@@ -43,24 +46,31 @@ from zegel.core.policy.carriage import (
 )
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify, Plan, Undeliverable, plan_from_json
-from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE_RETRIES, RetryPolicy
+from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE_RETRIES, RetryPolicy, is_warning_due
+from zegel.core.policy.shrinking import LINK_FROM, USUAL_LIMIT, become_links, smallest
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
+from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen, unwrap
 from zegel.core.secret import Secret
 from zegel.edge import rows
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, log
+from zegel.edge.nta import NtaLookup
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased, LeaseLost
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
-from zegel.journey.custody.unseal import Unsealer
-from zegel.journey.delivery import direct, mx, notify
+from zegel.journey.custody.seal import wrap_field
+from zegel.journey.custody.unseal import Link, Unsealer
+from zegel.journey.delivery import direct, mx, notify, nta
 from zegel.journey.delivery.connection import Dialler, Evidence, Mail
+from zegel.journey.delivery.sts import Policies
 
 Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
+SIGNATURE_ROOM: Final = 2000  # octets of a DKIM signature, at most
+SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 _LINK: Final = re.compile(r"/m/[\w=-]+|(?<![\w-])[\w-]{43}(?![\w-])")  # its token stands behind /m/, or by itself
 
 
@@ -104,6 +114,8 @@ class Delivery:
     readers: Readers
     unsealer: Unsealer
     dns: Resolver
+    nta: NtaLookup
+    policies: Policies
     dialler: Dialler
     hostname: str
     url: str
@@ -164,7 +176,7 @@ class Delivery:
             self._retries(READABLE_RETRIES if is_readable else NOTIFICATION_RETRIES),
             now - (recipient.decided_at or recipient.submission.accepted_at),  # not while it was held
             plan,
-            _reached_before(recipient) if transmission.step > 0 else None,  # no attempt comes before the first step
+            _reached_before(recipient, plan) if transmission.step > 0 else None,  # none comes before the first step
         )
 
     def _retries(self, policy: RetryPolicy) -> RetryPolicy:
@@ -176,9 +188,17 @@ class Delivery:
         expires_at = task.transmission.expires_at
         if expires_at is not None and expires_at <= self.now():
             return Bounce("5.4.7", Ended.TOO_LATE)
+        if _has_expired(task.transmission.recipient, self.now()):
+            return Bounce("5.7.0", Ended.DESTROYED)
         mailbox = Mailbox.parse(task.transmission.address)
-        hops = await mx.next_hops(mailbox.domain, dns=self.dns)
+        if isinstance(task.carried, precedence.Readable) and task.carried.over_nta:
+            return await self._over_nta(task, mailbox, tried)
+        policy = await self.policies.of(mailbox.domain)
+        hops = await mx.next_hops(mailbox.domain, dns=self.dns, policy=policy)
         match hops:
+            case mx.NoneIsNamed():
+                reason = "MTA-STS: the policy names none of the MX hosts"
+                return self._without_hops(task, InsufficientSecurity(NO_DEMAND), reason, tried)
             case mx.NoSuchDomain():
                 return self._without_hops(task, NoSuchDomain(), "the domain does not exist", tried)
             case mx.TakesNoMail():
@@ -190,17 +210,58 @@ class Delivery:
             if stop is not None:
                 return stop
             await self._compose(task)
-        mail = await self.readers.read(lambda: self._mail(task, mailbox))
-        return await self._try_hops(task, hops, mail, tried)
+        return await self._try_hops(task, hops, mailbox, tried)
 
-    async def _try_hops(self, task: Task, hops: tuple[mx.NextHop, ...], mail: Mail, tried: list[Tried]) -> Next:
+    async def _over_nta(self, task: Task, mailbox: Mailbox, tried: list[Tried]) -> Next:
+        """Both sides and each host are examined anew. What doesn't comply now leads to the next step, never to ordinary
+        mail (standards A)."""
+        assert task.transmission.recipient is not None
+        sender = task.transmission.recipient.submission.account.mailbox.domain
+        if not await self.readers.read(lambda: self._signing_key(sender) is not None):
+            reason = "NTA 7516, sender: no DKIM key"
+            return self._without_hops(task, InsufficientSecurity(NO_DEMAND), reason, tried)
+        hops = await nta.next_hops(sender, mailbox.domain, lookup=self.nta, dns=self.dns)
+        match hops:
+            case nta.NotAllowed(reason=reason):
+                return self._without_hops(task, InsufficientSecurity(NO_DEMAND), reason, tried)
+            case nta.NoHost(reason=reason):
+                return self._without_hops(task, NetworkFailure(), reason, tried)
+            case nta.NotKnownNow(reason=reason):
+                return self._without_hops(task, DnsTrouble(), reason, tried)
+            case mx.TakesNoMail():
+                return self._without_hops(task, NullMx(), "the domain takes no mail", tried)
+        return await self._try_hops(task, hops, mailbox, tried)
+
+    async def _try_hops(self, task: Task, hops: tuple[mx.NextHop, ...], mailbox: Mailbox, tried: list[Tried]) -> Next:
+        mail = await self._mail(task, mailbox)
         for position, hop in enumerate(hops):
-            result = await self.dialler.send(hop, mail, needs=task.needs)
-            tried.append(Tried(self.now(), result.outcome, result.evidence))
-            follows = self._after(task, result.outcome, more_hosts=position + 1 < len(hops))
+            more_hosts = position + 1 < len(hops)
+            follows, limit = await self._try(task, hop, mail, tried, more_hosts=more_hosts, can_shrink=True)
+            if isinstance(follows, LargePartsBecomeLinks):
+                smaller = await self._smaller(task, mailbox, limit)
+                if smaller is None:
+                    follows = self._after(task, tried[-1].outcome, more_hosts=more_hosts)
+                else:
+                    mail = smaller
+                    follows, _ = await self._try(task, hop, mail, tried, more_hosts=more_hosts)
             if not isinstance(follows, NextHost):
                 return follows
         raise AssertionError("the last host has no next")
+
+    async def _try(
+        self,
+        task: Task,
+        hop: mx.NextHop,
+        mail: Mail,
+        tried: list[Tried],
+        *,
+        more_hosts: bool,
+        can_shrink: bool = False,
+    ) -> tuple[Next, int | None]:
+        """What follows from one attempt; and the octets that the server takes, where the mail was too large for it."""
+        result = await self.dialler.send(hop, mail, needs=task.needs)
+        tried.append(Tried(self.now(), result.outcome, result.evidence))
+        return self._after(task, result.outcome, more_hosts=more_hosts, can_shrink=can_shrink), result.limit
 
     async def _before_notifying(
         self, task: Task, step: Notify, hops: tuple[mx.NextHop, ...], tried: list[Tried]
@@ -228,8 +289,8 @@ class Delivery:
         tried.append(Tried(self.now(), outcome, Evidence(detail=detail)))
         return self._after(task, outcome, more_hosts=False)
 
-    def _after(self, task: Task, outcome: Outcome, *, more_hosts: bool) -> Next:
-        progress = Progress(task.transmission.tries + 1, task.age, more_hosts=more_hosts)
+    def _after(self, task: Task, outcome: Outcome, *, more_hosts: bool, can_shrink: bool = False) -> Next:
+        progress = Progress(task.transmission.tries + 1, task.age, more_hosts=more_hosts, can_shrink=can_shrink)
         spread = random.random()  # noqa: S311
         return after(task.carried, outcome, progress=progress, retry=task.retries, spread=spread)
 
@@ -242,40 +303,90 @@ class Delivery:
         recipient = transmission.recipient
         assert recipient is not None
 
+        await self._store(transmission, prepared.wrapped, prepared.link)
+
+    async def _store(self, transmission: Transmission, sealed: bytes, link: Link, **more: str) -> None:
+        """The link of a mail that is about to leave, and ``more`` of its recipient. Raises :class:`LeaseLost`."""
+
         def store() -> None:
             stored = rows.execute(
                 f"""UPDATE {rows.table(Transmission)} SET sealed = %s
                 WHERE id = %s AND state = %s AND sealed IS NULL""",  # noqa: S608
-                (prepared.wrapped, rows.identifier(transmission.id), Transmission.State.QUEUED.value),
+                (sealed, rows.identifier(transmission.id), Transmission.State.QUEUED.value),
             )
             if not stored:
                 raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
-            link = prepared.link
-            rows.update(Recipient, _HALVES, [(link.hash, link.share, link.slot, recipient.id)])
+            values = (link.hash, link.share, link.slot, *more.values(), transmission.recipient_id)
+            rows.update(Recipient, (*_HALVES, *more), [values])
 
         await self.writer.write(store)
-        transmission.sealed = prepared.wrapped
+        transmission.sealed = sealed
 
-    def _mail(self, task: Task, mailbox: Mailbox) -> Mail:
-        transmission = task.transmission
-        octets: Iterable[bytes]
-        if transmission.kind == Kind.READABLE:
-            assert transmission.recipient is not None
-            conversation = transmission.recipient.conversation
-            key = self._signing_key(transmission.recipient.submission.account.mailbox.domain)
-            message = direct.readable(conversation, unsealer=self.unsealer, key=key, at=self.now())
-            octets, size = message, message.size
-        else:
-            opened = self.unsealer.field(transmission.sealed, name="transmission", owner=transmission.id).reveal()
-            mail = direct.signed(opened, key=self._signing_key(_author_domain(opened)), at=self.now())
-            octets, size = (mail,), len(mail)
-        return Mail(
-            parse_reverse_path(transmission.reverse_path),
-            mailbox,
-            size,
-            octets,
-            is_eight_bit=transmission.kind == Kind.READABLE,
-        )
+    # --- the mail -------------------------------------------------------------------------------------------------
+
+    async def _mail(self, task: Task, mailbox: Mailbox) -> Mail:
+        if task.transmission.kind != Kind.READABLE:
+            return await self.readers.read(lambda: self._own_mail(task.transmission, mailbox))
+        mail = await self._readable(task, mailbox, limit=None)
+        assert mail is not None
+        return mail
+
+    def _own_mail(self, transmission: Transmission, mailbox: Mailbox) -> Mail:
+        opened = self.unsealer.field(transmission.sealed, name="transmission", owner=transmission.id).reveal()
+        mail = direct.signed(opened, key=self._signing_key(_author_domain(opened)), at=self.now())
+        return Mail(parse_reverse_path(transmission.reverse_path), mailbox, len(mail), (mail,))
+
+    async def _smaller(self, task: Task, mailbox: Mailbox, limit: int | None) -> Mail | None:
+        """The readable message with so many links that it fits; as small as it can be where the server didn't say what
+        it takes. ``None``: it can't be made smaller."""
+        return await self._readable(task, mailbox, limit=SMALLEST if limit is None else limit)
+
+    async def _readable(self, task: Task, mailbox: Mailbox, *, limit: int | None) -> Mail | None:
+        recipient = task.transmission.recipient
+        assert recipient is not None
+        found, large = await self.readers.read(lambda: self._large_parts(task, limit))
+        if large is None:
+            return None
+        link = await self._link_to_files(task) if large else None
+
+        def compose() -> Mail:
+            key = self._signing_key(recipient.submission.account.mailbox.domain)
+            cuts = tuple(notify.cut(part, link, recipient.conversation) for part in large if link is not None)
+            message = direct.readable(found, cuts=cuts, key=key, at=self.now())
+            path = parse_reverse_path(task.transmission.reverse_path)
+            usual = USUAL_LIMIT if message.size > USUAL_LIMIT and _may_hold_links(task) else None
+            return Mail(path, mailbox, message.size, message, is_eight_bit=True, usual_limit=usual)
+
+        return await self.readers.read(compose)
+
+    def _large_parts(self, task: Task, limit: int | None) -> tuple[direct.Original, tuple[Part, ...] | None]:
+        """The message, and which of its parts become links; ``None``: it can't be made to fit ``limit``."""
+        recipient = task.transmission.recipient
+        assert recipient is not None
+        found = direct.original(recipient.conversation, unsealer=self.unsealer)
+        size = found.content.size
+        if limit is None and size < LINK_FROM:  # no part of it is that large
+            return found, ()
+        if not _may_hold_links(task):
+            return found, () if limit is None else None
+        parts, whole = found.parts(), size + SIGNATURE_ROOM
+        if limit == SMALLEST:
+            return found, smallest(parts)
+        return found, become_links(parts, size=whole, limit=whole if limit is None else limit)
+
+    async def _link_to_files(self, task: Task) -> Secret[str]:
+        """The link under which a guest finds the files, after a code by e-mail; the same one at every try."""
+        transmission, unsealer = task.transmission, self.unsealer
+        recipient = transmission.recipient
+        assert recipient is not None
+        if transmission.sealed is not None:
+            opened = unsealer.field(transmission.sealed, name="transmission", owner=transmission.id)
+            return Secret(f"{self.url}/m/{opened.reveal().decode('ascii')}")
+        link = await self.readers.read(lambda: unsealer.make_link(recipient, recipient.conversation))
+        token = link.token.reveal().encode("ascii")
+        sealed = wrap_field(token, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
+        await self._store(transmission, sealed, link, method=Method.EMAIL.value)
+        return Secret(f"{self.url}/m/{link.token.reveal()}")
 
     def _signing_key(self, domain: Domain | None) -> SigningKey | None:
         """The DKIM key of a sending domain of ours; ``None`` for any other."""
@@ -311,7 +422,7 @@ class Delivery:
             match one.follows:
                 case RetryAt(delay=delay):
                     jobs.postpone(one.task.leased, until=now + delay)
-                    Transmission.objects.filter(id=one.task.transmission.id).update(tries=F("tries") + 1)
+                    self._retried(one.task, now)
                 case NextStep() | Bounce():
                     self._failed(one.task, one.follows, now)
                 case Done():
@@ -323,8 +434,22 @@ class Delivery:
         return [None] * len(ended)
 
     @staticmethod
+    def _retried(task: Task, now: Instant) -> None:
+        """The sender hears once for each recipient that it takes long (RFC 3464 §2.3.3: ``delayed``)."""
+        transmission = task.transmission
+        due = task.plan is not None and is_warning_due(task.retries, age=task.age, warned=transmission.warned)
+        if due:
+            told = Transmission.objects.filter(recipient=transmission.recipient_id, warned=True).exists()
+            if transmission.recipient_id is not None and not told:
+                milestones.delayed([transmission.recipient_id], now=now)
+        found = Transmission.objects.filter(id=transmission.id)
+        found.update(tries=F("tries") + 1, warned=transmission.warned or due)
+
+    @staticmethod
     def _sent(sent: Sequence[Transmission], now: Instant) -> None:
         """With the sealed mail goes the last copy of the link's secret that we had."""
+        asked = [one.recipient_id for one in sent if one.kind in _REACHED and _wants_success(one.recipient)]
+        milestones.relayed([one for one in asked if one is not None], now=now)
         values = [(Transmission.State.SENT.value, one.tries + 1, None, one.id) for one in sent]
         rows.update(Transmission, ("state", "tries", "sealed"), values)
         rows.update(
@@ -358,6 +483,11 @@ class Delivery:
             steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
 
 
+def _wants_success(recipient: Recipient | None) -> bool:
+    """RFC 3461 §4.1. Nothing is asked of the next server: its reports would go to our own return path."""
+    return recipient is not None and bool(recipient.notify) and wants(frozenset(recipient.notify.split(",")), "relayed")
+
+
 _REACHED: Final[dict[str, str]] = {
     Kind.READABLE.value: Recipient.State.DELIVERED.value,
     Kind.NOTIFICATION.value: Recipient.State.NOTIFIED.value,
@@ -367,14 +497,24 @@ _BEFORE_TLS: Final = frozenset(
 )  # an attempt that ended there tells nothing of the level
 
 
-def _reached_before(recipient: Recipient) -> TransportSecurity | None:
+def _has_expired(recipient: Recipient | None, now: Instant) -> bool:
+    """Also while the destruction of its keys is still to come."""
+    ends = recipient.conversation.expires_at if recipient is not None else None
+    return ends is not None and ends <= now
+
+
+def _reached_before(recipient: Recipient, plan: Plan) -> TransportSecurity | None:
     """The level that the last readable attempt found at the recipient's ordinary MX, if one came that far."""
     last = (
         Attempt.objects.filter(transmission__recipient=recipient, transmission__kind=Kind.READABLE)
+        .select_related("transmission")
         .order_by("-id")
         .first()
     )
     if last is None or last.host == "" or last.stage in _BEFORE_TLS:
+        return None
+    step = plan.steps[last.transmission.step]
+    if isinstance(step, precedence.Readable) and step.over_nta:  # other servers
         return None
     return _level(last.tls, last.authentication)
 
@@ -440,6 +580,21 @@ def _told(transmission: Transmission, tried: Tried) -> Attempted:
 
 def _level(tls: int, authentication: int) -> TransportSecurity:
     return TransportSecurity(Tls(tls), Authentication(authentication))
+
+
+def _may_hold_links(task: Task) -> bool:
+    """Files behind a link are opened with a code by e-mail: not over NTA 7516, whose recipients never meet a code, and
+    not where message or policy exclude e-mail verification."""
+    recipient = task.transmission.recipient
+    if recipient is None or not isinstance(task.carried, precedence.Readable) or task.carried.over_nta:
+        return False
+    try:
+        case = precedence.replay(recipient.plan or {}).case
+    except precedence.UnknownPlan:
+        return False
+    policy = case.policy
+    is_allowed = Method.EMAIL in policy.allowed and (not policy.required or Method.EMAIL in policy.required)
+    return is_allowed and not case.asked.never_email
 
 
 def _author_domain(octets: bytes) -> Domain | None:

@@ -7,18 +7,35 @@ from dataclasses import dataclass
 from typing import Final
 
 from zegel.core.mail.address import Domain, NotADomain
+from zegel.core.policy.mta_sts import Mode, Policy
+from zegel.core.smtp import dane
+from zegel.core.smtp.dane import Tlsa
 from zegel.edge.dns import Found, NotThere, Resolver, Trouble
 
+MOST_ALIASES: Final = 8  # CNAMEs from a host to where its addresses stand
 MOST_HOSTS: Final = 10  # of one domain; RFC 5321 §5.1 asks for two at least, and a hostile zone may name thousands
 
 
 @dataclass(frozen=True, slots=True)
+class Dane:
+    """Secure TLSA records of a host, usable or not; there is at least one. Who connects goes by them and by nothing
+    else (RFC 7672 §2.2)."""
+
+    base: str  # the name they stand under: what the server is asked for (SNI)
+    names: tuple[str, ...]  # what a certificate under an anchor may be for: the base, the next-hop domain
+    records: tuple[Tlsa, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NextHop:
-    """One host at one address. ``host`` is the MX host name: what its certificate must be for."""
+    """One host at one address. ``host`` is the MX host name: what its certificate must be for, unless ``dane`` says
+    otherwise."""
 
     host: str
     address: str
     mx_is_secure: bool = False
+    dane: Dane | None = None
+    by_policy: bool = False  # MTA-STS enforce names it: no mail goes there but over verified TLS (RFC 8461 §5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +49,23 @@ class TakesNoMail:
 
 
 @dataclass(frozen=True, slots=True)
+class NoneIsNamed:
+    """The domain's MTA-STS policy names none of the hosts that the DNS names; one of both is not the domain's."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotKnownNow:
     """The DNS didn't answer conclusively, or names hosts that are nowhere; try again."""
 
     reason: str
 
 
-NextHops = tuple[NextHop, ...] | NoSuchDomain | TakesNoMail | NotKnownNow
+NextHops = tuple[NextHop, ...] | NoSuchDomain | TakesNoMail | NoneIsNamed | NotKnownNow
 
 
-async def next_hops(domain: Domain, *, dns: Resolver) -> NextHops:
-    """In the order of trying: lowest preference first, equals shuffled. Never empty."""
+async def next_hops(domain: Domain, *, dns: Resolver, policy: Policy | None = None) -> NextHops:
+    """In the order of trying: lowest preference first, equals shuffled. Never empty. ``policy``: the domain's, by
+    MTA-STS; one that is enforced leaves the hosts that it names."""
     answer = await dns.ask(domain.ascii, "MX")
     match answer:
         case Trouble(reason=reason):
@@ -55,13 +78,20 @@ async def next_hops(domain: Domain, *, dns: Resolver) -> NextHops:
             if all(record.partition(" ")[2] == "." for record in records):
                 return TakesNoMail()
             hosts = _ordered(records)
+    is_enforced = policy is not None and policy.mode is Mode.ENFORCE
+    if policy is not None and is_enforced:
+        hosts = [host for host in hosts if policy.names(host)]
+        if not hosts:
+            return NoneIsNamed()
     has_mx = isinstance(answer, Found)
     hops: list[NextHop] = []
     trouble = ""
     for host in hosts:
-        found, reason = await _addresses(host, dns=dns)
-        trouble = trouble or reason
-        hops.extend(NextHop(host, address, secure) for address in found)
+        found = await _hops(host, domain, dns=dns, is_secure=secure, by_policy=is_enforced)
+        if isinstance(found, NotKnownNow):
+            trouble = trouble or found.reason
+        else:
+            hops.extend(found)
     if hops:
         return tuple(hops)
     if has_mx:  # the domain takes mail; that its hosts can't be found is a mistake that somebody will mend
@@ -69,34 +99,89 @@ async def next_hops(domain: Domain, *, dns: Resolver) -> NextHops:
     return NotKnownNow(trouble) if trouble else NoSuchDomain()
 
 
+async def _hops(
+    host: str, domain: Domain, *, dns: Resolver, is_secure: bool, by_policy: bool
+) -> tuple[NextHop, ...] | NotKnownNow:
+    """TLSA records are looked for where the way to the host is protected by DNSSEC all along (RFC 7672 §2.2)."""
+    addresses, are_secure, trouble = await _addresses(host, dns=dns)
+    known: Dane | None = None
+    if is_secure and are_secure:
+        found = await dane_of(host, domain, dns=dns)
+        if isinstance(found, NotKnownNow):  # perhaps there are records: the host is as good as unreachable
+            return found
+        known = found
+    if not addresses and trouble:
+        return NotKnownNow(trouble)
+    return tuple(NextHop(host, address, is_secure, known, by_policy) for address in addresses)
+
+
 def _ordered(records: tuple[str, ...]) -> list[str]:
     pairs = [
         (int(preference), host.rstrip(".").lower())
         for preference, _, host in (one.partition(" ") for one in records)
-        if _is_host(host)
+        if name_of(host)
     ]
     random.shuffle(pairs)
     return [host for _, host in sorted(pairs, key=lambda pair: pair[0])][:MOST_HOSTS]
 
 
-def _is_host(name: str) -> bool:
-    """A certificate can be for it: no address, no octets beyond a host's (RFC 5321 §2.3.5)."""
-    try:
-        Domain.parse(name)
-    except NotADomain:
-        return False
-    return True
-
-
-async def _addresses(host: str, *, dns: Resolver) -> tuple[list[str], str]:
+async def _addresses(host: str, *, dns: Resolver) -> tuple[list[str], bool, str]:
+    """Addresses; whether all of them are secure; and what is wrong, where something is."""
     found: list[str] = []
-    trouble = ""
+    secure, trouble = True, ""
     for kind in ("AAAA", "A"):
         match await dns.ask(host, kind):
-            case Found(records=records):
+            case Found(records=records, secure=is_secure):
                 found.extend(records)
+                secure = secure and is_secure
             case Trouble(reason=reason):
                 trouble = f"{kind} of {host}: {reason}"
             case NotThere():
                 pass
-    return found, trouble
+    return found, bool(found) and secure, trouble
+
+
+# --- DANE ---------------------------------------------------------------------------------------------------------
+
+
+async def dane_of(host: str, next_hop_domain: Domain, *, dns: Resolver) -> Dane | NotKnownNow | None:
+    """The secure TLSA records of a host whose addresses are secure: under the name that its aliases lead to, if those
+    are secure all the way, else under its own. ``None``: it has none."""
+    expanded = await _expanded(host, dns)
+    if isinstance(expanded, NotKnownNow):
+        return expanded
+    for base in dict.fromkeys((expanded, host)):
+        match await dns.ask(f"_25._tcp.{base}", "TLSA"):
+            case Trouble(reason=reason):
+                return NotKnownNow(f"TLSA of {base}: {reason}")
+            case Found(records=texts, secure=True):
+                return Dane(base, tuple(dict.fromkeys((base, next_hop_domain.ascii))), dane.records(texts))
+            case Found() | NotThere():
+                pass
+    return None
+
+
+async def _expanded(host: str, dns: Resolver) -> str | NotKnownNow:
+    """Where the aliases of ``host`` end; ``host`` itself where one of them is not secure (RFC 7672 §2.1.3)."""
+    name = host
+    for _ in range(MOST_ALIASES):
+        match await dns.ask(name, "CNAME"):
+            case NotThere():
+                return name
+            case Trouble(reason=reason):
+                return NotKnownNow(f"CNAME of {name}: {reason}")
+            case Found(secure=False):
+                return host
+            case Found(records=(target, *_)) if name_of(target):
+                name = name_of(target)
+            case Found():
+                return host
+    return host
+
+
+def name_of(host: str) -> str:
+    """A host's name as it is asked for; empty for what is none."""
+    try:
+        return Domain.parse(host).ascii
+    except NotADomain:
+        return ""

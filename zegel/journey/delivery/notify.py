@@ -1,4 +1,4 @@
-"""The notification: a mail that says that a message waits, with the link that opens it. No content of the message."""
+"""What we write in mail for recipients: the notification with its link, and the words for a file that is too large."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from zegel.accounts.models import Organisation
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import compose, writable
-from zegel.core.mail.texts import Language, Notification, notification_mail
+from zegel.core.mail.mime import Part
+from zegel.core.mail.texts import Language, LargeFile, Notification, large_file_text, notification_mail
 from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
-from zegel.journey.custody.models import Transmission
+from zegel.journey.custody.models import Conversation, Transmission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Link, Unsealer
+from zegel.journey.delivery.direct import Cut, stand_in
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
 _WORDS: Final[dict[Method, MethodWord]] = {
@@ -78,3 +80,9 @@ def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Ins
 def language_of(organisation: Organisation) -> Language:
     """The organisation's language, as far as there are texts in it."""
     return "en" if organisation.language == "en" else "nl"
+
+
+def cut(part: Part, link: Secret[str], conversation: Conversation) -> Cut:
+    """A part that became a link, with the words that stand in its place."""
+    told = LargeFile(part.name or "", part.decoded_size, link, conversation.expires_at)
+    return Cut(part, stand_in(large_file_text(told, language_of(conversation.organisation), zone=ZONE)))

@@ -35,7 +35,7 @@ class Texting:
 
     async def send(self, leased: Leased) -> None:
         """Hands one message over, and destroys it here."""
-        sms = await self._readers.read(lambda: Sms.objects.filter(id=leased.subject, state="queued").first())
+        sms = await self._readers.read(lambda: _queued(leased))
         if sms is None:
             await self._writer.write(lambda: jobs.finish(leased))
             return
@@ -49,7 +49,8 @@ class Texting:
         log(SmsHandedOver(sms.id, outcome))
 
     async def _hand_over(self, sms: Sms) -> str:
-        if sms.created_at + USELESS_AFTER < self._now():
+        now, ends = self._now(), sms.recipient.conversation.expires_at
+        if sms.created_at + USELESS_AFTER < now or (ends is not None and ends <= now):
             return "failed"
         values = json.loads(self._unsealer.field(sms.sealed, name="sms", owner=sms.id).reveal())
         to, text = Secret(str(values["to"])), Secret(str(values["text"]))
@@ -58,3 +59,7 @@ class Texting:
         except SmsFailed:
             return "failed"
         return "sent"
+
+
+def _queued(leased: Leased) -> Sms | None:
+    return Sms.objects.select_related("recipient__conversation").filter(id=leased.subject, state="queued").first()
