@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zegel.core.clock import Instant
+from zegel.core.policy.mta_sts import LARGEST_POLICY
 from zegel.edge import keyring
 from zegel.edge.blobs import Blobs
 from zegel.edge.certificates import (
@@ -29,6 +31,7 @@ from zegel.edge.certificates import (
     acme_folder,
     self_signed,
 )
+from zegel.edge.fetch import Fetcher
 from zegel.edge.log import (
     CertificateIssued,
     CertificateLoaded,
@@ -46,9 +49,13 @@ from zegel.edge.wake import Bell, Crowd, Rope, ring
 from zegel.settings import CONFIG_VARIABLE, Settings, load_from_environment
 
 if TYPE_CHECKING:
-    from zegel.journey.arrival.listener import Door
+    from zegel.accounts.models import Organisation
+    from zegel.core.secret import Secret
+    from zegel.journey.arrival.listener import Desk
+    from zegel.journey.custody.memory import OpensFields
+    from zegel.journey.explain import Surroundings
 
-Role = Literal["submission", "dispatch", "web", "certificates"]
+Role = Literal["submission", "inbound", "dispatch", "web", "certificates"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
@@ -173,7 +180,7 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
     from zegel.journey.arrival.intake import Place
-    from zegel.journey.arrival.listener import Door
+    from zegel.journey.arrival.listener import Desk
     from zegel.journey.custody.seal import Wrapper
 
     stop = _stop_event()
@@ -181,8 +188,8 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     section, keys = settings.submission, keyring.submission_keys(settings.keys)
     certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.look_now)
-    door = Door(
-        place=Place(
+    desk = Desk(
+        Place(
             hostname=settings.hostname,
             keys=keys,
             wrapper=Wrapper(keys.sealing),
@@ -192,19 +199,19 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
             dns=DnsResolver(settings.resolver(), trusted=_is_trusted(settings)),
             now=now,
             ring=Rope(settings.run).pull,
-        ),
-        profile=Profile(
-            hostname=settings.hostname,
-            requires_auth=False,  # SPF may be the proof; the listener refuses who has neither
-            max_size=section.max_size,
-            max_recipients=section.max_recipients,
-        ),
-        tls=certificate.context,
+        )
     )
+    profile = Profile(
+        hostname=settings.hostname,
+        requires_auth=False,  # SPF may be the proof; the listener refuses who has neither
+        max_size=section.max_size,
+        max_recipients=section.max_recipients,
+    )
+    door = desk.door(profile, certificate.context)
     await door.open([(one.host, one.port) for one in section.listen])
     await door.open([(one.host, one.port) for one in section.listen_implicit_tls], implicit_tls=True)
     watches = [
-        asyncio.create_task(_watch_space(settings, door)),
+        asyncio.create_task(_watch_space(settings, desk)),
         asyncio.create_task(certificate.watch(_tell_of_certificate)),
     ]
     log(Started("submission", " ".join(map(str, (*section.listen, *section.listen_implicit_tls)))))
@@ -218,10 +225,10 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     log(Stopped("submission"))
 
 
-async def _watch_space(settings: Settings, door: Door) -> None:
+async def _watch_space(settings: Settings, desk: Desk) -> None:
     while True:
         with contextlib.suppress(OSError):
-            door.has_room = shutil.disk_usage(settings.folder).free > MINIMUM_FREE
+            desk.has_room = shutil.disk_usage(settings.folder).free > MINIMUM_FREE
         await asyncio.sleep(1.0)
 
 
@@ -231,6 +238,31 @@ def _tell_of_certificate(told: Loaded | TroubleSeen) -> None:
             log(CertificateLoaded(" ".join(names), ends.isoformat()))
         case TroubleSeen(what):
             log(CertificateTroubleSeen(what))
+
+
+# --- inbound ------------------------------------------------------------------------------------------------------
+
+
+async def inbound(settings: Settings, ready: Callable[[], None]) -> None:
+    """The door for bounces of our own mail, until SIGTERM. Holds no key to mail."""
+    from zegel.edge.database import Readers, Writer
+    from zegel.journey.report.inbound import Homecoming
+
+    stop = _stop_event()
+    writer, readers = Writer(settings.run / WRITERS), Readers()
+    certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
+    home = Homecoming(settings.hostname, writer, readers, now, Rope(settings.run).pull)
+    door = home.door(certificate.context)
+    await door.open([(one.host, one.port) for one in settings.inbound.listen])
+    watch = asyncio.create_task(certificate.watch(_tell_of_certificate))
+    log(Started("inbound", " ".join(map(str, settings.inbound.listen))))
+    ready()
+    await stop.wait()
+    watch.cancel()
+    await door.close(grace=GRACE)
+    writer.close()
+    readers.close()
+    log(Stopped("inbound"))
 
 
 # --- certificates -------------------------------------------------------------------------------------------------
@@ -270,10 +302,11 @@ async def certificates(settings: Settings, ready: Callable[[], None]) -> None:
 
 async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     """Decision, delivery and report, until SIGTERM. Holds the opening key."""
-    from zegel.accounts import credentials, throttle
+    from zegel.accounts import credentials, lists, throttle
     from zegel.accounts.submitting import forget_usage
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
+    from zegel.edge.nta import NtaLookup
     from zegel.journey.custody.jobs import Kind
     from zegel.journey.custody.retention import Retention
     from zegel.journey.custody.unseal import Unsealer
@@ -281,6 +314,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.decision.decide import Decision
     from zegel.journey.delivery.connection import Contexts, Dialler
     from zegel.journey.delivery.deliver import Delivery
+    from zegel.journey.delivery.sts import Policies, forget_ended
     from zegel.journey.delivery.texting import Texting
     from zegel.journey.report.tell import Telling
     from zegel.web.sessions import forget_expired
@@ -295,13 +329,18 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         port=settings.delivery.mx_port,
         contexts=Contexts(verifying_context(settings.delivery.extra_ca), opportunistic_context()),
         timeout=settings.delivery.timeout,
+        now=now,
     )
-    decision = Decision(writer, readers, open_field=unsealer.field, sealing=keys.sealing, now=now)
+    dns = DnsResolver(settings.resolver(), trusted=_is_trusted(settings))
+    nta = NtaLookup(dns, settings.hostname, now)
+    decision = Decision(writer, readers, open_field=unsealer.field, sealing=keys.sealing, nta=nta, now=now)
     delivery = Delivery(
         writer=writer,
         readers=readers,
         unsealer=unsealer,
-        dns=DnsResolver(settings.resolver(), trusted=_is_trusted(settings)),
+        dns=dns,
+        nta=nta,
+        policies=Policies(dns, _policy_fetcher(settings), writer, readers, now),
         dialler=dialler,
         hostname=settings.hostname,
         url=settings.portal.url,
@@ -317,6 +356,8 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             Kind.RELEASE: decision.release,
             Kind.TRANSMIT: delivery.transmit,
             Kind.REPORT: telling.report,
+            Kind.DELAYED: telling.delayed,
+            Kind.RELAYED: telling.relayed,
             Kind.WARN: telling.warn,
             Kind.HELD: telling.held,
             Kind.WITHHELD: telling.code_withheld,
@@ -336,20 +377,43 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             lambda: throttle.forget_old(now()),
             lambda: credentials.forget_failures(now()),
             lambda: forget_usage(now()),
+            lambda: forget_ended(now()),
         )
     )
+    refreshing = lists.Refreshing(lists.fetcher(settings), now=now, gained=release_held(settings))
+    refreshing.start()
     log(Started("dispatch", ""))
     ready()
     running = asyncio.create_task(worker.run())
     await stop.wait()
     worker.stop()
     await running
+    refreshing.stop()
     sweeping.cancel()
     await dialler.close()
     bell.close()
     writer.close()
     readers.close()
     log(Stopped("dispatch"))
+
+
+def release_held(settings: Settings) -> Callable[[Organisation], None]:
+    """Inside a transaction: an organisation delivers more readable than before; whoever is held is decided again."""
+    from django.db import transaction
+
+    from zegel.journey import milestones
+    from zegel.journey.custody.held import held_of
+
+    def release(organisation: Organisation) -> None:
+        milestones.supplied(held_of(organisation), now=now())
+        transaction.on_commit(lambda: ring(settings.run))
+
+    return release
+
+
+def _policy_fetcher(settings: Settings) -> Fetcher:
+    """For MTA-STS: no redirect is followed, and it is text (RFC 8461 §3.3)."""
+    return replace(Fetcher.of(settings, most=LARGEST_POLICY), within=60.0, redirects=0, kind="text/plain")
 
 
 def sms_driver(settings: Settings) -> SmsDriver:
@@ -374,14 +438,17 @@ def web_application() -> Any:
     use(None, role="web")
     configure(settings.log_level)
     start_django()
+    from zegel.api import setup as api
     from zegel.journey.custody.unseal import Unsealer
     from zegel.journey.portal import setup
     from zegel.web.application import application
 
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
+    unsealer = Unsealer(keys, blobs)
+    api.configure(api.Api(dry_run(settings, unsealer.field, keys.marker), now))
     setup.configure(
         setup.Portal(
-            unsealer=Unsealer(keys, blobs),
+            unsealer=unsealer,
             blobs=blobs,
             keys=keys,
             url=settings.portal.url,
@@ -391,6 +458,18 @@ def web_application() -> Any:
     )
     _end_with_parent()
     return application()
+
+
+def dry_run(settings: Settings, open_field: OpensFields, marker: Secret[bytes]) -> Surroundings:
+    """What ``explain`` works with. Each run asks the DNS anew: resolvers belong to one event loop."""
+    from zegel.edge.dns import DnsResolver
+    from zegel.edge.nta import NtaLookup
+    from zegel.journey.explain import Surroundings
+
+    def nta() -> NtaLookup:
+        return NtaLookup(DnsResolver(settings.resolver(), trusted=_is_trusted(settings)), settings.hostname, now)
+
+    return Surroundings(open_field, marker, nta, now)
 
 
 def serve_web(settings: Settings) -> None:
@@ -427,7 +506,7 @@ def serve_web(settings: Settings) -> None:
 
 def run_role(settings: Settings, role: Role) -> None:
     """Runs one role in this process until SIGTERM, or until the process that started it is gone."""
-    configure(settings.log_level, together=role in ("submission", "dispatch"))
+    configure(settings.log_level, together=role in ("submission", "inbound", "dispatch"))
     if role != "certificates":
         start_django()
     if os.environ.get("ZEGEL_CHILD"):
@@ -441,7 +520,7 @@ def run_role(settings: Settings, role: Role) -> None:
     gc.collect()
     gc.freeze()  # what was imported stays; looking through it again and again costs a tenth of all
     gc.set_threshold(GARBAGE)
-    daemons = {"submission": submission, "dispatch": dispatch, "certificates": certificates}
+    daemons = {"submission": submission, "inbound": inbound, "dispatch": dispatch, "certificates": certificates}
     uvloop.run(daemons[role](settings, _tell_ready))
 
 

@@ -157,6 +157,12 @@ class Submission(_Section):
     max_recipients: int = Field(default=1000, ge=1, le=10_000)
 
 
+class Inbound(_Section):
+    """Where bounces of our own mail come home (port 25)."""
+
+    listen: tuple[Address, ...] = ()  # empty: they don't, and senders don't hear of them
+
+
 class Delivery(_Section):
     """Outgoing mail."""
 
@@ -209,6 +215,7 @@ class Settings(BaseSettings):
     folder: Path = Path("state")  # all state: database, blobs, keys
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     submission: Submission = Submission()
+    inbound: Inbound = Inbound()
     acme: Acme = Acme()
     delivery: Delivery = Delivery()
     portal: Portal = Portal()

@@ -41,7 +41,7 @@ WORDS: Final = {
     "steps": "ours: kinds of steps",
     "kind": "ours: kind of a transmission",
     "outcome": "ours: how an attempt ended",
-    "host": "name of an MX host",
+    "host": "name of an MX host, or of the web server that a list of domains comes from",
     "security": "ours: a level",
     "method": "ours: a verification method",
     "where": "ours: a place in the program",
@@ -50,7 +50,8 @@ WORDS: Final = {
     "hosts": "ours: names that the gateway's certificate is for",
     "until": "a moment",
     "again": "a moment",
-    "what": "ours: a sentence about a certificate, with its file and the gateway's names; never an authority's words",
+    "what": "ours: a sentence about a certificate, with its file and the gateway's names; or why a list "
+    "of domains was not read; never an authority's or a server's words",
 }
 FORBIDDEN: Final = re.compile(
     r"subject|body|content|phone|number|code|password|token|link|secret|address|mailbox|recipients?_?name|author|"

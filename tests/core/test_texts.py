@@ -21,6 +21,8 @@ from zegel.core.mail.texts import (
     AssumedTransport,
     CodeMail,
     CodeWithheld,
+    Held,
+    HeldRecipient,
     Language,
     Mail,
     Method,
@@ -29,10 +31,12 @@ from zegel.core.mail.texts import (
     NotWords,
     Original,
     StrayAddress,
+    TransportForbidden,
     Warned,
     answer_mail,
     code_mail,
     code_withheld_mail,
+    held_mail,
     notification_mail,
     sms_text,
     warning_mail,
@@ -73,7 +77,12 @@ def answer(name: str, subject: str, language: Language) -> Mail:
 
 
 def warning(name: str, subject: str, language: Language) -> Mail:
-    oddities = (StrayAddress("zivver-access-right", RECIPIENT), AssumedTransport(name), NoFallBack(name))
+    oddities = (
+        StrayAddress("zivver-access-right", RECIPIENT),
+        AssumedTransport(name),
+        NoFallBack(name),
+        TransportForbidden(name, (RECIPIENT, AUTHOR)),
+    )
     return warning_mail(Warned(Original(AT, Secret(subject)), oddities), language)
 
 
@@ -81,7 +90,22 @@ def withheld(name: str, subject: str, language: Language) -> Mail:
     return code_withheld_mail(CodeWithheld(RECIPIENT, name, Original(AT, Secret(subject)), Secret(LINK)), language)
 
 
-MAILS: Final = (notification, code, answer, warning, withheld)
+def held(name: str, subject: str, language: Language) -> Mail:
+    return held_mail(dataclasses.replace(HELD, organisation=name, original=Original(AT, Secret(subject))), language)
+
+
+HELD: Final = Held(
+    recipients=(
+        HeldRecipient(RECIPIENT, ("sms", "access_code")),
+        HeldRecipient(Mailbox.parse("gast@example.net"), ("account",)),
+    ),
+    organisation="Praktijk Voorbeeld",
+    original=Original(AT),
+    until=AT + timedelta(days=5),
+    link=Secret(LINK),
+    is_reminder=False,
+)
+MAILS: Final = (notification, code, answer, warning, withheld, held)
 Make = Callable[[str, str, Language], Mail]
 every_mail = pytest.mark.parametrize("make", MAILS, ids=lambda make: str(make.__name__))
 every_language = pytest.mark.parametrize("language", LANGUAGES)
@@ -219,12 +243,13 @@ def test_what_is_told_shows_no_secret() -> None:
         NOTIFICATION,
         CodeMail(Secret("123456"), "Balie", AUTHOR, "Praktijk", AT),
         Answer("Balie", RECIPIENT, "Praktijk", Secret(LINK), Original(AT, Secret("Afspraak"))),
+        dataclasses.replace(HELD, original=Original(AT, Secret("Afspraak"))),
     ):
         assert not re.search("Zk3vQ0|123456|Afspraak", repr(told))
 
 
 @every_language
-@pytest.mark.parametrize("make", [notification, answer, withheld])
+@pytest.mark.parametrize("make", [notification, answer, withheld, held])
 def test_there_is_one_link_as_a_button_and_bare(make: Make, language: Language) -> None:
     mail = make("naam", "onderwerp", language)
     structure = Structure(mail.html)
@@ -345,3 +370,63 @@ def test_a_notice_without_a_subject_has_no_subject(language: Language) -> None:
     mail = code_withheld_mail(CodeWithheld(RECIPIENT, "Praktijk", Original(AT), Secret(LINK)), language)
     assert not re.search(r"^(Onderwerp|Subject):", mail.text, re.MULTILINE)
     assert "ontvanger@example.org" in mail.text
+
+
+def many(count: int) -> tuple[Mailbox, ...]:
+    return tuple(Mailbox.parse(f"ontvanger{number:03}@example.org") for number in range(count))
+
+
+@every_language
+def test_a_warning_about_direct_delivery_names_whom_it_was_forbidden_for_and_counts_the_rest(
+    language: Language,
+) -> None:
+    oddity = TransportForbidden("direct-delivery", many(200))
+    text = warning_mail(Warned(Original(AT), (oddity,)), language).text
+    assert {"nl": "en nog 180", "en": "and 180 more"}[language] in text
+    assert "ontvanger000@example.org" in text
+    assert len(text) < 2000
+
+
+# --- who is held --------------------------------------------------------------------------------------------------
+
+
+@every_language
+def test_the_mail_about_who_is_held_says_who_what_would_do_and_until_when(language: Language) -> None:
+    mail = held_mail(HELD, language)
+    assert not mail.subject.startswith(("Herinnering", "Reminder"))
+    for text in (mail.text, Structure(mail.html).text):
+        assert "ontvanger@example.org" in text
+        assert {"nl": "een mobiel nummer of een toegangscode", "en": "a mobile number or an access code"}[
+            language
+        ] in text
+        assert {"nl": "een account met een tweede factor", "en": "an account with a second factor"}[language] in text
+        assert {"nl": "17 maart 2026, 14:02 uur (UTC)", "en": "17 March 2026, 14:02 (UTC)"}[language] in text
+        assert {"nl": "Aanvullen en versturen", "en": "Fill in and send"}[language] in text
+
+
+@every_language
+def test_a_reminder_says_in_its_subject_that_it_is_one(language: Language) -> None:
+    mail = held_mail(dataclasses.replace(HELD, is_reminder=True), language)
+    assert mail.subject.startswith({"nl": "Herinnering: uw", "en": "Reminder: your"}[language])
+
+
+@every_language
+def test_who_can_fill_in_nothing_is_not_asked_to(language: Language) -> None:
+    mail = held_mail(dataclasses.replace(HELD, recipients=HELD.recipients[1:]), language)
+    assert not re.search("Aanvullen|invulde|Fill in|filled in is", mail.text)
+    assert {"nl": "gaat het bericht vanzelf uit", "en": "the message goes out by itself"}[language] in mail.text
+
+
+@every_language
+def test_about_two_hundred_who_are_held_a_mail_stays_short(language: Language) -> None:
+    recipients = tuple(HeldRecipient(one, ("sms",)) for one in many(200))
+    mail = held_mail(dataclasses.replace(HELD, recipients=recipients), language)
+    assert mail.text.count("@example.org") == 20
+    assert {"nl": "en nog 180", "en": "and 180 more"}[language] in mail.text
+    assert len(mail.text) < 4000
+    assert len(mail.html) < 20_000
+
+
+def test_a_plan_that_is_not_understood_names_nobody_a_method() -> None:
+    unknown = dataclasses.replace(HELD, recipients=(HeldRecipient(RECIPIENT, ()),))
+    assert "ontvanger@example.org: zie de pagina" in held_mail(unknown, "nl").text

@@ -30,9 +30,10 @@ from zegel.core.smtp.server import Profile
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Readers, Writer
 from zegel.edge.keyring import opening_keys, submission_keys
+from zegel.edge.smtp_door import IDLE, LINGER, SWEEP
 from zegel.edge.tls import server_context
 from zegel.journey.arrival.intake import Place
-from zegel.journey.arrival.listener import IDLE, LINGER, SWEEP, Door
+from zegel.journey.arrival.listener import Desk
 from zegel.journey.custody.models import Content, Conversation, Job, Message, Recipient, Submission
 from zegel.journey.custody.seal import Wrapper
 from zegel.journey.custody.unseal import Unsealer
@@ -242,7 +243,8 @@ class Doorstep:
         self.wires: list[Wire] = []
         self.place = self._place()
         tls = server_context(*self.certificate)
-        self.door = Door(self.place, self.profile, tls, idle=self.idle, sweep=self.sweep, linger=self.linger)
+        self.desk = Desk(self.place)
+        self.door = self.desk.door(self.profile, tls, idle=self.idle, sweep=self.sweep, linger=self.linger)
         try:
             self.loop.run(self.door.open([("127.0.0.1", 0)]))
             self.loop.run(self.door.open([("127.0.0.1", 0)], implicit_tls=True))

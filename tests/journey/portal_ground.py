@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import reverse
 
 from zegel.accounts.models import Account, Organisation, SendingDomain
+from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.fields import HeaderSection, addresses, author, decode_words, message_id
@@ -273,6 +274,15 @@ def _multipart(kind: str, parts: list[bytes]) -> bytes:
 
 
 # Visits
+
+
+def signed_in(account: Account, language: str = "en") -> Client:
+    """A browser of this account, through both steps."""
+    enrol_totp(account, TOTP)
+    client = Client(HTTP_HOST="localhost", HTTP_ACCEPT_LANGUAGE=language)
+    client.post("/account/sign-in/", {"login": account.email, "password": PASSWORD})
+    assert client.post("/account/security/authenticate/", {"code": current_totp(TOTP)}).status_code == 302
+    return client
 
 
 @dataclass

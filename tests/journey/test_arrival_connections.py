@@ -565,7 +565,7 @@ def test_a_client_that_never_listens_cannot_fill_our_memory(either: Doorstep, se
     def kept() -> int:
         (session,) = either.door.sessions
         assert session._transport is not None
-        return session._transport.get_write_buffer_size() + session._machine.buffered
+        return session._transport.get_write_buffer_size() + session.machine.buffered
 
     wire = either.secure() if secure else either.wire()
     most, end = 0, time.monotonic() + 2

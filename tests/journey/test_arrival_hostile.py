@@ -21,6 +21,7 @@ from tests.peers import until
 from zegel.core.mail.address import NULL_PATH
 from zegel.core.mail.fields import MAX_HEADER_SECTION
 from zegel.journey.arrival.intake import Client, Envelope, Intake
+from zegel.journey.arrival.listener import Session
 from zegel.journey.custody.models import Content, Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -268,6 +269,7 @@ def intake(doorstep: Doorstep) -> Intake:
     """Of a client that has signed in."""
     wire = doorstep.signed_in()
     (session,) = doorstep.door.sessions
+    assert isinstance(session, Session)
     submitter = session._submitter
     assert submitter is not None
     wire.close()

@@ -388,7 +388,7 @@ def test_a_large_message_that_is_refused_at_its_end_leaves_no_file(doorstep: Doo
 
 
 def test_no_room_on_the_disk_is_said_before_the_envelope(doorstep: Doorstep, wire: Wire) -> None:
-    doorstep.door.has_room = False
+    doorstep.desk.has_room = False
     assert wire.say(f"MAIL FROM:<{SENDER}>").startswith("452 4.3.1 ")
-    doorstep.door.has_room = True
+    doorstep.desk.has_room = True
     assert wire.submit(mail()).startswith("250 ")

@@ -41,6 +41,44 @@ def lease(clock: Clock, most: int = 100, kinds: tuple[Kind, ...] = KINDS) -> lis
         return jobs.lease(kinds, most=most, now=clock())
 
 
+# Again
+
+
+def test_what_is_put_again_is_taken_from_who_does_it_and_done_anew(clock: Clock) -> None:
+    """A put that finds the job there is otherwise lost, with what it was put for."""
+    (subject,) = put(clock)
+    (first,) = lease(clock)
+    with transaction.atomic():
+        jobs.put_again(Kind.DECIDE, [subject], due=clock())
+    with pytest.raises(LeaseLost), transaction.atomic():
+        jobs.finish(first)
+    (second,) = lease(clock)
+    assert (second.job, second.subject) == (first.job, subject)
+    with transaction.atomic():
+        jobs.finish(second)
+    assert not Job.objects.exists()
+
+
+def test_what_is_put_again_is_due_now_however_far_it_was_postponed(clock: Clock) -> None:
+    (subject,) = put(clock, days=3)
+    assert lease(clock) == []
+    with transaction.atomic():
+        jobs.put_again(Kind.DECIDE, [subject], due=clock())
+    assert [one.subject for one in lease(clock)] == [subject]
+
+
+def test_what_is_not_there_is_put_and_nothing_else_is_touched(clock: Clock) -> None:
+    (same_subject,) = put(clock, kind=Kind.WARN)
+    (other,) = put(clock, kind=Kind.DECIDE)
+    before = lease(clock)
+    with transaction.atomic():
+        jobs.put_again(Kind.DECIDE, [same_subject], due=clock())
+    assert {(one.kind, one.subject) for one in lease(clock)} == {(Kind.DECIDE, same_subject)}
+    with transaction.atomic():
+        jobs.finish(*before)
+    assert other in {one.subject for one in before}
+
+
 # A lease
 
 

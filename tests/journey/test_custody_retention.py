@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from tests.journey.arrival_ground import Doorstep, mail
 from tests.journey.portal_ground import Clock
+from zegel.core.policy.ended import Ended
 from zegel.core.seal.wrap import CannotOpen
+from zegel.edge import sqlite
 from zegel.edge.chance import identifier
 from zegel.journey.custody import jobs
-from zegel.journey.custody.jobs import Kind
+from zegel.journey.custody.jobs import Kind, LeaseLost
 from zegel.journey.custody.models import (
     Content,
     Conversation,
@@ -27,7 +31,7 @@ from zegel.journey.custody.models import (
     Submission,
     Transmission,
 )
-from zegel.journey.custody.retention import ORPHAN, Retention, destroy
+from zegel.journey.custody.retention import AGAIN, ORPHAN, Retention, destroy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,7 +224,10 @@ def test_a_conversation_ends_at_its_time_and_not_before(doorstep: Doorstep, cloc
     assert expire(doorstep) == 1
     assert not opens(doorstep, conversation)
     assert doorstep.files() == []
+    assert second_look(doorstep) == 1
     assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
+    conversation.refresh_from_db()
+    assert conversation.destroyed_at == clock() - AGAIN, "when it was, and not when it was looked at again"
 
 
 def test_a_shared_file_goes_with_the_last_conversation(doorstep: Doorstep, clock: Clock) -> None:
@@ -230,9 +237,212 @@ def test_a_shared_file_goes_with_the_last_conversation(doorstep: Doorstep, clock
     clock.forward(days=30)
     assert expire(doorstep) == 1
     assert len(doorstep.files()) == 1
+    assert second_look(doorstep) == 1
     clock.forward(days=10)
     assert expire(doorstep) == 1
     assert doorstep.files() == []
+
+
+# What stands in the way
+
+
+def broken(doorstep: Doorstep) -> set[str]:
+    """Where the log says that something was amiss; taken from it, since it was meant to."""
+    found = {str(one["where"]) for one in doorstep.logged if one["event"] == "broken"}
+    doorstep.logged[:] = [one for one in doorstep.logged if one["event"] != "broken"]
+    return found
+
+
+def second_look(doorstep: Doorstep) -> int:
+    doorstep.clock.forward(seconds=AGAIN.total_seconds())
+    return expire(doorstep)
+
+
+@pytest.fixture
+def expired(doorstep: Doorstep, clock: Clock) -> Conversation:
+    """It lived for a day, which is over; nothing was done about it yet."""
+    content = mail("zivver-message-expiration: delete P1D", CODE, to=TO, body=LARGE)
+    assert doorstep.submit(content, TO).startswith("250 ")
+    clock.forward(days=1)
+    return Conversation.objects.get()
+
+
+def test_a_file_that_can_not_be_removed_keeps_no_key_and_is_tried_again(
+    doorstep: Doorstep, clock: Clock, expired: Conversation
+) -> None:
+    (blob,) = (path for path in doorstep.blobs.folder.rglob("*") if path.is_file())
+    aside = blob.rename(blob.with_name("elders"))
+    blob.mkdir()  # what unlink doesn't remove, whoever asks
+    assert expire(doorstep) == 1
+    assert not opens(doorstep, expired)
+    assert second_look(doorstep) == 1
+    assert Job.objects.filter(kind=Kind.EXPIRE, subject=expired.id).exists()
+    assert broken(doorstep) == {"removing what expired"}
+    blob.rmdir()
+    aside.rename(blob)
+    assert second_look(doorstep) == 1
+    assert doorstep.files() == []
+    assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
+
+
+def test_a_reader_of_old_pages_puts_the_end_off_and_not_the_destruction(
+    doorstep: Doorstep, clock: Clock, expired: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PAUSES", (0.0,))
+    slot = bytes(expired.gateway_slot or b"")[-40:]
+    connection.close()
+    with closing(connection.get_new_connection(connection.get_connection_params())) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM custody_conversation").fetchall()
+        assert expire(doorstep) == 1
+        assert not opens(doorstep, expired)
+        connection.close()
+        assert found_in_files(slot), "the reader may still need it"
+        assert second_look(doorstep) == 1
+        assert Job.objects.filter(kind=Kind.EXPIRE).exists()
+        connection.close()
+        assert broken(doorstep) == {"emptying the write-ahead log"}
+        reader.execute("ROLLBACK")
+    assert second_look(doorstep) == 1
+    assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
+    connection.close()
+    assert not found_in_files(slot)
+
+
+def test_a_crash_between_the_keys_and_the_file_is_made_good(
+    doorstep: Doorstep, clock: Clock, expired: Conversation
+) -> None:
+    with transaction.atomic():
+        jobs.lease((Kind.EXPIRE,), most=10, now=clock())
+    destroyed(expired, clock)
+    assert expire(doorstep) == 0
+    clock.forward(seconds=jobs.LEASE.total_seconds() + 1)
+    assert expire(doorstep) == 1
+    assert doorstep.files() == []
+    assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
+
+
+def test_a_destruction_that_fails_comes_again(
+    doorstep: Doorstep, clock: Clock, expired: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a database that is away: the job stays as it was."""
+    with monkeypatch.context() as broken, pytest.raises(OperationalError):
+        broken.setattr(Conversation.objects, "filter", _no_room)
+        expire(doorstep)
+    assert opens(doorstep, expired)
+    clock.forward(seconds=jobs.LEASE.total_seconds() + 1)
+    assert expire(doorstep) == 1
+    assert not opens(doorstep, expired)
+
+
+def _no_room(**_: Any) -> Any:
+    raise OperationalError("database or disk is full")
+
+
+def test_what_somebody_wrote_at_the_last_moment_goes_with_the_second_look(
+    doorstep: Doorstep, clock: Clock, expired: Conversation
+) -> None:
+    """Another process had read the conversation before it was destroyed, and stored what it made of it afterwards."""
+    recipient = expired.recipients.get()
+    link = doorstep.unsealer.make_link(recipient, expired)
+    assert expire(doorstep) == 1
+    recipient.refresh_from_db()
+    recipient.link_hash, recipient.link_share, recipient.link_slot = link.hash, link.share, link.slot
+    recipient.verification = b"wrapped"
+    recipient.save()
+    assert second_look(doorstep) == 1
+    recipient.refresh_from_db()
+    assert {recipient.link_hash, recipient.link_share, recipient.link_slot, recipient.verification} == {None}
+
+
+def test_many_that_end_at_once_are_all_cleared(doorstep: Doorstep, clock: Clock) -> None:
+    wire = doorstep.signed_in()
+    for number in range(20):
+        content = mail("zivver-message-expiration: delete P1D", to=TO, body=LARGE, identity=str(number))
+        assert wire.submit(content, TO).startswith("250 ")
+    slots = [bytes(one or b"")[-40:] for one in Conversation.objects.values_list("gateway_slot", flat=True)]
+    assert all(found_in_files(one) for one in slots)
+    clock.forward(days=1)
+    with transaction.atomic():
+        leased = jobs.lease((Kind.EXPIRE,), most=100, now=clock())
+    connection.close()
+
+    async def story() -> None:
+        retention = Retention(doorstep.place.writer, doorstep.blobs, now=clock)
+        await asyncio.gather(*map(retention.expire, leased))
+
+    doorstep.loop.run(story())
+    assert len(leased) == len(slots) == 20
+    assert doorstep.files() == []
+    assert not Content.objects.exclude(sealed=None, head=b"").exists()
+    connection.close()
+    assert not any(found_in_files(one) for one in slots)
+
+
+def test_a_clock_that_is_set_back_brings_nothing_back(doorstep: Doorstep, clock: Clock, expired: Conversation) -> None:
+    assert expire(doorstep) == 1
+    clock.forward(days=-1)
+    assert expire(doorstep) == 0
+    assert not opens(doorstep, expired)
+    clock.forward(days=1)
+    assert second_look(doorstep) == 1
+    assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
+
+
+# Who was still to get it
+
+
+def test_who_was_not_decided_yet_is_undeliverable_and_the_sender_is_told(
+    doorstep: Doorstep, clock: Clock, expired: Conversation
+) -> None:
+    assert expire(doorstep) == 1
+    recipient = expired.recipients.get()
+    assert (recipient.state, recipient.status, recipient.reason) == ("undeliverable", "5.7.0", Ended.DESTROYED.value)
+    assert set(Job.objects.values_list("kind", "subject")) == {
+        (Kind.REPORT.value, recipient.id),
+        (Kind.EXPIRE.value, expired.id),
+    }, "and no decision or warning, which would need what was asked"
+
+
+def test_a_decision_that_was_being_made_is_not_recorded(
+    doorstep: Doorstep, clock: Clock, expired: Conversation
+) -> None:
+    """It would store the number or code of the recipient anew."""
+    with transaction.atomic():
+        (deciding,) = jobs.lease((Kind.DECIDE,), most=10, now=clock())
+    assert expire(doorstep) == 1
+    with pytest.raises(LeaseLost), transaction.atomic():
+        jobs.finish(deciding)
+
+
+def test_mail_in_the_queue_is_looked_at_at_once(doorstep: Doorstep, clock: Clock, expired: Conversation) -> None:
+    recipient = expired.recipients.get()
+    recipient.state = "decided"
+    recipient.save()
+    queued = Transmission.objects.create(
+        organisation=expired.organisation,
+        recipient=recipient,
+        kind="notification",
+        address=recipient.address,
+        message_id="<a@b.test>",
+        sealed=b"wrapped",
+        created_at=clock(),
+    )
+    jobs.put(Kind.TRANSMIT, [queued.id], due=clock() + timedelta(hours=4))
+    assert expire(doorstep) == 1
+    assert Job.objects.get(kind=Kind.TRANSMIT).due_at == clock()
+    recipient.refresh_from_db()
+    assert recipient.state == "decided", "delivery ends it, which may be at it at this moment"
+
+
+# How every process opens the database
+
+
+def test_every_connection_overwrites_what_it_deletes_and_uses_no_temporary_files(db: None) -> None:
+    connection.close()
+    with connection.cursor() as cursor:
+        found = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("secure_delete", "temp_store")]
+    assert found == [1, 2]
 
 
 def database_files() -> list[Path]:

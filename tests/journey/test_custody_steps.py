@@ -48,10 +48,10 @@ def test_nothing_that_fits_means_that_the_sender_is_told(ground: Ground) -> None
     assert not Transmission.objects.exists()
 
 
-def test_who_lacks_something_is_held_and_nothing_is_sent(ground: Ground) -> None:
+def test_who_lacks_something_is_held_and_the_sender_is_told_and_nothing_is_sent(ground: Ground) -> None:
     recipient = begin(ground, waiting(ground), 0, Hold(frozenset({Method.SMS})))
     assert recipient.state == "held"
-    assert jobs_made() == set()
+    assert jobs_made() == {("held", recipient.submission_id)}
     assert not Transmission.objects.exists()
 
 
@@ -121,8 +121,8 @@ def test_many_are_begun_together_each_with_its_own(ground: Ground) -> None:
     }
     kinds = dict(Transmission.objects.values_list("address", "kind"))
     assert kinds == {"a@example.org": "readable", "b@example.org": "notification", "e@example.org": "notification"}
-    assert {kind for kind, _ in jobs_made()} == {"transmit", "report"}
-    assert Job.objects.count() == 4
+    assert {kind for kind, _ in jobs_made()} == {"transmit", "report", "held"}
+    assert Job.objects.count() == 5
 
 
 def test_nobody_to_begin_with_is_no_trouble(ground: Ground) -> None:

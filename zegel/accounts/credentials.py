@@ -22,6 +22,7 @@ from zegel.edge import rows
 _NOBODY: Final = hashlib.sha256(b"no credential has this secret").digest()
 _SECRET_OCTETS: Final = 32  # 256 bits
 _SMTP: Final = hashlib.sha256(b"zegel/smtp-sign-in").digest()  # whose failures: all of the submission server's
+API: Final = hashlib.sha256(b"zegel/api-token").digest()  # and all of the API's
 _FAILURE_WINDOW: Final = timedelta(hours=1)
 _LAST_USE: Final = timedelta(minutes=1)  # how precise "last used" is; saves a write for each message
 
@@ -162,11 +163,11 @@ def _row(username: str) -> _Row | None:
     )
 
 
-def count_failure(network: bytes, *, now: Instant) -> int:
+def count_failure(network: bytes, *, now: Instant, whose: bytes = _SMTP) -> int:
     """Inside a transaction: one more failed sign-in from a network (a keyed hash of it, so that the table tells nobody
     who tried). Returns how many there were before it, the last of them within the hour (P15)."""
     failures = rows.table(SignInFailure)
-    values = (_SMTP, network, 1, rows.moment(now), rows.moment(now - _FAILURE_WINDOW))
+    values = (whose, network, 1, rows.moment(now), rows.moment(now - _FAILURE_WINDOW))
     with connection.cursor() as cursor:
         cursor.execute(
             f"""INSERT INTO {failures} (whose, place, failures, last_at) VALUES (%s, %s, %s, %s)
@@ -180,7 +181,7 @@ def count_failure(network: bytes, *, now: Instant) -> int:
 
 def forget_failures(now: Instant) -> int:
     """Deletes counts that no longer count; returns how many."""
-    return SignInFailure.objects.filter(whose=_SMTP, last_at__lt=now - _FAILURE_WINDOW).delete()[0]
+    return SignInFailure.objects.filter(whose__in=(_SMTP, API), last_at__lt=now - _FAILURE_WINDOW).delete()[0]
 
 
 def _hash(secret: Secret[str]) -> bytes:

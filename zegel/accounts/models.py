@@ -212,6 +212,23 @@ class SmtpCredential(_Capped):
         return self.username
 
 
+class ApiToken(models.Model):
+    """What a program shows to use the API for an organisation. The secret is shown once."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="api_tokens")
+    description = models.CharField(max_length=200)
+    name = models.CharField(max_length=32, unique=True)  # the half of the token that may be shown
+    secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; nothing to guess, so nothing to slow down
+    scopes = models.JSONField(default=list)  # accounts.tokens.Scope values
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    disabled_at = models.DateTimeField(null=True, default=None)
+    last_used_at = models.DateTimeField(null=True, default=None)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Usage(models.Model):
     """How much was accepted in one hour of the clock, for an organisation and for each of its credentials."""
 

@@ -116,6 +116,11 @@ def _may_try(row: SignInFailure, now: Instant, *, most: int) -> bool:
     return row.failures < most and now - row.last_at >= wait_after(row.failures)
 
 
+def place_of(request: HttpRequest) -> bytes:
+    """Whose tries count together: a keyed hash of the network that a request comes from."""
+    return _mac(f"network/{_network(request)}")
+
+
 def _network(request: HttpRequest) -> str:
     """An IPv4 address; of IPv6 the network that one subscriber has (RFC 6177)."""
     try:

@@ -15,6 +15,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -59,6 +60,7 @@ class Ports:
     portal: int = 8080
     pages: int = 8025
     submission: int = 5587
+    inbound: int = 5525
     mx: int = 2525
     dns: int = 5354
 
@@ -115,7 +117,7 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     with _log_file(around, shows_log=shows_log) as log_file:
         supervisor = Supervisor(settings, config, stderr=log_file)
         supervisor.take_folder()
-        _require_free(ports, settings.submission.listen[0], settings.portal.listen)
+        _require_free(ports, (*settings.submission.listen, *settings.inbound.listen), settings.portal.listen)
         compose.start_django()
         compose.prepare(settings)
         compose.release_leases()
@@ -134,10 +136,10 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     click.echo("Stopped. Start again to go on with the same data.")
 
 
-def _require_free(ports: Ports, submission: Listen, portal: Listen) -> None:
+def _require_free(ports: Ports, mail: Sequence[Listen], portal: Listen) -> None:
     require_free(
         [
-            ("the submission server", submission),
+            *(("the server for mail", one) for one in mail),
             ("the portal", portal),
             ("the mailbox page", Listen(host="127.0.0.1", port=ports.pages)),
             ("the receiving mail server", Listen(host="127.0.0.1", port=ports.mx)),
@@ -157,6 +159,8 @@ def _start(supervisor: Supervisor, settings: Settings, around: Path, ports: Port
     if not domain.in_place and not check_domain(domain, settings, quiet=True):
         raise compose.NotReady("The local DNS zone doesn't answer as it should; see the log in the local folder.")
     supervisor.add("submission")
+    if settings.inbound.listen:
+        supervisor.add("inbound")
     supervisor.add("dispatch")
     supervisor.add("web")
     supervisor.start()
@@ -170,9 +174,8 @@ def _configuration(folder: Path, around: Path, ports: Ports) -> tuple[Path, Port
         kept = Ports(**json.loads((around / "ports.json").read_text()))
         return path, kept
     try:
-        _require_free(
-            ports, Listen(host="127.0.0.1", port=ports.submission), Listen(host="127.0.0.1", port=ports.portal)
-        )
+        mail = [Listen(host="127.0.0.1", port=port) for port in (ports.submission, ports.inbound)]
+        _require_free(ports, mail, Listen(host="127.0.0.1", port=ports.portal))
     except compose.NotReady as cause:
         raise Trouble(f"{cause} Or move all ports: --move-ports 10000; see README.") from cause
     authority = LocalAuthority.load_or_create(around / "ca")
@@ -189,6 +192,9 @@ folder = "data"
 listen = ["127.0.0.1:{ports.submission}"]
 certificate = "{certificate.relative_to(folder)}"
 certificate_key = "{key.relative_to(folder)}"
+
+[inbound]
+listen = ["127.0.0.1:{ports.inbound}"]
 
 [delivery]
 resolver = "127.0.0.1:{ports.dns}"

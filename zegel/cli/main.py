@@ -9,14 +9,14 @@ from typing import cast
 import click
 
 from zegel import VERSION, compose
-from zegel.cli import manage, prove
+from zegel.cli import explain, lists, manage, policies, prove, recipients, tokens
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
 from zegel.cli.supervise import Supervisor, require_free
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
-ROLES = ("submission", "dispatch", "web", "certificates")
+ROLES = ("submission", "inbound", "dispatch", "web", "certificates")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,6 +61,7 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
         [
             *(("submission.listen", one) for one in submission.listen),
             *(("submission.listen_implicit_tls", one) for one in submission.listen_implicit_tls),
+            *(("inbound.listen", one) for one in settings.inbound.listen),
             ("portal.listen", portal.listen),
             *(("acme.listen", one) for one in settings.acme.listen if settings.acme.directory),
         ]
@@ -70,6 +71,8 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
     compose.prepare(settings)
     compose.release_leases()
     supervisor.add("submission", submission.processes)
+    if settings.inbound.listen:
+        supervisor.add("inbound")
     supervisor.add("dispatch", settings.delivery.processes)
     supervisor.add("web")
     if settings.acme.directory:
@@ -114,5 +117,14 @@ def migrate(config: Path | None) -> None:
     click.echo("Ready.")
 
 
-for command in (*manage.COMMANDS, *prove.COMMANDS, surroundings):
+for command in (
+    *manage.COMMANDS,
+    *policies.COMMANDS,
+    *recipients.COMMANDS,
+    *lists.COMMANDS,
+    *tokens.COMMANDS,
+    *explain.COMMANDS,
+    *prove.COMMANDS,
+    surroundings,
+):
     main.add_command(command)

@@ -13,8 +13,8 @@ import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
-from zegel.core.policy.submitting import Caps, NotARule, is_bound, parse_authors, parse_networks, written_author
+from zegel.cli.named import domain_named, mailbox_named, organisation_named
+from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
 from zegel.edge import keyring
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def domain_add(name: str, organisation_name: str, config: Path | None) -> None:
     from zegel.accounts import domains
     from zegel.accounts.models import SendingDomain
 
-    owner = _organisation(organisation_name)
-    parsed = _domain(name)
+    owner = organisation_named(organisation_name)
+    parsed = domain_named(name)
     if SendingDomain.objects.filter(name=parsed.ascii).exists():
         raise Trouble(f"{parsed} is a sending domain already.")
     added = domains.add(owner, parsed, sealing=keyring.submission_keys(settings.keys).sealing)
@@ -89,7 +89,7 @@ def domain_check(name: str, config: Path | None) -> None:
     settings = ready(config)
     from zegel.accounts.models import SendingDomain
 
-    found = SendingDomain.objects.filter(name=_domain(name).ascii).first()
+    found = SendingDomain.objects.filter(name=domain_named(name).ascii).first()
     if found is None:
         raise Trouble(f"{name} is not a sending domain. Add it with: zegel domain add {name}")
     if not check_domain(found, settings):
@@ -146,11 +146,8 @@ def account_add(
 
     from zegel.accounts.models import Account
 
-    try:
-        mailbox = Mailbox.parse(address)
-    except NotAMailbox as cause:
-        raise Trouble(f"{address!r} is not an e-mail address: {cause}. Write it like naam@voorbeeld.nl.") from cause
-    owner = _organisation(organisation_name)
+    mailbox = mailbox_named(address)
+    owner = organisation_named(organisation_name)
     if Account.objects.filter(key=mailbox.key).exists():
         raise Trouble(f"{mailbox} has an account already.")
     if password is None:
@@ -185,7 +182,7 @@ def credentials_add(description: str, organisation_name: str, config: Path | Non
     ready(config)
     from zegel.accounts import credentials as smtp
 
-    made = smtp.issue(_organisation(organisation_name), description)
+    made = smtp.issue(organisation_named(organisation_name), description)
     click.echo(f"username: {made.credential.username}\npassword: {made.secret.reveal()}")
     click.echo("Write the password down now: it is not stored and can't be shown again.", err=True)
 
@@ -209,7 +206,7 @@ def credentials_list(config: Path | None) -> None:
             click.echo(f"    from: {' '.join(one.networks)}")
         if one.authors:
             click.echo(f"    for: {' '.join(map(written_author, one.authors))}")
-        _print_caps(one)
+        print_caps(one)
 
 
 @credentials.command("rotate")
@@ -267,8 +264,8 @@ def credentials_bind(username: str, networks: str | None, authors: str | None, c
     found = _credential(username)
     submitting.bind(
         found,
-        networks=tuple(found.networks) if networks is None else _rule(parse_networks, networks),
-        authors=tuple(found.authors) if authors is None else _rule(parse_authors, authors),
+        networks=tuple(found.networks) if networks is None else rule(parse_networks, networks),
+        authors=tuple(found.authors) if authors is None else rule(parse_authors, authors),
     )
     shown = " ".join(map(written_author, found.authors))
     click.echo(f"from: {' '.join(found.networks) or 'anywhere'}\nfor: {shown or 'all addresses'}")
@@ -283,8 +280,8 @@ def credentials_cap(username: str, config: Path | None, **given: int | None) -> 
     """Limit how much is accepted with these credentials (451 4.7.1 and an alarm in the log); 0 takes a limit away."""
     ready(config)
     found = _credential(username)
-    _cap(found, given)
-    _print_caps(found)
+    cap(found, given)
+    print_caps(found)
 
 
 @credentials.command("disable")
@@ -300,75 +297,8 @@ def credentials_disable(username: str, config: Path | None) -> None:
     click.echo(f"Disabled {username}.")
 
 
-@click.group()
-def policy() -> None:
-    """What an organisation allows."""
-
-
-@policy.command("direct-delivery")
-@click.argument("name")
-@click.option("--organisation", "organisation_name", required=True)
-@click.option("--remove", is_flag=True, help="Take the domain off the list.")
-@config_option
-@tells_trouble
-def direct_delivery(name: str, organisation_name: str, config: Path | None, *, remove: bool) -> None:
-    """Deliver to a recipient domain readable, over at least TLS 1.2 and a valid certificate."""
-    ready(config)
-    from zegel.accounts.models import DirectDeliveryDomain
-
-    owner, parsed = _organisation(organisation_name), _domain(name)
-    if remove:
-        DirectDeliveryDomain.objects.filter(organisation=owner, domain=parsed.ascii).delete()
-        click.echo(f"{parsed} is off the list.")
-    else:
-        DirectDeliveryDomain.objects.get_or_create(organisation=owner, domain=parsed.ascii)
-        click.echo(f"{parsed} is on the list.")
-
-
-@policy.command("submission")
-@click.option("--organisation", "organisation_name", required=True)
-@click.option(
-    "--proof",
-    type=click.Choice(["credentials", "either", "both"]),
-    help="SMTP credentials; one of credentials and SPF; or both.",
-)
-@click.option("--spf-from", "networks", help="SPF counts from these networks only, such as '192.0.2.0/24'; '' for any.")
-@click.option("--spf-with-dkim/--spf-without-dkim", "needs_dkim", default=None, help="And only with a DKIM signature.")
-@caps_options
-@config_option
-@tells_trouble
-def submission(
-    organisation_name: str,
-    proof: str | None,
-    networks: str | None,
-    config: Path | None,
-    *,
-    needs_dkim: bool | None,
-    **given: int | None,
-) -> None:
-    """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
-    ready(config)
-    from zegel.accounts import submitting
-    from zegel.accounts.models import Organisation
-
-    owner = _organisation(organisation_name)
-    submitting.demand(
-        owner,
-        Organisation.Authentication(proof or owner.authentication),
-        networks=tuple(owner.spf_networks) if networks is None else _rule(parse_networks, networks),
-        needs_dkim=owner.spf_needs_dkim if needs_dkim is None else needs_dkim,
-    )
-    _cap(owner, given)
-    click.echo(f"proof: {owner.authentication}")
-    if owner.authentication != Organisation.Authentication.CREDENTIALS:
-        with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
-        click.echo(f"SPF counts from: {' '.join(owner.spf_networks) or 'anywhere'}, {with_dkim}")
-        if not is_bound(owner.spf_networks) and not owner.spf_needs_dkim:
-            click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
-    _print_caps(owner)
-
-
-def _cap(whose: Organisation | SmtpCredential, given: Mapping[str, int | None]) -> None:
+def cap(whose: Organisation | SmtpCredential, given: Mapping[str, int | None]) -> None:
+    """The caps that were given; 0 takes one away."""
     from zegel.accounts import submitting
 
     caps = submitting.caps_of(whose)
@@ -377,7 +307,8 @@ def _cap(whose: Organisation | SmtpCredential, given: Mapping[str, int | None]) 
         submitting.cap(whose, replace(caps, **new))
 
 
-def _print_caps(whose: Organisation | SmtpCredential) -> None:
+def print_caps(whose: Organisation | SmtpCredential) -> None:
+    """Those that there are, with what was used."""
     from zegel.accounts import submitting
 
     used = submitting.used_by(whose, now=compose.now())
@@ -396,7 +327,8 @@ def _print_caps(whose: Organisation | SmtpCredential) -> None:
             click.echo(f"    {what}: {now} of {hour or 'any number'} this hour, {today} of {day or 'any number'} a day")
 
 
-def _rule(parse: Callable[[str], tuple[str, ...]], text: str) -> tuple[str, ...]:
+def rule(parse: Callable[[str], tuple[str, ...]], text: str) -> tuple[str, ...]:
+    """What ``parse`` makes of it; its complaint as a trouble."""
     try:
         return parse(text)
     except NotARule as cause:
@@ -416,25 +348,6 @@ def _credential(username: str) -> SmtpCredential:
     return found
 
 
-def _organisation(name: str) -> Organisation:
-    from zegel.accounts.models import Organisation
-
-    found = Organisation.objects.filter(name=name).first()
-    if found is None:
-        known = ", ".join(Organisation.objects.values_list("name", flat=True)) or "none"
-        raise Trouble(
-            f"There is no organisation {name!r} (known: {known}). Add it with: zegel organisation add {name!r}"
-        )
-    return found
-
-
-def _domain(name: str) -> Domain:
-    try:
-        return Domain.parse(name)
-    except NotADomain as cause:
-        raise Trouble(f"{name!r} is not a domain name: {cause}. Write it like voorbeeld.nl.") from cause
-
-
 def _print_records(added: SendingDomain, settings: Settings) -> None:
     from zegel.accounts import domains
 
@@ -443,4 +356,4 @@ def _print_records(added: SendingDomain, settings: Settings) -> None:
         click.echo(f"{record.name}. {record.kind} {value}")
 
 
-COMMANDS: Sequence[click.Command] = (organisation, domain, account, credentials, policy)
+COMMANDS: Sequence[click.Command] = (organisation, domain, account, credentials)

@@ -10,6 +10,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,7 +73,19 @@ def examine(settings: Settings) -> Iterator[Check]:
         )
     if settings.hostname == "localhost" and not settings.testing:
         yield Check("bad", "hostname is localhost", "Set hostname to the name that mail servers know this machine by.")
-    for examiner in (_keys, _backup, _disk, _database, _certificate, _resolver, _clock, _listeners, _domains, _sms):
+    for examiner in (
+        _keys,
+        _backup,
+        _disk,
+        _database,
+        _certificate,
+        _resolver,
+        _clock,
+        _listeners,
+        _domains,
+        _lists,
+        _sms,
+    ):
         try:
             yield from examiner(settings)
         except Exception as cause:  # a doctor that faints helps nobody
@@ -245,6 +258,7 @@ def _listeners(settings: Settings) -> Iterator[Check]:
     for what, setting, listen in (
         *(("submission", "submission.listen", one) for one in settings.submission.listen),
         *(("submission", "submission.listen_implicit_tls", one) for one in settings.submission.listen_implicit_tls),
+        *(("inbound", "inbound.listen", one) for one in settings.inbound.listen),
         ("portal", "portal.listen", settings.portal.listen),
     ):
         if answers(listen) and runs:
@@ -256,6 +270,12 @@ def _listeners(settings: Settings) -> Iterator[Check]:
             yield Check("bad", f"{what}: nobody answers at {listen}, and Zegel could not", trouble)
         else:
             yield Check("look", f"{what}: nobody answers at {listen}", "Start it with: zegel run")
+    if not settings.inbound.listen:
+        yield Check(
+            "look",
+            "inbound: bounces don't come home, so senders don't hear of mail that is refused after it was taken",
+            'Set inbound.listen = ["0.0.0.0:25"], and let port 25 through to this machine.',
+        )
     if settings.portal.url.startswith("http://") and not settings.testing:
         host = settings.portal.url.removeprefix("http://").split("/")[0].split(":")[0]
         if host not in ("localhost", "127.0.0.1"):
@@ -279,6 +299,38 @@ def _domains(settings: Settings) -> Iterator[Check]:
         else:
             remedy = f"See what lacks with: zegel domain check {domain.name}"
             yield Check("bad", f"domain {domain.name}: DNS settings not in place, its mail is refused", remedy)
+
+
+def _lists(settings: Settings) -> Iterator[Check]:
+    from django.db import DatabaseError
+
+    from zegel.accounts.lists import EVERY, SPREAD, Problem
+    from zegel.accounts.models import DirectDeliveryList
+    from zegel.journey.decision.facts import LIST_LAPSES
+
+    if not settings.database.exists():
+        return
+    try:
+        found = list(DirectDeliveryList.objects.exclude(url="").select_related("organisation").order_by("pk"))
+    except DatabaseError:  # told above
+        return
+    late = compose.now() - 2 * EVERY - timedelta(seconds=SPREAD)
+    for one in found:
+        what = f"list {one.name} of {one.organisation}"
+        problem = Problem.of(one.problem)
+        why = " ".join(problem.sentences()) if problem else "It was not tried lately: is dispatch running?"
+        remedy = f"{why} Try it with: zegel lists refresh {one.name!r}"
+        if one.read_at is None:
+            yield Check("bad", f"{what}: never read, no domain of it counts", remedy)
+        elif one.read_at <= compose.now() - LIST_LAPSES:
+            days = LIST_LAPSES.days
+            yield Check(
+                "bad", f"{what}: lapsed, it could not be read for {days} days; its domains count no more", remedy
+            )
+        elif problem or one.tried_at is None or one.tried_at < late:
+            yield Check("look", f"{what}: last read on {one.read_at:%Y-%m-%d %H:%M} UTC", remedy)
+        else:
+            yield Check("good", f"{what}: read on {one.read_at:%Y-%m-%d %H:%M} UTC")
 
 
 def _sms(settings: Settings) -> Iterator[Check]:

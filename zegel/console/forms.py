@@ -14,10 +14,17 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts.models import Organisation, SmtpCredential
+from zegel.accounts import policy as policies
+from zegel.accounts.models import DomainMinimum, Organisation, SmtpCredential
 from zegel.accounts.submitting import caps_of
+from zegel.console import words
 from zegel.console.rules import Binding, Proof
+from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
+from zegel.core.policy.holding import LONGEST_HOLD
+from zegel.core.policy.permitting import LONGEST_EXPIRY_DAYS, RecipientPolicy, parse_minimum_domain
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
+from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
+from zegel.core.policy.verification import Method
 
 _LONGEST_LIST: Final = 4000  # characters
 _LONGEST_WORD: Final = 80  # of one that is shown again
@@ -216,3 +223,253 @@ class ProofForm(forms.Form):
         return Proof(
             self.cleaned_data["authentication"], self.cleaned_data["networks"], self.cleaned_data["needs_dkim"]
         )
+
+
+# --- recipients --------------------------------------------------------------------------------------------------
+
+
+class _Checks(forms.CheckboxSelectMultiple):
+    template_name = "console/choices.html"
+
+
+class _DaysField(forms.Field):
+    """A number of days in digits alone, of at least one."""
+
+    def __init__(self, *, most: int, example: int, **options: Any) -> None:
+        self._most, self._example = most, example
+        widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
+        super().__init__(widget=widget, **options)
+
+    def to_python(self, value: Any) -> int | None:
+        """Raises a validation error for anything else; empty is ``None``, where it may be."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= self._most:
+            raise ValidationError(
+                gettext(
+                    "%(field)s: “%(given)s” can’t be that. Write a whole number of days from 1 to %(most)s, such as "
+                    "%(example)s."
+                )
+                % {
+                    "field": self.label,
+                    "given": text[:_LONGEST_WORD],
+                    "most": self._most,
+                    "example": self._example,
+                }
+            )
+        return int(text)
+
+
+_METHOD_CHOICES: Final = [(method.value, words.method(method.value)) for method in Method]
+_HOLD: Final = "hold"
+_REPORT: Final = "report"
+
+
+class RecipientPolicyForm(forms.Form):
+    """What an organisation allows and demands about recipients."""
+
+    allowed = forms.MultipleChoiceField(
+        label=_("Allowed methods"),
+        help_text=_(
+            "What recipients may verify with. A message that names a method which isn’t allowed is reported to its "
+            "sender, and not delivered in another way."
+        ),
+        choices=_METHOD_CHOICES,
+        widget=_Checks,
+        error_messages={"required": _("Allowed methods: allow at least one, such as the SMS code.")},
+    )
+    allows_transport = forms.BooleanField(
+        required=False,
+        label=_("A message may ask for direct delivery"),
+        help_text=_("If not, it goes out as a notification, and its sender gets one warning mail."),
+    )
+    lacking = forms.ChoiceField(
+        label=_("Recipients about whom nothing allowed is known"),
+        choices=[
+            (_HOLD, _("hold them, and tell the sender what to fill in")),
+            (_REPORT, _("report them to the sender as undeliverable")),
+        ],
+        widget=_Choices,
+    )
+    hold_days = _DaysField(
+        most=LONGEST_HOLD,
+        example=5,
+        label=_("Days that they are held"),
+        help_text=_("After that they are reported as undeliverable."),
+        error_messages={"required": _("Days that they are held: fill in a number of days, such as 5.")},
+    )
+    expires_after_days = _DaysField(
+        most=LONGEST_EXPIRY_DAYS,
+        example=30,
+        required=False,
+        label=_("Days until a message expires"),
+        help_text=_(
+            "Then its keys are destroyed, and nobody can read it any more. A message may name another term. Empty: "
+            "never."
+        ),
+    )
+    subject = forms.ChoiceField(
+        label=_("Subject of a notification"),
+        help_text=_("A notification travels like ordinary mail: what its subject shows is not protected."),
+        choices=Organisation.Subject.choices,
+        widget=_Choices,
+    )
+    takes_inbound_direct_delivery = forms.BooleanField(
+        required=False,
+        label=_("Inbound direct delivery"),
+        help_text=_(
+            "Messages to your own domains, from every organisation that uses this gateway, then arrive readable in the "
+            "mailbox, without verification."
+        ),
+    )
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> RecipientPolicyForm:
+        """Filled with what holds now."""
+        held = policies.policy_of(organisation)
+        return cls(
+            initial={
+                **asdict(held),
+                "allowed": [method.value for method in held.allowed],
+                "lacking": _HOLD if held.holds else _REPORT,
+            }
+        )
+
+    @property
+    def policy(self) -> RecipientPolicy:
+        """Of a valid form."""
+        found = self.cleaned_data
+        return RecipientPolicy(
+            allowed=tuple(method for method in Method if method.value in found["allowed"]),
+            allows_transport=found["allows_transport"],
+            holds=found["lacking"] == _HOLD,
+            hold_days=found["hold_days"],
+            takes_inbound_direct_delivery=found["takes_inbound_direct_delivery"],
+            expires_after_days=found["expires_after_days"],
+            subject=found["subject"],
+        )
+
+
+class LevelForm(forms.Form):
+    """The least that is demanded of a connection."""
+
+    tls = forms.TypedChoiceField(
+        label=_("Least encryption"),
+        choices=[(int(Tls.TLS_1_2), _("TLS 1.2 or newer")), (int(Tls.TLS_1_3), _("TLS 1.3"))],
+        coerce=int,
+        initial=int(PROVEN.tls),
+        widget=_Choices,
+    )
+    authentication = forms.TypedChoiceField(
+        label=_("Least authenticity of the receiving server"),
+        choices=[
+            (int(one), words.authentication(one))
+            for one in (Authentication.CERTIFICATE, Authentication.SIGNED_MX, Authentication.DANE)
+        ],
+        coerce=int,
+        initial=int(PROVEN.authentication),
+        widget=_Choices,
+    )
+
+    @classmethod
+    def of(cls, level: TransportSecurity) -> LevelForm:
+        """Filled with what holds now."""
+        level = level.at_least(PROVEN)
+        return cls(initial={"tls": int(level.tls), "authentication": int(level.authentication)})
+
+    @property
+    def level(self) -> TransportSecurity:
+        """Of a valid form."""
+        return TransportSecurity(Tls(self.cleaned_data["tls"]), Authentication(self.cleaned_data["authentication"]))
+
+
+class DirectDomainForm(LevelForm):
+    """A domain that gets readable messages."""
+
+    field_order = ("domain",)
+    domain = forms.CharField(
+        label=_("Domain"),
+        help_text=_("Such as example.org. It stands for itself, not for domains below it."),
+        max_length=255,
+        widget=forms.TextInput(attrs=_PLAIN_INPUT),
+    )
+
+    def clean_domain(self) -> Domain:
+        """Raises a validation error for what is no domain."""
+        try:
+            return Domain.parse(self.cleaned_data["domain"])
+        except NotADomain:
+            raise ValidationError(_not_a_domain(self.cleaned_data["domain"])) from None
+
+    def complain_of_second(self) -> None:
+        """It is on the list already; one that is there is changed on its own page, where its level can be seen."""
+        self.add_error("domain", gettext("Domain: it is on the list already. Change the level there."))
+
+
+def _not_a_domain(text: str) -> str:
+    return gettext("Domain: “%(given)s” is not a domain name. Write it like example.org.") % {
+        "given": text[:_LONGEST_WORD]
+    }
+
+
+class MinimumMethodForm(forms.Form):
+    """The least that recipients must verify with."""
+
+    minimum = forms.ChoiceField(
+        label=_("At least"),
+        help_text=_("This method, or one that stands above it."),
+        choices=_METHOD_CHOICES,
+        widget=_Choices,
+    )
+
+    @classmethod
+    def of(cls, minimum: DomainMinimum) -> MinimumMethodForm:
+        """Filled with what holds now."""
+        return cls(initial={"minimum": minimum.method})
+
+    @property
+    def method(self) -> Method:
+        """Of a valid form."""
+        return Method(self.cleaned_data["minimum"])
+
+
+class MinimumForm(MinimumMethodForm):
+    """The least for a domain."""
+
+    field_order = ("domain",)
+    domain = forms.CharField(
+        label=_("Domain"),
+        help_text=_("Such as example.org, for that domain and none below it; or * for every domain that has no line."),
+        max_length=255,
+        widget=forms.TextInput(attrs=_PLAIN_INPUT),
+    )
+
+    def clean_domain(self) -> str:
+        """Raises a validation error for what is neither a domain nor the star."""
+        try:
+            return parse_minimum_domain(self.cleaned_data["domain"], every_other=DomainMinimum.EVERY_OTHER)
+        except NotADomain:
+            raise ValidationError(_not_a_domain(self.cleaned_data["domain"])) from None
+
+    def complain_of_second(self) -> None:
+        """There is one already; it is changed on its own page, where it can be seen."""
+        self.add_error("domain", gettext("Domain: there is a minimum for it already. Change that one."))
+
+
+class RecipientSearchForm(forms.Form):
+    """Sent by POST: an address is personal, and a URL ends up in histories and logs."""
+
+    address = forms.CharField(
+        label=_("Address of a recipient"), max_length=320, widget=forms.TextInput(attrs=_PLAIN_INPUT)
+    )
+
+    def clean_address(self) -> Mailbox:
+        """Raises a validation error for what is no address."""
+        try:
+            return Mailbox.parse(self.cleaned_data["address"])
+        except NotAMailbox:
+            raise ValidationError(
+                gettext("%(field)s: this is not one e-mail address. Write it like client@example.org.")
+                % {"field": self.fields["address"].label}
+            ) from None

@@ -1,4 +1,5 @@
-"""What the pages about submission show and change, as values, each with the version that its form carries along."""
+"""What the pages about submission and recipients show and change, as values, each with the version that its form
+carries along."""
 
 from __future__ import annotations
 
@@ -9,10 +10,16 @@ from typing import Self
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts.models import Organisation, SmtpCredential
+from zegel.accounts import policy as policies
+from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation, SmtpCredential
 from zegel.accounts.submitting import caps_of, used_by
+from zegel.console import words
 from zegel.console.words import Words
+from zegel.core.clock import Instant
+from zegel.core.mail.address import Domain
 from zegel.core.policy.submitting import Caps, is_bound
+from zegel.core.policy.transport import PROVEN, TransportSecurity
+from zegel.journey.custody.models import VerificationData
 
 
 def version_of(shown: object) -> str:
@@ -97,3 +104,89 @@ def use_of(whose: Organisation | SmtpCredential) -> tuple[Use, ...]:
             Spent(used.recipients_today, caps.recipients_per_day),
         ),
     )
+
+
+# --- recipients --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DirectDomain:
+    """A direct-delivery domain that was entered here."""
+
+    id: int
+    domain: str
+    level: TransportSecurity
+
+    @classmethod
+    def of(cls, entry: DirectDeliveryDomain) -> Self:
+        """As it is in force."""
+        return cls(entry.pk, _shown(entry.domain), policies.level_of(entry))
+
+    @property
+    def level_words(self) -> str:
+        """The least that is demanded of the connection; nothing below the default ever is."""
+        return words.level(self.level.at_least(PROVEN))
+
+
+@dataclass(frozen=True, slots=True)
+class Minimum:
+    """What recipients of a domain must verify with at least."""
+
+    id: int
+    domain: str
+    method: Words
+    is_of_every_other: bool
+
+    @classmethod
+    def of(cls, minimum: DomainMinimum) -> Self:
+        """As it is in force."""
+        is_of_every_other = minimum.domain == DomainMinimum.EVERY_OTHER
+        domain = minimum.domain if is_of_every_other else _shown(minimum.domain)
+        return cls(minimum.pk, domain, words.method(minimum.method), is_of_every_other)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What the administrator may not have meant, and of which domain."""
+
+    said: str
+    domain: str | None  # None: all recipients
+    is_of_every_other: bool
+
+
+def doubts_of(organisation: Organisation) -> tuple[Doubt, ...]:
+    """About all that is in force."""
+    return tuple(
+        Doubt(
+            words.said(one.caution),
+            _shown(one.domain) if one.domain else None,
+            one.domain == DomainMinimum.EVERY_OTHER,
+        )
+        for one in policies.cautions_of(organisation)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a recipient is verified with, as far as it is shown."""
+
+    row: VerificationData
+    method: Words
+    origin: Words
+    whose: str  # empty: of the whole organisation
+
+    @classmethod
+    def of(cls, row: VerificationData) -> Self:
+        """As it is in force; an access code shows nothing of itself."""
+        return cls(row, words.method(row.method), row.get_origin_display(), row.account.email if row.account else "")
+
+    @property
+    def value(self) -> tuple[str, str, Instant]:
+        """Another one for another number or code; an opening that confirms it changes nothing."""
+        return self.row.method, self.row.masked, self.row.created_at
+
+
+def _shown(domain: str) -> str:
+    """U-labels for people, with the A-labels beside them: some letters look like others."""
+    unicode = Domain(domain).unicode
+    return domain if unicode == domain else f"{unicode} ({domain})"

@@ -15,6 +15,7 @@ from zegel.accounts.models import Organisation
 from zegel.console import words
 from zegel.console.words import Badge, Words
 from zegel.core.clock import Instant
+from zegel.core.policy.explain import compared, facts, gives_the_same_today, said_in
 from zegel.core.policy.precedence import (
     PRECEDENCE,
     Hold,
@@ -25,6 +26,7 @@ from zegel.core.policy.precedence import (
     Undeliverable,
     UnknownPlan,
     plan_from_json,
+    replay,
 )
 from zegel.journey.custody.models import Attempt, Recipient, Submission, Transmission
 
@@ -37,6 +39,15 @@ class Row:
     name: str
     hit: bool
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """The facts behind a decision, and what the tables say of them when asked again."""
+
+    facts: tuple[str, ...]
+    compared: tuple[str, ...]
+    is_same: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ class RecipientTrace:
     moments: tuple[Moment, ...]
     steps: tuple[PlannedStep, ...]
     rows: tuple[Row, ...]
+    because: Because | None  # ``None``: nothing was decided, or no facts were stored with it
     tried: tuple[Tried, ...]
 
 
@@ -100,6 +112,7 @@ def _of_recipient(recipient: Recipient, submission: Submission) -> RecipientTrac
         tuple(Row(one.rank, _row_name(one.rank), one.hit, words.said(one.why)) for one in plan.findings)
         if plan
         else (),
+        _because(recipient),
         tuple(_tried(attempt, transmission) for transmission in transmissions for attempt in _attempts(transmission)),
     )
 
@@ -110,6 +123,19 @@ def _plan(recipient: Recipient) -> Plan | None:
         return plan_from_json(recipient.plan) if recipient.plan else None
     except (UnknownPlan, KeyError):
         return None
+
+
+def _because(recipient: Recipient) -> Because | None:
+    try:
+        replayed = replay(recipient.plan or {})
+    except (ValueError, KeyError):  # of another version
+        return None
+    language = get_language() or ""
+    return Because(
+        tuple(said_in(language, fact) for fact in facts(replayed.case)),
+        tuple(said_in(language, sentence) for sentence in compared(replayed)),
+        gives_the_same_today(replayed),
+    )
 
 
 def _row_name(rank: int) -> str:

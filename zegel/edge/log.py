@@ -99,6 +99,12 @@ class Opened(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BounceHeard(Event):
+    transmission: uuid.UUID
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class SmsHandedOver(Event):
     sms: uuid.UUID
     outcome: str
@@ -136,6 +142,25 @@ class CertificateNotIssued(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ListRead(Event):
+    """A list of domains for direct delivery says something else than before, or the same once more."""
+
+    organisation: int
+    listed: int  # which list
+    domains: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListNotRead(Event):
+    """What was read before stays, for a while (journey.decision.facts)."""
+
+    organisation: int
+    listed: int
+    host: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broken(Event):
     """A defect or a lack of ours. The cause is its type and place; its message could hold somebody's mail."""
 
@@ -152,6 +177,7 @@ _LEVELS: Final[dict[type[Event], str]] = {
     CapReached: "warning",
     CertificateTroubleSeen: "warning",
     CertificateNotIssued: "warning",
+    ListNotRead: "warning",
 }
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 

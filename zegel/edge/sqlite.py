@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 SAFE_SINCE: Final = (3, 51, 3)
@@ -45,3 +47,22 @@ OPTIONS: Final[dict[str, Any]] = {
         "PRAGMA mmap_size=0;"
     ),
 }
+
+IN_THE_WAY: Final = 100  # milliseconds that emptying the log may hold writers up, each time
+PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0)  # seconds between tries, while somebody reads
+
+
+def empty_log(ask: Callable[[str], Sequence[Any]], *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Brings what was committed into the database file and cuts the write-ahead log to nothing, so that pages as they
+    were before are in neither. ``False``: somebody went on reading them for seconds, and they are still there.
+
+    ``ask`` runs a pragma on a connection outside of a transaction and returns its row; the connection gives up early
+    afterwards where others keep their patience, so it is to be closed.
+    """
+    ask(f"PRAGMA busy_timeout={IN_THE_WAY}")
+    for pause in (*PAUSES, 0.0):
+        ask("PRAGMA wal_checkpoint(PASSIVE)")  # most of the work, beside readers and writers
+        if ask("PRAGMA wal_checkpoint(TRUNCATE)")[0] == 0:
+            return True
+        sleep(pause)
+    return False

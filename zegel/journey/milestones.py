@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from zegel.core.clock import Instant
-from zegel.journey.custody.jobs import Kind, put
+from zegel.journey.custody.jobs import Kind, put, put_again
 
 SPLIT_WINDOW: Final = timedelta(minutes=10)  # D-4: a split names recipients of its other half
 
@@ -27,11 +27,17 @@ def decided(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:
 
 def held(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
     """Decision: recipients of these submissions lack what policy demands; the sender is to be told."""
-    put(Kind.HELD, submissions, due=now)
+    put_again(Kind.HELD, submissions, due=now)
 
 
 def supplied(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
-    """Portal or console: what these held recipients lack may be known now; they are decided again."""
+    """Portal or console: what these held recipients lack may be known now; they are decided again, also where that is
+    being done with what was known before."""
+    put_again(Kind.RELEASE, recipients, due=now)
+
+
+def still_held(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Report, at each look: these are decided again, in case something became known that nobody told."""
     put(Kind.RELEASE, recipients, due=now)
 
 
@@ -43,6 +49,16 @@ def contradicted(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
 def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
     """Decision or delivery: nothing is left for these recipients; the sender is to be told."""
     put(Kind.REPORT, recipients, due=now)
+
+
+def delayed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Delivery: these recipients are still being tried after hours; the sender is to be told."""
+    put(Kind.DELAYED, recipients, due=now)
+
+
+def relayed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Delivery: the receiving servers took the mail for these recipients, and the sender asked to hear so."""
+    put(Kind.RELAYED, recipients, due=now)
 
 
 def code_withheld(transmission: uuid.UUID, *, now: Instant) -> None:

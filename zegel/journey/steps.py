@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from zegel.core.clock import Instant
+from zegel.core.mail.address import Mailbox
 from zegel.core.policy.precedence import Hold, Notify, Plan, Readable, Undeliverable
 from zegel.core.policy.transport import NO_DEMAND, TransportSecurity
 from zegel.edge import rows
@@ -16,6 +18,9 @@ from zegel.journey import milestones
 from zegel.journey.custody.models import Recipient, Transmission
 
 RETURN_PATH_PREFIX: Final = "bounce+"
+RETURN_PATH_HOST: Final = "zegel-bounce."  # before the author's domain
+_RETURN_PATH: Final = re.compile(r"bounce\+([0-9a-f]{32})", re.IGNORECASE)
+_LINK: Final = re.compile(r"/m/[\w=-]+|(?<![\w-])[\w-]{43}(?![\w-])")  # its token stands behind /m/, or by itself
 _RECIPIENT: Final = (
     "plan",
     "step",
@@ -124,7 +129,7 @@ def _transmission(one: Begun, kind: Transmission.Kind, needs: TransportSecurity,
         one.recipient.id,
         kind.value,
         one.index,
-        f"{RETURN_PATH_PREFIX}{identity.hex}@zegel-bounce.{domain.ascii}",
+        f"{RETURN_PATH_PREFIX}{identity.hex}@{RETURN_PATH_HOST}{domain.ascii}",
         one.recipient.address,
         submission.message_id if is_readable else f"<{identity.hex}@{domain.ascii}>",
         int(needs.tls),
@@ -134,3 +139,15 @@ def _transmission(one: Begun, kind: Transmission.Kind, needs: TransportSecurity,
         now,
         False,
     )
+
+
+def transmission_of(mailbox: Mailbox) -> uuid.UUID | None:
+    """Which mail a return path was made for (VERP); ``None`` where it can't be one of ours."""
+    found = _RETURN_PATH.fullmatch(mailbox.local)
+    is_ours = found is not None and mailbox.domain.ascii.startswith(RETURN_PATH_HOST)
+    return uuid.UUID(hex=found[1]) if found is not None and is_ours else None
+
+
+def without_links(text: str) -> str:
+    """What servers say of a mail, without what they may quote of it: the link's secret. On one line."""
+    return _LINK.sub("…", "".join(char if char.isprintable() else " " for char in text))

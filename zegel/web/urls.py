@@ -12,6 +12,7 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("account/", include("zegel.accounts.urls")),
     path("console/", include("zegel.console.urls")),
+    path("api/", include("zegel.api.urls")),
     path("", include("zegel.journey.portal.urls")),
 ]
 handler400 = views.bad_request

@@ -23,6 +23,13 @@ class Ended(Wording):
         "The mail could not be delivered in time to be of use.",
         "De mail kon niet op tijd worden afgeleverd om nog van nut te zijn.",
     )
+    CAME_BACK = (
+        "came-back",
+        "The receiving server took the mail, and reported later that it can't be delivered. Check the address; the "
+        "report says why.",
+        "De ontvangende server heeft de mail aangenomen, en meldde later dat die niet kan worden bezorgd. Controleer "
+        "het adres; in de melding staat waarom.",
+    )
 
 
 _BY_CODE: Final[dict[str, Wording]] = {one.value: one for kind in (Cause, Why, Ended) for one in kind}

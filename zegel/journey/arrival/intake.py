@@ -44,6 +44,7 @@ from zegel.core.policy.directives import (
     unmatched,
 )
 from zegel.core.policy.submitting import CAP_REACHED, DKIM_MISSING, DKIM_UNKNOWN
+from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Readers, Writer
@@ -113,9 +114,32 @@ class Place:
     ring: Callable[[], None]
 
 
-def _shown(section: HeaderSection) -> set[Mailbox]:
+def shown(section: HeaderSection) -> set[Mailbox]:
     """Whom everybody sees: the mailboxes of To and Cc."""
     return {one.mailbox for line in (*section.all("to"), *section.all("cc")) for one in addresses(line.value)}
+
+
+def goes_round(section: HeaderSection, marker: Secret[bytes]) -> bool:
+    """The message was here before, or came by more servers than any message does."""
+    return received_count(section) > MAX_RECEIVED or carries_own_marker(section, marker)
+
+
+def asked_by(section: HeaderSection, *, region: str) -> Directives:
+    """What its control fields ask. Raises :class:`MalformedField`."""
+    return read_directives([(one.key, one.value) for one in section.fields], region=region)
+
+
+def refusal_of(cause: Exception) -> Reply | None:
+    """The reply to a header section that is not to be taken; ``None``: the sender isn't to blame."""
+    match cause:
+        case MalformedField(reply=reply):
+            return reply
+        case NotOneAuthor() | BrokenHeader():
+            return Reply(550, "5.6.0", f"{cause}")
+        case HeaderTooLong():
+            return HEADER_TOO_LONG
+        case _:
+            return None
 
 
 @dataclass(slots=True)
@@ -214,14 +238,14 @@ class Intake:
 
     def _begin_content(self, section_octets: bytes, rest: bytes) -> None:
         section = HeaderSection.parse(section_octets)
-        if received_count(section) > MAX_RECEIVED or carries_own_marker(section, self._place.keys.marker):
+        if goes_round(section, self._place.keys.marker):
             self._refuse(LOOP)
             return
         self._author = author(section)
         if self._submitter.needs_dkim:
             self._signed = _Signed.of(section, self._author.mailbox.domain, self._at)
+        self._directives = asked_by(section, region=self._submitter.region)
         fields = [(one.key, one.value) for one in section.fields]
-        self._directives = read_directives(fields, region=self._submitter.region)
         self._identity.update(fields_for_identity(fields) + b"\r\n\r\n")
         self._section = kept = self._edit(section)
         header = self._trace(kept) + kept.encode() + b"\r\n"
@@ -305,10 +329,10 @@ class Intake:
         sink, directives, section = self._sink, self._directives, self._section
         recipients = [one.mailbox for one in self._envelope.recipients]
         if self._header_size <= MUCH:
-            shown, head = _shown(section), self._enclosed_head()
+            seen, head = shown(section), self._enclosed_head()
         else:
-            shown, head = await asyncio.to_thread(lambda: (_shown(section), self._enclosed_head()))
-        parts = split(recipients, shown)
+            seen, head = await asyncio.to_thread(lambda: (shown(section), self._enclosed_head()))
+        parts = split(recipients, seen)
         sealed = await asyncio.to_thread(sink.finish) if sink.is_large else sink.finish()
         wrapper = self._place.wrapper
         return Prepared(
@@ -358,13 +382,9 @@ class Intake:
     @staticmethod
     def _reply_to(cause: Exception) -> Reply:
         """Theirs is 5yz, ours is 4yz; the stranger gets a fixed sentence, the log the cause."""
+        if (refusal := refusal_of(cause)) is not None:
+            return refusal
         match cause:
-            case MalformedField(reply=reply):
-                return reply
-            case NotOneAuthor() | BrokenHeader():
-                return Reply(550, "5.6.0", f"{cause}")
-            case HeaderTooLong():
-                return HEADER_TOO_LONG
             case OSError(errno=errno.ENOSPC | errno.EDQUOT):
                 log(Broken("intake: no space left", cause))
                 return DISK_FULL

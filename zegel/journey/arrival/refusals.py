@@ -26,8 +26,8 @@ from zegel.core.smtp.server import (
     TOO_MANY_RECIPIENTS,
     TOO_MANY_SIGN_INS,
 )
+from zegel.edge.smtp_door import MADE_ROOM, SHUTTING_DOWN, TIMED_OUT, TOO_MANY
 from zegel.journey.arrival.intake import DISK_FULL, HEADER_TOO_LONG, LOCAL_PROBLEM, LOOP
-from zegel.journey.arrival.listener import MADE_ROOM, SHUTTING_DOWN, TIMED_OUT, TOO_MANY
 from zegel.journey.arrival.sender import (
     BAD_CREDENTIALS,
     DISABLED,

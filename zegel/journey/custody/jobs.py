@@ -27,6 +27,8 @@ class Kind(StrEnum):
     TRANSMIT = "transmit"  # a transmission
     SMS = "sms"  # an sms
     REPORT = "report"  # a recipient that can't be served
+    DELAYED = "delayed"  # a recipient that is still being tried
+    RELAYED = "relayed"  # a recipient whose server took the mail
     WARN = "warn"  # a submission whose control fields hold something odd
     HELD = "held"  # a submission with recipients that are held
     RELEASE = "release"  # a recipient that is held, and about whom something may have become known
@@ -58,12 +60,23 @@ def put(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> None:
     )
 
 
+def put_again(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> None:
+    """Inside a transaction, as :func:`put`, for work whose facts changed just now: a job that is there is due again,
+    and who is doing it loses the lease, so that no result is recorded that was made of the old facts. For kinds that
+    do nothing outside the transaction of their result."""
+    Job.objects.filter(kind=kind.value, subject__in=subjects).update(due_at=due, lease=None, leased_until=None)
+    put(kind, subjects, due=due)
+
+
 def lease(kinds: Sequence[Kind], *, most: int, now: Instant) -> list[Leased]:
-    """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first."""
+    """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first.
+
+    ``kind || ''`` keeps the database from going by kind, and so through every expiry of the years to come.
+    """
     skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
     taken = rows.select(
         f"""SELECT id, kind, subject FROM {rows.table(Job)}
-        WHERE kind IN ({", ".join(["%s"] * len(kinds))}) AND due_at <= %s
+        WHERE kind || '' IN ({", ".join(["%s"] * len(kinds))}) AND due_at <= %s
         AND (leased_until IS NULL OR leased_until < %s)
         ORDER BY due_at LIMIT {int(most)}{skip}""",  # noqa: S608
         (*(kind.value for kind in kinds), rows.moment(now), rows.moment(now)),

@@ -118,7 +118,8 @@ def remember(recipient: Recipient, *, now: Instant, open_field: OpensFields, sea
     """Inside a transaction: ``recipient`` opened its message with the number or code that is sealed in its row.
 
     From now on that is the sender's own for this recipient. What somebody entered after the message was decided is
-    newer, and stays. Does nothing for other methods, and where the data was destroyed.
+    newer, and stays; so does what a message has that was decided later, and was opened before. Does nothing for other
+    methods, and where the data was destroyed.
     """
     if recipient.method not in {method.value for method in REMEMBERED}:
         return
@@ -146,7 +147,7 @@ def remember(recipient: Recipient, *, now: Instant, open_field: OpensFields, sea
         used,
         origin=VerificationData.Origin.MESSAGE,
         confirmed_at=now,
-        now=now,
+        now=recipient.decided_at or now,
         sealing=sealing,
     )
 

@@ -5,22 +5,50 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from django.db import connection
+from django.db.models import DateTimeField, Value
+from django.db.models.functions import Coalesce
 
 from zegel.core.clock import Instant
+from zegel.core.policy.ended import Ended
+from zegel.edge import sqlite
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
 from zegel.journey.custody import jobs
-from zegel.journey.custody.jobs import Leased
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
+from zegel.journey.custody.jobs import Kind, Leased
+from zegel.journey.custody.models import (
+    Content,
+    Conversation,
+    Job,
+    Message,
+    Recipient,
+    Sms,
+    Submission,
+    Transmission,
+)
 
 SWEEP: Final = 3600.0  # seconds between sweeps
 DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
+AGAIN: Final = timedelta(minutes=2)  # what was being written at the moment of a destruction is there by then
+STATUS: Final = "5.7.0"  # RFC 3463 §3.8: of who was to get what is destroyed
+
+
+class StillRead(Exception):
+    """Somebody reads old pages of the database; what was destroyed stays in its write-ahead log for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Destroyed:
+    """What became of a conversation."""
+
+    contents: list[uuid.UUID]  # that nothing opens any more
+    was_before: bool  # destroyed earlier: this was the second look
 
 
 class Retention:
@@ -30,26 +58,54 @@ class Retention:
         self._writer = writer
         self._blobs = blobs
         self._now = now
+        self._emptying = asyncio.Lock()
+        self._asked = self._covered = 0
+        self._is_empty = True
 
     async def expire(self, leased: Leased) -> None:
-        """The keys of a conversation are destroyed; what has no key left is removed."""
-        contents = await self._writer.write(lambda: self._destroy(leased))
-        await asyncio.to_thread(self._clear, contents)
+        """The keys of a conversation are destroyed; what has no key left is removed.
 
-    def _clear(self, contents: list[uuid.UUID]) -> None:
+        The job is finished by a second pass, after :data:`AGAIN`, that found files and write-ahead log cleared: so a
+        crash, a full disk or a reader in the way puts that off and skips nothing, and what another process was about to
+        write when the keys were destroyed (a link, a code) goes too.
+        """
+        destroyed = await self._writer.write(lambda: self._destroy(leased.subject))
+        is_cleared = await self._clear(destroyed.contents)
+
+        def record() -> None:
+            if destroyed.was_before and is_cleared:
+                jobs.finish(leased)
+            else:
+                jobs.postpone(leased, until=self._now() + AGAIN)
+
+        await self._writer.write(record)
+
+    def _destroy(self, conversation: uuid.UUID) -> _Destroyed:
+        was_before = not Conversation.objects.filter(id=conversation, destroyed_at=None).exists()
+        return _Destroyed(destroy(conversation, now=self._now()), was_before)
+
+    async def _clear(self, contents: Sequence[uuid.UUID]) -> bool:
         """After the commit: blobs go, and the destroyed keys leave the write-ahead log too."""
-        for content in contents:
-            self._blobs.remove(content)
-        try:
-            if connection.vendor == "sqlite":
-                with connection.cursor() as cursor:
-                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+        is_removed = await asyncio.to_thread(self._remove, contents)
+        return await self._empty_log() and is_removed
 
-    def _destroy(self, leased: Leased) -> list[uuid.UUID]:
-        jobs.finish(leased)
-        return destroy(leased.subject, now=self._now())
+    def _remove(self, contents: Sequence[uuid.UUID]) -> bool:
+        is_removed = True
+        for content in contents:
+            try:
+                self._blobs.remove(content)
+            except OSError as cause:  # its key is gone: it is waste, not a secret
+                log(Broken("removing what expired", cause))
+                is_removed = False
+        return is_removed
+
+    async def _empty_log(self) -> bool:
+        """One at a time, and once for all who wait: an emptying covers what was committed before it began."""
+        self._asked = number = self._asked + 1
+        async with self._emptying:
+            if self._covered < number:
+                self._covered, self._is_empty = self._asked, await asyncio.to_thread(_empty_log)
+            return self._is_empty
 
     async def keep_sweeping(self, *others: Callable[[], object]) -> None:
         """Removes orphaned blobs, now and then, and has ``others`` clear up what is theirs."""
@@ -71,18 +127,35 @@ class Retention:
             connection.close()
 
 
+def _empty_log() -> bool:
+    if connection.vendor != "sqlite":
+        return True
+    try:
+        with connection.cursor() as cursor:
+            is_empty = sqlite.empty_log(lambda pragma: cursor.execute(pragma).fetchone())
+    finally:
+        connection.close()  # with its short patience
+    if not is_empty:
+        log(Broken("emptying the write-ahead log", StillRead()))
+    return is_empty
+
+
 def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     """Inside a transaction: destroys every key of a conversation. Returns the contents that no conversation can open
-    any more; their rows are empty, their blobs are the caller's to remove after the commit (else the sweep's)."""
-    Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=now)
+    any more; their rows are empty, their blobs are the caller's to remove after the commit (else the sweep's). Who was
+    still to get the message won't: the sender is told (P7)."""
+    first = Coalesce("destroyed_at", Value(now, DateTimeField()))
+    Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=first)
+    _end_waiting(conversation, now)
     Recipient.objects.filter(conversation_id=conversation).update(
         link_slot=None, link_share=None, link_hash=None, verification=None
     )
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
     Sms.objects.filter(recipient__conversation_id=conversation, state="queued").update(sealed=None, state="failed")
-    Submission.objects.filter(recipients__conversation_id=conversation).exclude(
-        recipients__conversation__destroyed_at=None
-    ).update(directives=DESTROYED)  # numbers and codes as they were asked
+    _forget_what_was_asked(conversation)
+    held = Recipient.objects.filter(conversation_id=conversation, state=Recipient.State.HELD)
+    waiting = list(held.order_by().values_list("submission_id", flat=True).distinct())
+    jobs.put_again(Kind.HELD, waiting, due=now)  # nothing is left to wait for
     messages = Message.objects.filter(conversation_id=conversation)
     contents = set(messages.values_list("content_id", flat=True))
     messages.update(key=None)
@@ -90,3 +163,28 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     gone = sorted(contents - alive)
     Content.objects.filter(id__in=gone).update(sealed=None, head=b"")
     return gone
+
+
+def _end_waiting(conversation: uuid.UUID, now: Instant) -> None:
+    """Who was not decided yet is undeliverable; mail in the queue is looked at now, and ends there."""
+    undecided = Recipient.objects.filter(conversation_id=conversation, state=Recipient.State.ACCEPTED)
+    lost = list(undecided.values_list("id", flat=True))
+    undecided.update(state=Recipient.State.UNDELIVERABLE, status=STATUS, reason=Ended.DESTROYED.value)
+    jobs.put(Kind.REPORT, lost, due=now)
+    queued = Transmission.objects.filter(
+        recipient__conversation_id=conversation, state=Transmission.State.QUEUED
+    ).values_list("id", flat=True)
+    Job.objects.filter(kind=Kind.TRANSMIT, subject__in=list(queued), lease=None, due_at__gt=now).update(due_at=now)
+
+
+def _forget_what_was_asked(conversation: uuid.UUID) -> None:
+    """Numbers and codes stand in it; so it goes with the last conversation that it was asked for. Decisions and
+    warnings, which need it, have no sense any more; who is at one loses the lease."""
+    over = list(
+        Submission.objects.filter(recipients__conversation_id=conversation)
+        .exclude(recipients__conversation__destroyed_at=None)
+        .values_list("id", flat=True)
+        .distinct()
+    )
+    Submission.objects.filter(id__in=over).update(directives=DESTROYED)
+    Job.objects.filter(kind__in=(Kind.DECIDE, Kind.WARN), subject__in=over).delete()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +19,9 @@ LOOK: Final = 1.0  # seconds between looks when nobody rings
 AFTER_DEFECT: Final = timedelta(seconds=30)
 FEW: Final = 8  # jobs at a time while there is a crowd
 RENEW: Final = 8.0  # seconds; several times within a lease
+ON_TIME: Final = (Kind.EXPIRE,)  # neither a crowd at the door nor receivers that hang keep what has its hour waiting
+LOOK_ON_TIME: Final = 5.0  # seconds
+MANY_ON_TIME: Final = 32  # at a time
 
 
 class Worker:
@@ -48,7 +51,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until :meth:`stop`; then what is under way is finished and the rest given back."""
-        renewing = asyncio.create_task(self._keep_renewing())
+        aside = [asyncio.create_task(self._keep_renewing()), asyncio.create_task(self._keep_on_time())]
         try:
             while not self._stopping:
                 try:
@@ -57,7 +60,8 @@ class Worker:
                     log(Broken("worker", cause))
                     await asyncio.sleep(LOOK)
         finally:
-            renewing.cancel()
+            for task in aside:
+                task.cancel()
             if self._running:
                 await asyncio.wait(self._running, timeout=15)
 
@@ -70,7 +74,7 @@ class Worker:
         if self._is_crowded():
             await self._let_them_in()
             return
-        room = self._most - len(self._running)
+        room = self._room()
         taken = await self._take(self._most)
         await self._chores()
         if len(taken) < max(room, 1):
@@ -88,15 +92,38 @@ class Worker:
         await asyncio.sleep(min(max(7 * (loop.time() - began), 0.02), LOOK))
 
     async def _take(self, most: int) -> list[Leased]:
-        room = min(most, self._most - len(self._running))  # what hangs since long keeps nobody else from his turn
-        taken: list[Leased] = []
-        if room > 0:
-            taken = await self._writer.write(lambda: jobs.lease(tuple(self._doers), most=room, now=self._now()))
+        room = min(most, self._room())  # what hangs since long keeps nobody else from his turn
+        kinds = tuple(kind for kind in self._doers if kind not in ON_TIME)
+        return await self._start(kinds, room) if room > 0 else []
+
+    def _room(self) -> int:
+        return self._most - sum(leased.kind not in ON_TIME for leased in self._running.values())
+
+    async def _start(self, kinds: tuple[Kind, ...], most: int) -> list[Leased]:
+        taken = await self._writer.write(lambda: jobs.lease(kinds, most=most, now=self._now())) if kinds else []
         for leased in taken:
             task = asyncio.create_task(self._do(leased))
             self._running[task] = leased
             task.add_done_callback(self._done)
         return taken
+
+    async def _keep_on_time(self) -> None:
+        """Beside everything else: no crowd, no full house puts these off."""
+        kinds = tuple(kind for kind in self._doers if kind in ON_TIME)
+        while kinds:
+            taken: list[Leased] = []
+            try:
+                taken = await self._start(kinds, MANY_ON_TIME)
+                if taken:
+                    await asyncio.wait([task for task, leased in self._running.items() if leased in taken])
+            except Exception as cause:  # as in run()
+                log(Broken("worker", cause))
+            await asyncio.sleep(self._pause_after(taken))
+
+    def _pause_after(self, taken: Sequence[Leased]) -> float:
+        if len(taken) < MANY_ON_TIME:
+            return LOOK_ON_TIME
+        return LOOK if self._is_crowded() else 0.0
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)

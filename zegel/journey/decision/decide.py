@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
 
 from zegel.core.clock import Instant
-from zegel.core.mail.address import Mailbox
+from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy.case import Case
 from zegel.core.policy.directives import Directives, from_json_bytes
-from zegel.core.policy.precedence import Hold, Plan, asked_more_than_allowed, plan, plan_to_json
+from zegel.core.policy.holding import Over, holding
+from zegel.core.policy.nta7516 import Standing
+from zegel.core.policy.precedence import (
+    DELIVERY_NOT_AUTHORISED,
+    Hold,
+    Plan,
+    UnknownPlan,
+    asked_more_than_allowed,
+    plan,
+    plan_to_json,
+    replay,
+)
+from zegel.core.policy.reasons import Why
 from zegel.core.policy.verification import AccessCode, SmsCode, Verification
 from zegel.core.seal.wrap import SealingKey
 from zegel.edge.database import Readers, Writer
 from zegel.edge.log import RecipientDecided, log
+from zegel.edge.nta import NtaLookup
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
@@ -22,6 +37,9 @@ from zegel.journey.custody.memory import OpensFields, verification_to_bytes
 from zegel.journey.custody.models import Recipient, Submission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.decision.facts import Question, gather
+
+NTA_PATIENCE: Final = timedelta(minutes=10)  # a decision waits so long for what the DNS says of NTA 7516
+NTA_AGAIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,7 @@ class Verdicts:
 
     leased: Leased
     decided: Sequence[Decided]
+    is_release: bool = False  # of recipients that were held
 
 
 class Decision:
@@ -60,29 +79,53 @@ class Decision:
         *,
         open_field: OpensFields,
         sealing: SealingKey,
+        nta: NtaLookup,
         now: Callable[[], Instant],
     ) -> None:
         self._writer = writer
         self._readers = readers
+        self._nta = nta
         self._open_field = open_field
         self._sealing = sealing
         self._now = now
 
     async def decide(self, leased: Leased) -> None:
         """Every recipient of the submission that awaits a decision gets one."""
-        await self._settle(leased, _decided(await self._readers.read_together(self._of_submissions, leased.subject)))
+        gathered = await self._readers.read_together(self._of_submissions, leased.subject)
+        known = await self._with_nta(gathered)
+        if known is None:
+            await self._writer.write(lambda: jobs.postpone(leased, until=self._now() + NTA_AGAIN))
+        else:
+            await self._settle(Verdicts(leased, _decided(known)))
 
     async def release(self, leased: Leased) -> None:
-        """A recipient that is held gets another decision; where that is to hold, nothing changes."""
-        decided = _decided(await self._readers.read_together(self._held, leased.subject))
-        await self._settle(leased, [one for one in decided if not isinstance(one.plan.steps[-1], Hold)])
+        """A recipient that is held gets another decision. Where that is to hold, it stays where it is until the term is
+        over; then that decision was the last, and the sender gets a report (D-6)."""
+        gathered = await self._readers.read_together(self._held, leased.subject)
+        # Where verification is demanded nothing is delivered readable: nobody waits for the DNS.
+        known = await self._with_nta(gathered) or gathered
+        await self._settle(Verdicts(leased, _decided(known), is_release=True))
 
-    async def _settle(self, leased: Leased, decided: Sequence[Decided]) -> None:
-        await self._writer.write_together(self._record, Verdicts(leased, decided))
-        for one in decided:
+    async def _settle(self, verdicts: Verdicts) -> None:
+        await self._writer.write_together(self._record, verdicts)
+        for one in verdicts.decided:
             log(RecipientDecided(one.recipient.id, " ".join(type(step).__name__ for step in one.plan.steps)))
 
     # --- gather ---------------------------------------------------------------------------------------------------
+
+    async def _with_nta(self, gathered: Sequence[Gathered]) -> Sequence[Gathered] | None:
+        """With what the DNS says of NTA 7516. ``None``: a recipient's domain can't be asked now, and the message is
+        young enough to wait for it; a sender who doesn't comply waits for nobody."""
+        pairs = [_domains(one.recipient) for one in gathered]
+        found = await self._nta.facts(set(pairs))
+        for one, pair in zip(gathered, pairs, strict=True):
+            is_young = self._now() < one.recipient.submission.accepted_at + NTA_PATIENCE
+            if found[pair].recipient is Standing.NOT_KNOWN_NOW and is_young:
+                return None
+        return [
+            replace(one, case=replace(one.case, nta=found[pair].as_facts()))
+            for one, pair in zip(gathered, pairs, strict=True)
+        ]
 
     def _of_submissions(self, ids: Sequence[uuid.UUID]) -> list[list[Gathered]]:
         waiting = list(Recipient.objects.filter(submission__in=ids, state=Recipient.State.ACCEPTED))
@@ -129,22 +172,78 @@ class Decision:
     def _record(self, verdicts: Sequence[Verdicts]) -> list[None]:
         jobs.finish(*(one.leased for one in verdicts))
         now = self._now()
-        decided = [one for verdict in verdicts for one in verdict.decided]
+        decided = [one for verdict in verdicts if not verdict.is_release for one in verdict.decided]
+        decided += self._released([one for verdict in verdicts if verdict.is_release for one in verdict.decided], now)
+        against = _against(decided)
         for one in decided:
             one.recipient.plan = plan_to_json(one.plan, one.case)
             one.recipient.decided_at = now
             one.recipient.verification = self._sealed(one.recipient.id, one.plan.verification)
         steps.begin_all([steps.Begun(one.recipient, one.plan, 0) for one in decided], now=now)
-        against = dict.fromkeys(
-            one.recipient.submission_id for one in decided if asked_more_than_allowed(one.case, one.plan)
-        )
-        milestones.contradicted(list(against), now=now)
+        milestones.contradicted(against, now=now)
         return [None] * len(verdicts)
+
+    @staticmethod
+    def _released(decided: Sequence[Decided], now: Instant) -> list[Decided]:
+        """Those that leave the hold. Others may have ended it meanwhile: that stands."""
+        if not decided:
+            return []
+        waiting = Recipient.objects.select_for_update().filter(state=Recipient.State.HELD)
+        held = set(
+            waiting.filter(id__in=[one.recipient.id for one in decided], conversation__destroyed_at=None).values_list(
+                "id", flat=True
+            )
+        )
+        released = []
+        for one in decided:
+            recipient = one.recipient
+            if recipient.id not in held:
+                continue
+            if not isinstance(one.plan.steps[-1], Hold):
+                released.append(one)
+            elif _is_over(recipient, now):
+                reason = Why.LACKS_WHAT_POLICY_DEMANDS.value
+                steps.give_up(recipient, status=DELIVERY_NOT_AUTHORISED, reason=reason, now=now)
+            else:  # what would do may be something else today
+                waiting.filter(id=recipient.id).update(plan=plan_to_json(one.plan, one.case))
+        return released
 
     def _sealed(self, recipient: uuid.UUID, verification: Verification | None) -> bytes | None:
         if not isinstance(verification, SmsCode | AccessCode):
             return None
         return wrap_field(verification_to_bytes(verification), name="verification", owner=recipient, to=self._sealing)
+
+
+def _domains(recipient: Recipient) -> tuple[Domain, Domain]:
+    """Of the author, and of the recipient."""
+    return recipient.submission.account.mailbox.domain, Mailbox.parse(recipient.address).domain
+
+
+def _is_over(recipient: Recipient, now: Instant) -> bool:
+    term = timedelta(days=recipient.submission.organisation.hold_days)
+    return isinstance(holding(recipient.decided_at or now, recipient.told_at, term=term, now=now), Over)
+
+
+def _against(decided: Sequence[Decided]) -> list[uuid.UUID]:
+    """Submissions whose author is to hear that the policy kept them from what they asked, and did not hear it when the
+    recipient was held."""
+    return list(
+        dict.fromkeys(
+            one.recipient.submission_id
+            for one in decided
+            if asked_more_than_allowed(one.case, one.plan) and not _was_against(one.recipient)
+        )
+    )
+
+
+def _was_against(recipient: Recipient) -> bool:
+    if recipient.plan is None:
+        return False
+    try:
+        earlier = replay(recipient.plan)
+    except UnknownPlan:
+        return False
+    return asked_more_than_allowed(earlier.case, earlier.stored)
 
 
 def _decided(gathered: Sequence[Gathered]) -> list[Decided]:

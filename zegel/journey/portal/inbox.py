@@ -63,6 +63,7 @@ class RecipientLine:
     badge: str
     at: Instant | None
     reason: str
+    held_at: str = ""  # the page where what lacks is filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ def recipient_lines(recipients: Iterable[Recipient]) -> list[RecipientLine]:
     for one in recipients:
         words, badge = _WORDS[one.state]
         at = {State.OPENED: one.opened_at, State.UNDELIVERABLE: None}.get(State(one.state), one.delivered_at)
-        lines.append(RecipientLine(one.address, str(words), badge, at, _sentence(one.reason)))
+        held_at = reverse("portal:held", kwargs={"submission": one.submission_id}) if one.state == State.HELD else ""
+        lines.append(RecipientLine(one.address, str(words), badge, at, _sentence(one.reason), held_at))
     return lines
 
 

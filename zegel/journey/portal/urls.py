@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from zegel.journey.portal import guest_pages, inbox, opening
+from zegel.journey.portal import guest_pages, held, inbox, opening, remembered
 
 app_name = "portal"
 urlpatterns = [
@@ -18,7 +18,12 @@ urlpatterns = [
     path("r/<uuid:recipient>/part/<uuid:message>/<int:number>", guest_pages.part, name="guest-part"),
     path("r/<uuid:recipient>/message/<uuid:message>.eml", guest_pages.source, name="guest-source"),
     path("r/<uuid:recipient>/answer", guest_pages.answer, name="guest-answer"),
+    path("held/<uuid:submission>/", held.held, name="held"),
     path("inbox/", inbox.inbox, name="inbox"),
+    path("inbox/recipients/", remembered.recipients, name="recipients"),
+    path("inbox/recipients/add", remembered.add, name="recipient-add"),
+    path("inbox/recipients/<uuid:entry>/", remembered.correct, name="recipient-correct"),
+    path("inbox/recipients/<uuid:entry>/remove", remembered.remove, name="recipient-remove"),
     path("inbox/<uuid:conversation>/", inbox.read, name="inbox-read"),
     path("inbox/<uuid:conversation>/body/<uuid:message>", inbox.body, name="inbox-body"),
     path("inbox/<uuid:conversation>/part/<uuid:message>/<int:number>", inbox.part, name="inbox-part"),

@@ -14,10 +14,10 @@ from django.db.models import Q
 
 from zegel.accounts.addresses import own_mailbox
 from zegel.accounts.models import Organisation
-from zegel.core.clock import Instant
+from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, parse_reverse_path
 from zegel.core.mail.compose import compose
-from zegel.core.mail.dsn import Report, ReportedRecipient, compose_report, report_to, wants
+from zegel.core.mail.dsn import Action, Report, ReportedRecipient, Sentences, compose_report, report_to, wants
 from zegel.core.mail.texts import (
     AssumedTransport,
     CodeWithheld,
@@ -39,16 +39,15 @@ from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.conversation import SAME_SUBMISSION_WINDOW
 from zegel.core.policy.directives import ControlField, Directives, DirectiveWarning, from_json_bytes, unmatched
 from zegel.core.policy.ended import Ended, wording_of
-from zegel.core.policy.holding import Over, Tell, Wait, holding
+from zegel.core.policy.holding import Over, Tell, Wait, ends_at, holding
 from zegel.core.policy.precedence import (
-    DELIVERY_NOT_AUTHORISED,
     Hold,
     UnknownPlan,
     asked_more_than_allowed,
     plan_from_json,
     replay,
 )
-from zegel.core.policy.reasons import Why
+from zegel.core.policy.retry import NOTIFICATION_RETRIES
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
@@ -62,6 +61,7 @@ from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Unsealer
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
+AFTER_LAST: Final = timedelta(minutes=1)  # the last decision about who was held is made by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class _Look:
 
     outgoing: Outgoing | None
     told: Sequence[uuid.UUID]
-    waiting: Sequence[uuid.UUID]
-    over: Sequence[Recipient]
+    waiting: Sequence[uuid.UUID]  # for a decision that may be their last
+    gone: Sequence[uuid.UUID]  # nothing of their message is left
     again_at: Instant | None  # None: nobody is held any more
 
 
@@ -111,13 +111,22 @@ class Telling:
         """A recipient can't be served: the reverse-path gets a report, unless it is null or asked for none."""
         await self._tell(leased, await self._readers.read(lambda: self._report(leased)))
 
+    async def delayed(self, leased: Leased) -> None:
+        """A recipient is still being tried after hours; the reverse-path hears of it, unless it asked not to."""
+        await self._tell(leased, await self._readers.read(lambda: self._report(leased, "delayed")))
+
+    async def relayed(self, leased: Leased) -> None:
+        """The receiving server took the mail, and the reverse-path asked to hear of it (RFC 3461 §5.2.2)."""
+        await self._tell(leased, await self._readers.read(lambda: self._report(leased, "relayed")))
+
     async def warn(self, leased: Leased) -> None:
         """What is odd about the control fields of a message, in one mail to its author (D-4)."""
         await self._tell(leased, await self._readers.read(lambda: self._warning(leased)))
 
     async def held(self, leased: Leased) -> None:
         """Recipients of a submission lack what policy demands: its author is told, told again, and then gets reports
-        (D-6). At each look they are decided again, in case what they lack became known otherwise."""
+        (D-6). At each look they are decided again, in case what they lack became known otherwise; the look after the
+        term has it done for the last time."""
         now = self._now()
         look = await self._readers.read(lambda: self._look_at_held(leased, now))
 
@@ -126,11 +135,10 @@ class Telling:
                 jobs.finish(leased)
             else:
                 jobs.postpone(leased, until=look.again_at)
-            for recipient in look.over:
-                _end_hold(recipient, now)
-            Recipient.objects.filter(id__in=look.told, state=Recipient.State.HELD).update(told_at=now)
-            milestones.supplied(look.waiting, now=now)
-            if look.outgoing is not None:
+            _end_hold(look.gone, now)
+            told = Recipient.objects.filter(id__in=look.told, state=Recipient.State.HELD).update(told_at=now)
+            milestones.still_held(look.waiting, now=now)
+            if look.outgoing is not None and told:
                 self._send(look.outgoing)
 
         await self._writer.write(record)
@@ -164,19 +172,21 @@ class Telling:
 
     # --- reports --------------------------------------------------------------------------------------------------
 
-    def _report(self, leased: Leased) -> Outgoing | None:
+    def _report(self, leased: Leased, action: Action = "failed") -> Outgoing | None:
         recipient = Recipient.objects.select_related(
             "submission__account", "submission__organisation", "conversation"
         ).get(id=leased.subject)
         submission = recipient.submission
         to = report_to(parse_reverse_path(submission.reverse_path))
-        if to is None or not wants(frozenset(filter(None, recipient.notify.split(","))), "failed"):
+        if to is None or not wants(frozenset(filter(None, recipient.notify.split(","))), action):
+            return None
+        if action == "delayed" and recipient.state != Recipient.State.DECIDED:  # it ended meanwhile
             return None
         _, author = own_mailbox(submission.organisation)
         message_id = _message_id(author)
         report = Report(
             to=to,
-            about=(self._about(recipient),),
+            about=(_ABOUT[action](recipient, _last_attempt(recipient)),),
             original_header=self._header(recipient.conversation),
             reporting_mta=_host(self._hostname, author),
             arrival=submission.accepted_at,
@@ -184,25 +194,6 @@ class Telling:
         )
         octets = compose_report(report, author=author, boundary=_boundary(), message_id=message_id, at=self._now())
         return Outgoing(submission.organisation, submission, Transmission.Kind.REPORT, to, octets, message_id)
-
-    @staticmethod
-    def _about(recipient: Recipient) -> ReportedRecipient:
-        last = Attempt.objects.filter(transmission__recipient=recipient).order_by("-id").first()
-        wording = wording_of(recipient.reason)
-        sentences = (wording.nl, wording.en) if wording else None
-        answered = last is not None and last.outcome in ("Refused", "Deferred")
-        return ReportedRecipient(
-            final=Mailbox.parse(recipient.address),
-            original_orcpt=recipient.original or None,
-            action="failed",
-            status=recipient.status or "5.0.0",
-            diagnostic=last.reply if last is not None and answered and last.reply else None,
-            remote_mta=last.host if last is not None and last.host else None,
-            last_attempt=last.at if last is not None else None,
-            will_retry_until=None,
-            remedy=("", "") if sentences else ("Vraag uw beheerder om hulp.", "Ask your administrator for help."),
-            reason=sentences,  # each ends with the remedy
-        )
 
     def _header(self, conversation: Conversation) -> bytes:
         """The header section as stored: control fields and Bcc were never in it."""
@@ -256,37 +247,23 @@ class Telling:
             .filter(submission=leased.subject, state=Recipient.State.HELD)
             .order_by("key")
         )
-        over: list[Recipient] = []
-        tell: list[tuple[Recipient, bool]] = []
-        again: list[Instant] = []
-        for recipient in recipients:
-            if _is_gone(recipient, now):
-                over.append(recipient)
-                continue
-            ends = recipient.conversation.expires_at
-            term = timedelta(days=recipient.submission.organisation.hold_days)
-            match holding(recipient.decided_at or now, recipient.told_at, term=term, now=now):
-                case Over():
-                    over.append(recipient)
-                    continue
-                case Tell(is_first=is_first, again_at=until):
-                    tell.append((recipient, is_first))
-                case Wait(until=until):
-                    pass
-            again.append(until if ends is None else min(until, ends))
-        waiting = [one for one in recipients if one not in over]
+        gone = [one for one in recipients if _is_gone(one, now)]
+        waiting = [one for one in recipients if one not in gone]
+        due = [(one, holding(one.decided_at or now, one.told_at, term=_term(one), now=now)) for one in waiting]
+        told = [one for one, what in due if isinstance(what, Tell)]
+        is_first = any(what.is_first for _, what in due if isinstance(what, Tell))
+        still = [one for one, what in due if not isinstance(what, Over)]
         return _Look(
-            outgoing=self._held_notice(waiting, is_first=any(is_first for _, is_first in tell)) if tell else None,
-            told=[one.id for one, _ in tell],
+            outgoing=self._held_notice(still, is_first=is_first) if told else None,
+            told=[one.id for one in told],
             waiting=[one.id for one in waiting],
-            over=over,
-            again_at=min(again, default=None),
+            gone=[one.id for one in gone],
+            again_at=min((_again_at(one, what, now) for one, what in due), default=None),
         )
 
     def _held_notice(self, recipients: Sequence[Recipient], *, is_first: bool) -> Outgoing:
         """About all who are held, also those of whom the author heard before: one page mends them all."""
         submission = recipients[0].submission
-        term = timedelta(days=submission.organisation.hold_days)
         told = Held(
             recipients=tuple(
                 HeldRecipient(Mailbox.parse(one.address), tuple(_WORDS[method] for method in _lacking(one)))
@@ -294,7 +271,7 @@ class Telling:
             ),
             organisation=submission.organisation.name,
             original=Original(submission.accepted_at),
-            until=min((one.decided_at or submission.accepted_at) + term for one in recipients),
+            until=min(_ends_at(one) for one in recipients),
             link=Secret(f"{self._url}/held/{submission.id}/"),
             is_reminder=not is_first,
         )
@@ -340,6 +317,76 @@ class Telling:
         return from_json_bytes(opened.reveal())
 
 
+# --- what reports say of a recipient ------------------------------------------------------------------------------
+
+
+def _last_attempt(recipient: Recipient) -> Attempt | None:
+    said = Attempt.objects.filter(transmission__recipient=recipient).exclude(outcome__in=("AutoReply", "Unclear"))
+    return said.order_by("-id").first()
+
+
+def _failed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
+    wording = wording_of(recipient.reason)
+    sentences = (wording.nl, wording.en) if wording else None
+    remedy = ("", "") if sentences else ("Vraag uw beheerder om hulp.", "Ask your administrator for help.")
+    status = recipient.status or "5.0.0"
+    return _about(recipient, last, "failed", status, reason=sentences, remedy=remedy)  # a reason ends with the remedy
+
+
+def _delayed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
+    until = (recipient.decided_at or recipient.submission.accepted_at) + NOTIFICATION_RETRIES.give_up_after
+    status = _DELAYS.get(last.outcome if last is not None else "", "4.4.1")
+    return _about(recipient, last, "delayed", status, until=until)
+
+
+def _relayed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
+    """What the receiving server took: the message itself, or word that it waits here."""
+    return _about(recipient, last, "relayed", "2.0.0", reason=_TAKEN.get(recipient.state, _TAKEN["notified"]))
+
+
+def _about(
+    recipient: Recipient,
+    last: Attempt | None,
+    action: Action,
+    status: str,
+    *,
+    reason: Sentences | None = None,
+    remedy: Sentences = ("", ""),
+    until: Instant | None = None,
+) -> ReportedRecipient:
+    answered = last is not None and action != "relayed" and last.outcome in ("Refused", "Deferred", "Bounced")
+    return ReportedRecipient(
+        final=Mailbox.parse(recipient.address),
+        original_orcpt=recipient.original or None,
+        action=action,
+        status=status,
+        diagnostic=last.reply if last is not None and answered and last.reply else None,
+        remote_mta=last.host if last is not None and last.host else None,
+        last_attempt=last.at if last is not None else None,
+        will_retry_until=until,
+        remedy=remedy,
+        reason=reason,
+    )
+
+
+_ABOUT: Final[dict[Action, Callable[[Recipient, Attempt | None], ReportedRecipient]]] = {
+    "failed": _failed,
+    "delayed": _delayed,
+    "relayed": _relayed,
+}
+_DELAYS: Final = {"DnsTrouble": "4.4.3", "Deferred": "4.3.0", "InsufficientSecurity": "4.7.5"}  # RFC 3463 §3
+_TAKEN: Final[dict[str, Sentences]] = {
+    "delivered": (
+        "De ontvangende server heeft het leesbare bericht aangenomen. Of het is gelezen, is niet bekend.",
+        "The receiving server took the readable message. Whether it was read is not known.",
+    ),
+    "notified": (
+        "De ontvangende server heeft de notificatie aangenomen. Het bericht wacht in de portal.",
+        "The receiving server took the notification. The message waits in the portal.",
+    ),
+}
+
+
 def _forbidden(submission: Submission) -> tuple[Oddity, ...]:
     """Direct delivery that the message asked and the policy doesn't allow, for these recipients."""
     recipients = Recipient.objects.filter(submission=submission).order_by("key").values_list("address", "plan")
@@ -354,15 +401,27 @@ def _forbidden(submission: Submission) -> tuple[Oddity, ...]:
     return (TransportForbidden(ControlField.DIRECT_DELIVERY.value, tuple(against)),) if against else ()
 
 
-def _end_hold(recipient: Recipient, now: Instant) -> None:
-    """Inside a transaction: the term has passed, or the message is gone. Nothing where it was released meanwhile."""
-    current = Recipient.objects.select_related("conversation").get(id=recipient.id)
-    if current.state != Recipient.State.HELD:
-        return
-    if _is_gone(current, now):
-        steps.give_up(current, status="5.7.0", reason=Ended.DESTROYED.value, now=now)
-    else:
-        steps.give_up(current, status=DELIVERY_NOT_AUTHORISED, reason=Why.LACKS_WHAT_POLICY_DEMANDS.value, now=now)
+def _again_at(recipient: Recipient, due: Tell | Wait | Over, now: Instant) -> Instant:
+    """When to look again. Who is over is looked after until that last decision was made."""
+    if isinstance(due, Over):
+        return now + AFTER_LAST
+    expires_at = recipient.conversation.expires_at
+    return due.again_at if expires_at is None else min(due.again_at, expires_at)
+
+
+def _term(recipient: Recipient) -> Duration:
+    return timedelta(days=recipient.submission.organisation.hold_days)
+
+
+def _ends_at(recipient: Recipient) -> Instant:
+    held_at = recipient.decided_at or recipient.submission.accepted_at
+    return ends_at(held_at, term=_term(recipient), expires_at=recipient.conversation.expires_at)
+
+
+def _end_hold(recipients: Sequence[uuid.UUID], now: Instant) -> None:
+    """Inside a transaction: the message of these is gone. Nothing for those that left the hold meanwhile."""
+    for one in Recipient.objects.select_for_update().filter(id__in=recipients, state=Recipient.State.HELD):
+        steps.give_up(one, status="5.7.0", reason=Ended.DESTROYED.value, now=now)
 
 
 def _is_gone(recipient: Recipient, now: Instant) -> bool:

@@ -1,0 +1,315 @@
+"""What an organisation allows and demands, from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from zegel import compose
+from zegel.cli.base import Trouble, config_option, ready, tells_trouble
+from zegel.cli.manage import cap, caps_options, print_caps, rule
+from zegel.cli.named import domain_named, organisation_named
+from zegel.core.mail.address import NotADomain
+from zegel.core.policy.holding import LONGEST_HOLD
+from zegel.core.policy.permitting import (
+    LONGEST_EXPIRY_DAYS,
+    NotAPolicy,
+    RecipientPolicy,
+    parse_level,
+    parse_methods,
+    parse_minimum_domain,
+    written_level,
+)
+from zegel.core.policy.submitting import is_bound, parse_networks
+from zegel.core.policy.transport import PROVEN
+from zegel.core.policy.verification import Method
+from zegel.edge.wake import ring
+
+if TYPE_CHECKING:
+    from zegel.accounts.models import Organisation
+    from zegel.settings import Settings
+
+T = TypeVar("T")
+NO_MINIMUM = "none"
+NEVER = "never"
+
+organisation_option = click.option("--organisation", "organisation_name", required=True)
+
+
+@click.group()
+def policy() -> None:
+    """What an organisation allows and demands."""
+
+
+@policy.command("show")
+@organisation_option
+@config_option
+@tells_trouble
+def show(organisation_name: str, config: Path | None) -> None:
+    """Show all that is in force for recipients, and what may not have been meant."""
+    ready(config)
+    owner = organisation_named(organisation_name)
+    _print_recipients(owner)
+    _print_domains(owner)
+    _print_cautions(owner)
+
+
+# --- recipients --------------------------------------------------------------------------------------------------
+
+
+@policy.command("recipients")
+@organisation_option
+@click.option("--allow", metavar="METHODS", help="Allowed methods: some of account,sms,access-code,email.")
+@click.option(
+    "--direct-delivery/--no-direct-delivery",
+    "allows_transport",
+    default=None,
+    help="Whether a message may ask for direct delivery.",
+)
+@click.option(
+    "--hold",
+    "hold_days",
+    type=click.IntRange(1, LONGEST_HOLD),
+    metavar="DAYS",
+    help="Hold recipients who lack what is demanded, so many days.",
+)
+@click.option("--bounce", "reports", is_flag=True, help="Report them as undeliverable at once instead.")
+@click.option(
+    "--inbound-direct-delivery/--no-inbound-direct-delivery",
+    "inbound",
+    default=None,
+    help="Whether messages to your own domains arrive readable.",
+)
+@click.option("--expire-after", "expire_after", metavar=f"DAYS|{NEVER}", help="Unless the message says otherwise.")
+@click.option(
+    "--subject", type=click.Choice(["shown", "generic", "hidden"]), help="What notifications show as subject."
+)
+@config_option
+@tells_trouble
+def recipients(
+    organisation_name: str,
+    allow: str | None,
+    hold_days: int | None,
+    expire_after: str | None,
+    subject: str | None,
+    config: Path | None,
+    *,
+    allows_transport: bool | None,
+    reports: bool,
+    inbound: bool | None,
+) -> None:
+    """Set what is allowed for recipients, and what happens to those who lack something. What isn't named stays."""
+    settings = ready(config)
+    from zegel.accounts import policy as policies
+
+    if reports and hold_days is not None:
+        raise Trouble("--hold and --bounce exclude each other: name one of them.")
+    owner = organisation_named(organisation_name)
+    held = policies.policy_of(owner)
+    wanted = _understood(
+        lambda: replace(
+            held,
+            allowed=held.allowed if allow is None else parse_methods(allow),
+            allows_transport=_or(allows_transport, held.allows_transport),
+            holds=not reports and (hold_days is not None or held.holds),
+            hold_days=_or(hold_days, held.hold_days),
+            takes_inbound_direct_delivery=_or(inbound, held.takes_inbound_direct_delivery),
+            expires_after_days=held.expires_after_days if expire_after is None else _expiry(expire_after),
+            subject=_or(subject, held.subject),
+        )
+    )
+    _change(settings, owner, lambda: policies.permit(owner, wanted))
+    _print_recipients(owner)
+    if wanted.takes_inbound_direct_delivery and not held.takes_inbound_direct_delivery:
+        click.echo(click.style(policies.INBOUND_WARNING, fg="yellow"), err=True)
+    _print_cautions(owner)
+
+
+def _expiry(text: str) -> int | None:
+    if text == NEVER:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LONGEST_EXPIRY_DAYS))):
+        raise NotAPolicy(f"{text[:50]!r} is not a number of days; write it like 30, or {NEVER}")
+    return int(text)
+
+
+# --- by domain ---------------------------------------------------------------------------------------------------
+
+
+@policy.command("direct-delivery")
+@click.argument("name", metavar="DOMAIN")
+@organisation_option
+@click.option("--level", metavar="LEVEL", help="The least of the connection, such as 'tls1.3 dane'.")
+@click.option("--remove", is_flag=True, help="Take the domain off the list.")
+@config_option
+@tells_trouble
+def direct_delivery(name: str, organisation_name: str, level: str | None, config: Path | None, *, remove: bool) -> None:
+    """Deliver to a recipient domain readable, over at least TLS 1.2 and a valid certificate, or the level named."""
+    settings = ready(config)
+    from zegel.accounts import policy as policies
+
+    if remove and level is not None:
+        raise Trouble("--level and --remove exclude each other: name one of them.")
+    owner, parsed = organisation_named(organisation_name), domain_named(name)
+    if remove:
+        policies.deliver_directly_no_more(owner, parsed)
+        click.echo(f"{parsed} is off the list.")
+        return
+    known = policies.entered(owner, parsed)
+    wanted = policies.level_of(known) if known else PROVEN
+    if level is not None:
+        wanted = _understood(lambda: parse_level(level))
+    _change(settings, owner, lambda: policies.deliver_directly(owner, parsed, wanted), domain=parsed.ascii)
+    click.echo(f"{parsed} is on the list, over at least {written_level(wanted)}.")
+    _print_cautions(owner, domain=parsed.ascii)
+
+
+@policy.command("minimum")
+@click.argument("name", metavar="DOMAIN")
+@click.argument("method", type=click.Choice([*(method.value for method in Method), NO_MINIMUM]))
+@organisation_option
+@config_option
+@tells_trouble
+def minimum(name: str, method: str, organisation_name: str, config: Path | None) -> None:
+    """The least that recipients of a domain ('*': every other) must verify with; nothing is delivered to them readable.
+
+    A method stands for itself and those before it: account, sms, access-code, email.
+    """
+    settings = ready(config)
+    from zegel.accounts import policy as policies
+    from zegel.accounts.models import DomainMinimum
+
+    owner = organisation_named(organisation_name)
+    try:
+        parsed = parse_minimum_domain(name, every_other=DomainMinimum.EVERY_OTHER)
+    except NotADomain as cause:
+        raise Trouble(
+            f"{name!r} is not a domain name: {cause}. Write it like voorbeeld.nl, or '*' for every other."
+        ) from cause
+    wanted = None if method == NO_MINIMUM else Method(method)
+    domain = None if parsed == DomainMinimum.EVERY_OTHER else parsed
+    _change(settings, owner, lambda: policies.demand_at_least(owner, parsed, wanted), domain=domain)
+    if wanted is not None:
+        click.echo(f"{parsed}: at least {wanted.value}.")
+    else:
+        other = policies.minimum_for(owner, parsed)
+        click.echo(f"{parsed}: no minimum of its own{f', so {other.value}, as every other' if other else ''}.")
+    _print_cautions(owner, domain=parsed)
+
+
+# --- submission --------------------------------------------------------------------------------------------------
+
+
+@policy.command("submission")
+@organisation_option
+@click.option(
+    "--proof",
+    type=click.Choice(["credentials", "either", "both"]),
+    help="SMTP credentials; one of credentials and SPF; or both.",
+)
+@click.option("--spf-from", "networks", help="SPF counts from these networks only, such as '192.0.2.0/24'; '' for any.")
+@click.option("--spf-with-dkim/--spf-without-dkim", "needs_dkim", default=None, help="And only with a DKIM signature.")
+@caps_options
+@config_option
+@tells_trouble
+def submission(
+    organisation_name: str,
+    proof: str | None,
+    networks: str | None,
+    config: Path | None,
+    *,
+    needs_dkim: bool | None,
+    **given: int | None,
+) -> None:
+    """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
+    ready(config)
+    from zegel.accounts import submitting
+    from zegel.accounts.models import Organisation
+
+    owner = organisation_named(organisation_name)
+    submitting.demand(
+        owner,
+        Organisation.Authentication(proof or owner.authentication),
+        networks=tuple(owner.spf_networks) if networks is None else rule(parse_networks, networks),
+        needs_dkim=owner.spf_needs_dkim if needs_dkim is None else needs_dkim,
+    )
+    cap(owner, given)
+    click.echo(f"proof: {owner.authentication}")
+    if owner.authentication != Organisation.Authentication.CREDENTIALS:
+        with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
+        click.echo(f"SPF counts from: {' '.join(owner.spf_networks) or 'anywhere'}, {with_dkim}")
+        if not is_bound(owner.spf_networks) and not owner.spf_needs_dkim:
+            click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
+    print_caps(owner)
+
+
+# --- shared ------------------------------------------------------------------------------------------------------
+
+
+def _change(settings: Settings, owner: Organisation, change: Callable[[], bool], *, domain: str | None = None) -> None:
+    """Changes; where that may serve somebody who is held, they are decided again."""
+    from django.db import transaction
+
+    from zegel.journey import milestones
+    from zegel.journey.custody.held import held_of
+
+    with transaction.atomic():
+        is_laxer = _understood(change)
+        if is_laxer:
+            milestones.supplied(held_of(owner, domain=domain), now=compose.now())
+    if is_laxer:
+        ring(settings.run)
+
+
+def _understood(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except NotAPolicy as cause:
+        raise Trouble(f"{str(cause)[0].upper()}{str(cause)[1:]}.") from cause
+
+
+def _or(given: T | None, held: T) -> T:
+    return held if given is None else given
+
+
+def _print_recipients(owner: Organisation) -> None:
+    from zegel.accounts import policy as policies
+
+    held: RecipientPolicy = policies.policy_of(owner)
+    days = held.expires_after_days
+    lacking = f"held for {held.hold_days} days, then reported" if held.holds else "reported at once"
+    for name, value in (
+        ("allowed", ",".join(method.value for method in held.allowed) or "nothing"),
+        ("direct delivery that a message asks for", "allowed" if held.allows_transport else "not allowed"),
+        ("recipients who lack something", lacking),
+        ("inbound direct delivery", "on" if held.takes_inbound_direct_delivery else "off"),
+        ("conversations expire", f"after {days} days" if days else NEVER),
+        ("subject of notifications", held.subject),
+    ):
+        click.echo(f"{name}: {value}")
+
+
+def _print_domains(owner: Organisation) -> None:
+    from zegel.accounts import policy as policies
+
+    for entry in owner.direct_delivery_domains.filter(source=None).order_by("domain"):
+        click.echo(f"direct delivery to {entry.domain}: over at least {written_level(policies.level_of(entry))}")
+    for one in owner.domain_minimums.order_by("domain"):
+        click.echo(f"minimum for {one.domain}: {one.method}")
+
+
+def _print_cautions(owner: Organisation, *, domain: str | None = None) -> None:
+    """All of them, or without those about other domains."""
+    from zegel.accounts import policy as policies
+
+    for one in policies.cautions_of(owner):
+        if domain is None or one.domain in (None, domain):
+            about = f"{one.domain}: " if one.domain else ""
+            click.echo(click.style(f"{about}{one.caution.en}", fg="yellow"), err=True)
+
+
+COMMANDS: Sequence[click.Command] = (policy,)
