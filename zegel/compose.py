@@ -356,6 +356,8 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             Kind.RELEASE: decision.release,
             Kind.TRANSMIT: delivery.transmit,
             Kind.REPORT: telling.report,
+            Kind.REMIND: delivery.remind,
+            Kind.UNREAD: telling.unread,
             Kind.DELAYED: telling.delayed,
             Kind.RELAYED: telling.relayed,
             Kind.WARN: telling.warn,

@@ -97,9 +97,12 @@ _VALUES: Final = {
     "WHERE m.conversation_id = :conversation",
     "directives": "SELECT directives FROM custody_submission s JOIN custody_conversation c ON c.submission_id = s.id "
     "WHERE c.id = :conversation",
-    "verification": "SELECT verification FROM custody_recipient WHERE conversation_id = :conversation",
-    "link share": "SELECT link_share FROM custody_recipient WHERE conversation_id = :conversation",
-    "link slot": "SELECT link_slot FROM custody_recipient WHERE conversation_id = :conversation",
+    "verification": "SELECT v.sealed FROM custody_sealedverification v "
+    "JOIN custody_recipient r ON v.recipient_id = r.id WHERE r.conversation_id = :conversation",
+    "link share": "SELECT l.share FROM custody_link l "
+    "JOIN custody_recipient r ON l.recipient_id = r.id WHERE r.conversation_id = :conversation",
+    "link slot": "SELECT l.slot FROM custody_link l "
+    "JOIN custody_recipient r ON l.recipient_id = r.id WHERE r.conversation_id = :conversation",
     "mail in the queue": "SELECT t.sealed FROM custody_transmission t "
     "JOIN custody_recipient r ON t.recipient_id = r.id WHERE r.conversation_id = :conversation",
 }

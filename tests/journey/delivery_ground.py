@@ -146,6 +146,8 @@ class Post:
             Kind.RELEASE: self.decision.release,
             Kind.TRANSMIT: self.delivery.transmit,
             Kind.REPORT: self.telling.report,
+            Kind.REMIND: self.delivery.remind,
+            Kind.UNREAD: self.telling.unread,
             Kind.DELAYED: self.telling.delayed,
             Kind.RELAYED: self.telling.relayed,
             Kind.WARN: self.telling.warn,

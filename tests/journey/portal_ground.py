@@ -27,7 +27,16 @@ from zegel.core.mail.mime import MimeIndexer
 from zegel.core.secret import Secret
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Sms, Submission, Transmission
+from zegel.journey.custody.models import (
+    Content,
+    Conversation,
+    Message,
+    Recipient,
+    SealedVerification,
+    Sms,
+    Submission,
+    Transmission,
+)
 from zegel.journey.custody.seal import ContentSink, Wrapper, new_conversation, wrap_field
 from zegel.journey.custody.unseal import Unsealer
 from zegel.journey.portal.setup import Portal, configure
@@ -67,7 +76,9 @@ class Ground:
     def __post_init__(self) -> None:
         self.blobs = Blobs(self.folder / "blobs")
         self.unsealer = Unsealer(self.keys, self.blobs)
-        self.organisation = Organisation.objects.create(name="Voorbeeldziekenhuis", language="nl")
+        self.organisation = Organisation.objects.create(
+            name="Voorbeeldziekenhuis", language="nl", remind_after_days=None
+        )
         SendingDomain.objects.create(
             organisation=self.organisation,
             name="voorbeeld.test",
@@ -163,17 +174,16 @@ class Ground:
             **fields,
         )
         known = {"sms": {"phone": phone}, "access-code": {"access_code": access_code, "hint": hint}}.get(method)
-        if known is not None:
-            octets = json.dumps(known).encode()
-            row.verification = wrap_field(octets, name="verification", owner=row.id, to=self.keys.sealing)
         row.save(force_insert=True)
+        if known is not None:
+            sealed = wrap_field(json.dumps(known).encode(), name="verification", owner=row.id, to=self.keys.sealing)
+            SealedVerification.objects.create(recipient=row, sealed=sealed)
         return row
 
     def link(self, recipient: Recipient) -> str:
         """As delivery makes it; gives the token that stands in the mail."""
         link = self.unsealer.make_link(recipient, recipient.conversation)
-        recipient.link_hash, recipient.link_share, recipient.link_slot = link.hash, link.share, link.slot
-        recipient.save(update_fields=["link_hash", "link_share", "link_slot"])
+        recipient.links.create(hash=link.hash, share=link.share, slot=link.slot, created_at=self.clock())
         return link.token.reveal()
 
     def text_messages(self) -> list[dict[str, str]]:

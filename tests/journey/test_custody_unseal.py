@@ -91,29 +91,31 @@ def test_a_message_that_is_shown_beside_another_conversation_is_not_opened(groun
         )
 
 
-@pytest.mark.parametrize("field", ["link_share", "link_slot"])
+@pytest.mark.parametrize("field", ["share", "slot"])
 def test_half_of_another_recipients_link_opens_nothing(ground: Ground, field: str) -> None:
     conversation = ground.conversation(mail())
     one, other = (ground.recipient(conversation, f"{name}@example.org") for name in ("een", "ander"))
     token, others = Secret(ground.link(one)), Secret(ground.link(other))
-    assert ground.unsealer.conversation_key_by_link(one, token)
+    link = one.links.get()
+    assert ground.unsealer.conversation_key_by_link(link, token)
     with pytest.raises(CannotOpen):
-        ground.unsealer.conversation_key_by_link(one, others)
-    setattr(one, field, getattr(other, field))
+        ground.unsealer.conversation_key_by_link(link, others)
+    setattr(link, field, getattr(other.links.get(), field))
     for each in (token, others):
         with pytest.raises(CannotOpen):
-            ground.unsealer.conversation_key_by_link(one, each)
+            ground.unsealer.conversation_key_by_link(link, each)
 
 
 def test_a_link_opens_its_own_conversation_only(ground: Ground) -> None:
     one, other = two(ground)
     recipient, stranger = ground.recipient(one), ground.recipient(other)
     token = Secret(ground.link(recipient))
-    key = ground.unsealer.conversation_key_by_link(recipient, token)
+    link = recipient.links.get()
+    key = ground.unsealer.conversation_key_by_link(link, token)
     assert key.reveal() == ground.unsealer.conversation_key(one).reveal()
-    stranger.link_share, stranger.link_slot = recipient.link_share, recipient.link_slot
+    link.recipient = stranger
     with pytest.raises(CannotOpen):
-        ground.unsealer.conversation_key_by_link(stranger, token)
+        ground.unsealer.conversation_key_by_link(link, token)
 
 
 @pytest.mark.parametrize(("name", "owner"), [("verification", "other"), ("sms", "own")])
@@ -142,11 +144,13 @@ def test_what_was_destroyed_can_not_be_opened(ground: Ground) -> None:
     token = Secret(ground.link(recipient))
     key = ground.unsealer.conversation_key(conversation)
     message = conversation.messages.get()
-    conversation.gateway_slot = message.key = recipient.link_slot = None
+    link = recipient.links.get()
+    conversation.gateway_slot = message.key = None
+    link.slot = b""
     ways: tuple[Callable[[], object], ...] = (
         lambda: ground.unsealer.conversation_key(conversation),
         lambda: ground.unsealer.message_key(message, key),
-        lambda: ground.unsealer.conversation_key_by_link(recipient, token),
+        lambda: ground.unsealer.conversation_key_by_link(link, token),
         lambda: ground.unsealer.field(None, name="verification", owner=recipient.id),
         lambda: ground.unsealer.field(b"", name="verification", owner=recipient.id),
     )
@@ -158,9 +162,10 @@ def test_what_was_destroyed_can_not_be_opened(ground: Ground) -> None:
 def test_a_link_without_the_servers_share_opens_nothing(ground: Ground) -> None:
     recipient = ground.recipient(ground.conversation(mail()))
     token = Secret(ground.link(recipient))
-    recipient.link_share = None
+    link = recipient.links.get()
+    link.share = b""
     with pytest.raises(CannotOpen):
-        ground.unsealer.conversation_key_by_link(recipient, token)
+        ground.unsealer.conversation_key_by_link(link, token)
 
 
 # Damaged

@@ -110,8 +110,7 @@ def test_a_notification_tried_again_carries_the_link_that_was_stored_before_the_
     post.submit(GUEST)
     with pytest.raises(LeaseLost):
         post.run(post.delivery.transmit(decided(post)))
-    stored = bytes(post.recipient(GUEST).link_hash or b"")
-    assert stored
+    stored = bytes(post.recipient(GUEST).links.get().hash)
     server.at_end = None
     server.answers["END"] = [b"451 4.3.0 later\r\n"]
     post.start()
@@ -120,7 +119,7 @@ def test_a_notification_tried_again_carries_the_link_that_was_stored_before_the_
     post.later(hours=1)
     first, second = server.messages()
     assert link_in(first) == link_in(second)
-    assert bytes(post.recipient(GUEST).link_hash or b"") == stored
+    assert bytes(post.recipient(GUEST).links.get().hash) == stored
 
 
 def test_who_comes_late_makes_no_second_link(post: Post) -> None:
@@ -139,7 +138,7 @@ def test_who_comes_late_makes_no_second_link(post: Post) -> None:
     transmission = post.transmissions("notification")[0]
     assert transmission.state == "sent"
     assert transmission.sealed is None
-    post.ground.unsealer.conversation_key_by_link(post.recipient(GUEST), Secret(sent))
+    post.ground.unsealer.conversation_key_by_link(post.recipient(GUEST).links.get(), Secret(sent))
 
 
 def test_a_job_done_twice_in_a_row_sends_once(post: Post) -> None:
@@ -268,11 +267,11 @@ def test_after_the_notification_was_taken_only_the_hash_of_its_link_is_left(post
     assert transmission.state == "sent"
     assert transmission.sealed is None
     recipient = post.recipient(GUEST)
-    assert recipient.link_hash is not None
+    link = recipient.links.get()
     token = link_in(server.messages()[0])
     assert token.encode() not in database()
     unsealer = post.ground.unsealer
-    by_link = unsealer.conversation_key_by_link(recipient, Secret(token))
+    by_link = unsealer.conversation_key_by_link(link, Secret(token))
     assert by_link.reveal() == unsealer.conversation_key(recipient.conversation).reveal()
 
 
@@ -280,11 +279,11 @@ def test_a_link_with_one_other_character_opens_nothing(post: Post) -> None:
     server = post.mx("open.test")
     post.submit(GUEST)
     post.settle()
-    token, recipient = link_in(server.messages()[0]), post.recipient(GUEST)
+    token, link = link_in(server.messages()[0]), post.recipient(GUEST).links.get()
     for place in range(0, 43, 6):
         other = "A" if token[place] != "A" else "B"
         with pytest.raises(CannotOpen):
-            post.ground.unsealer.conversation_key_by_link(recipient, Secret(token[:place] + other + token[place + 1 :]))
+            post.ground.unsealer.conversation_key_by_link(link, Secret(token[:place] + other + token[place + 1 :]))
 
 
 def test_the_link_of_one_recipient_opens_nothing_as_another(post: Post) -> None:
@@ -294,7 +293,8 @@ def test_the_link_of_one_recipient_opens_nothing_as_another(post: Post) -> None:
     tokens = {taken.rcpt: link_in(taken.content) for taken in server.taken}
     assert len(set(tokens.values())) == 2
     with pytest.raises(CannotOpen):
-        post.ground.unsealer.conversation_key_by_link(post.recipient(GUEST), Secret(tokens["TO:<ander@open.test>"]))
+        link = post.recipient(GUEST).links.get()
+        post.ground.unsealer.conversation_key_by_link(link, Secret(tokens["TO:<ander@open.test>"]))
 
 
 def test_a_server_that_quotes_the_link_when_it_refuses_gives_it_to_nobody(post: Post) -> None:
@@ -315,7 +315,7 @@ def test_a_server_that_quotes_the_link_when_it_refuses_gives_it_to_nobody(post: 
     assert token.encode() not in database()
     assert "blocked" in everything_in(report)
     assert post.attempts(GUEST)[0].reply == "550 5.7.1 blocked: http://localhost…, and …: see help"
-    assert post.recipient(GUEST).link_hash is not None
+    assert post.recipient(GUEST).links.count() == 1
 
 
 def test_a_server_that_quotes_the_code_gives_it_to_nobody(post: Post) -> None:

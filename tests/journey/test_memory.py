@@ -20,7 +20,7 @@ from zegel.journey.arrival.intake import Envelope
 from zegel.journey.arrival.record import AcceptedRecipient
 from zegel.journey.custody import memory, retention
 from zegel.journey.custody.memory import Asker
-from zegel.journey.custody.models import Recipient, VerificationData
+from zegel.journey.custody.models import Recipient, SealedVerification, VerificationData
 from zegel.journey.portal.proofs import note_reading
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -375,7 +375,7 @@ def test_what_was_decided_is_opened_although_memory_is_broken(post: Post) -> Non
     """The reader waits for no memory: what can't be opened any more is passed over."""
     named = sent(post, f"sms {PHONE}")
     visitor = proven(post, named)
-    Recipient.objects.filter(id=named.id).update(verification=b"\0")
+    SealedVerification.objects.filter(recipient=named).update(sealed=b"\0")
     assert visitor.read(named).status_code == 200
     assert Recipient.objects.get(id=named.id).state == "opened"
     assert not VerificationData.objects.exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.journey.portal_ground import MARKER, PIXEL, Ground, Visitor, mail, words
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient
+from zegel.journey.custody.models import Content, Conversation, Link, Message, Recipient
 
 pytestmark = pytest.mark.django_db
 
@@ -67,7 +67,7 @@ def test_destroyed_keys_are_said_and_not_shown_as_a_defect(ground: Ground) -> No
     assert page.status_code == 200 and "its key was destroyed" in words(page) and MARKER not in words(page)
     source = visitor.client.get(visitor.page("guest-source", recipient, message=message.id))
     assert source.status_code == 410
-    Recipient.objects.update(link_slot=None)
+    Link.objects.update(slot=b"")
     assert visitor.read(recipient).status_code == 410
 
 

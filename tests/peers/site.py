@@ -48,7 +48,14 @@ def refers(location: str) -> Answer:
 
 
 @contextmanager
-def site(chain: Path, key: Path, *, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Iterator[Site]:
+def site(
+    chain: Path,
+    key: Path,
+    *,
+    newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ip: str = "127.0.0.1",
+    port: int = 0,
+) -> Iterator[Site]:
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 20
 
@@ -79,7 +86,7 @@ def site(chain: Path, key: Path, *, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv
     context.maximum_version = newest
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.load_cert_chain(chain, key)
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((ip, port), Handler)
     found = Site(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -119,11 +119,11 @@ mail.voorbeeld.test. IN A {SENDER_IP}
 mx.veilig.test. IN A {SECURE_IP}
 {OPEN_DOMAIN}. IN MX 10 mx.zonder-tls.test.
 mx.zonder-tls.test. IN A {OPEN_IP}
-{chr(10).join(_in_strings(record) for record in records)}
+{chr(10).join(in_strings(record) for record in records)}
 """
 
 
-def _in_strings(record: str) -> str:
+def in_strings(record: str) -> str:
     """A TXT in strings of at most 255 octets (RFC 1035 §3.3)."""
     name, kind, value = record.split(" ", 2)
     if kind != "TXT":

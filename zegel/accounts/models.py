@@ -50,6 +50,7 @@ class Organisation(_Capped):
     takes_inbound_direct_delivery = models.BooleanField(default=False)
     subject = models.CharField(max_length=10, choices=Subject.choices, default=Subject.GENERIC)
     expires_after_days = models.PositiveIntegerField(null=True, default=None)  # default expiry of conversations
+    remind_after_days = models.PositiveSmallIntegerField(null=True, default=3)  # of what was not opened; null: never
     authentication = models.CharField(max_length=12, choices=Authentication.choices, default=Authentication.CREDENTIALS)
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature

@@ -31,6 +31,7 @@ def policy_of(organisation: Organisation) -> RecipientPolicy:
         hold_days=organisation.hold_days,
         takes_inbound_direct_delivery=organisation.takes_inbound_direct_delivery,
         expires_after_days=organisation.expires_after_days,
+        remind_after_days=organisation.remind_after_days,
         subject=organisation.subject,
     )
 
@@ -45,6 +46,7 @@ def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
     organisation.holds, organisation.hold_days = new.holds, new.hold_days
     organisation.takes_inbound_direct_delivery = new.takes_inbound_direct_delivery
     organisation.expires_after_days = new.expires_after_days
+    organisation.remind_after_days = new.remind_after_days
     organisation.subject = Organisation.Subject(new.subject)
     organisation.save(
         update_fields=[
@@ -54,6 +56,7 @@ def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
             "hold_days",
             "takes_inbound_direct_delivery",
             "expires_after_days",
+            "remind_after_days",
             "subject",
         ]
     )

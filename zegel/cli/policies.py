@@ -85,6 +85,7 @@ def show(organisation_name: str, config: Path | None) -> None:
     help="Whether messages to your own domains arrive readable.",
 )
 @click.option("--expire-after", "expire_after", metavar=f"DAYS|{NEVER}", help="Unless the message says otherwise.")
+@click.option("--remind-after", "remind_after", metavar=f"DAYS|{NEVER}", help="Remind who has not opened a message.")
 @click.option(
     "--subject", type=click.Choice(["shown", "generic", "hidden"]), help="What notifications show as subject."
 )
@@ -95,6 +96,7 @@ def recipients(
     allow: str | None,
     hold_days: int | None,
     expire_after: str | None,
+    remind_after: str | None,
     subject: str | None,
     config: Path | None,
     *,
@@ -118,7 +120,8 @@ def recipients(
             holds=not reports and (hold_days is not None or held.holds),
             hold_days=_or(hold_days, held.hold_days),
             takes_inbound_direct_delivery=_or(inbound, held.takes_inbound_direct_delivery),
-            expires_after_days=held.expires_after_days if expire_after is None else _expiry(expire_after),
+            expires_after_days=held.expires_after_days if expire_after is None else _days(expire_after),
+            remind_after_days=held.remind_after_days if remind_after is None else _days(remind_after),
             subject=_or(subject, held.subject),
         )
     )
@@ -129,7 +132,7 @@ def recipients(
     _print_cautions(owner)
 
 
-def _expiry(text: str) -> int | None:
+def _days(text: str) -> int | None:
     if text == NEVER:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(LONGEST_EXPIRY_DAYS))):
@@ -288,6 +291,7 @@ def _print_recipients(owner: Organisation) -> None:
         ("recipients who lack something", lacking),
         ("inbound direct delivery", "on" if held.takes_inbound_direct_delivery else "off"),
         ("conversations expire", f"after {days} days" if days else NEVER),
+        ("recipients are reminded", f"after {held.remind_after_days} days" if held.remind_after_days else NEVER),
         ("subject of notifications", held.subject),
     ):
         click.echo(f"{name}: {value}")

@@ -21,7 +21,7 @@ from zegel.console import words
 from zegel.console.rules import Binding, Proof
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 from zegel.core.policy.holding import LONGEST_HOLD
-from zegel.core.policy.permitting import LONGEST_EXPIRY_DAYS, RecipientPolicy, parse_minimum_domain
+from zegel.core.policy.permitting import LONGEST_EXPIRY_DAYS, LONGEST_WAIT, RecipientPolicy, parse_minimum_domain
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
@@ -309,6 +309,13 @@ class RecipientPolicyForm(forms.Form):
             "never."
         ),
     )
+    remind_after_days = _DaysField(
+        most=LONGEST_WAIT,
+        example=3,
+        required=False,
+        label=_("Days until who has not opened a message is reminded"),
+        help_text=_("Once, with a new link; the sender hears of it. Empty: never."),
+    )
     subject = forms.ChoiceField(
         label=_("Subject of a notification"),
         help_text=_("A notification travels like ordinary mail: what its subject shows is not protected."),
@@ -347,6 +354,7 @@ class RecipientPolicyForm(forms.Form):
             hold_days=found["hold_days"],
             takes_inbound_direct_delivery=found["takes_inbound_direct_delivery"],
             expires_after_days=found["expires_after_days"],
+            remind_after_days=found["remind_after_days"],
             subject=found["subject"],
         )
 

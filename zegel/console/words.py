@@ -45,6 +45,11 @@ _OUTCOMES: Final[dict[str, Badge]] = {
     "NoSuchDomain": Badge(_("the domain does not exist or has no mail server"), "bad"),
     "NullMx": Badge(_("the domain takes no mail"), "bad"),
     "DnsTrouble": Badge(_("no usable answer from the name servers"), "warn"),
+    "Bounced": Badge(_("came back later: can’t be delivered"), "bad"),
+    "DelayedElsewhere": Badge(_("a server further on reports a delay"), "warn"),
+    "ArrivedElsewhere": Badge(_("a server further on reports that it arrived"), "good"),
+    "AutoReply": Badge(_("an automatic reply came back"), ""),
+    "Unclear": Badge(_("something came back that is no report"), ""),
 }
 _METHODS: Final[dict[str, Words]] = {
     Method.ACCOUNT.value: _("account"),
@@ -55,6 +60,7 @@ _METHODS: Final[dict[str, Words]] = {
 _KINDS: Final[dict[str, Words]] = {
     Transmission.Kind.READABLE: _("readable message"),
     Transmission.Kind.NOTIFICATION: _("notification"),
+    Transmission.Kind.REMINDER: _("reminder"),
     Transmission.Kind.CODE: _("code"),
     Transmission.Kind.REPORT: _("report"),
     Transmission.Kind.NOTICE: _("notice"),

@@ -10,6 +10,7 @@ from typing import Final
 from zegel.core.clock import Instant
 from zegel.journey.custody.jobs import Kind, put, put_again
 
+TOGETHER: Final = timedelta(hours=1)  # recipients of one message are reminded at about the same time
 SPLIT_WINDOW: Final = timedelta(minutes=10)  # D-4: a split names recipients of its other half
 
 
@@ -49,6 +50,16 @@ def contradicted(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
 def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
     """Decision or delivery: nothing is left for these recipients; the sender is to be told."""
     put(Kind.REPORT, recipients, due=now)
+
+
+def notified(recipients: Sequence[uuid.UUID], *, remind: Instant) -> None:
+    """Delivery: the receiving servers took the notifications; who has not opened by then is reminded."""
+    put(Kind.REMIND, recipients, due=remind)
+
+
+def reminded(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Delivery: recipients of these submissions were reminded; the sender hears of all of them together."""
+    put(Kind.UNREAD, submissions, due=now + TOGETHER)
 
 
 def delayed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:

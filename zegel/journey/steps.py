@@ -27,7 +27,6 @@ _RECIPIENT: Final = (
     "state",
     "method",
     "masked",
-    "verification",
     "code_needs_tls",
     "code_needs_authentication",
     "status",
@@ -95,6 +94,14 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
     milestones.decided([row[0] for row in transmissions], now=now)
     milestones.undeliverable(lost, now=now)
     milestones.held(list(dict.fromkeys(held)), now=now)
+
+
+def remind(recipient: Recipient, *, now: Instant) -> None:
+    """Inside a transaction: a reminder is to be made for a recipient (with its submission and that one's account)."""
+    begun = Begun(recipient, Plan((), ()), recipient.step)
+    reminder = _transmission(begun, Transmission.Kind.REMINDER, NO_DEMAND, now)
+    rows.insert(Transmission, _TRANSMISSION, [reminder])
+    milestones.decided([reminder[0]], now=now)
 
 
 def give_up(recipient: Recipient, *, status: str, reason: str, now: Instant) -> None:

@@ -55,6 +55,7 @@ class Notification:
     method: Method
     masked: str | None
     is_anonymous: bool = False  # the subject of the mail names nobody
+    is_reminder: bool = False  # an earlier mail said so already
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """These recipients of one message have not opened it; each of them was reminded."""
+
+    recipients: tuple[Mailbox, ...]
+    organisation: str
+    original: Original
+
+
+@dataclass(frozen=True, slots=True)
 class LargeFile:
     """A file that stands behind ``link`` instead of in the message, because it is too large for mail (D-7)."""
 
@@ -222,6 +232,8 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
     line = say(f"Beveiligd bericht van {sender}", f"Secure message from {sender}")
     if told.is_anonymous:
         line = say("U hebt een beveiligd bericht", "You have a secure message")
+    if told.is_reminder:
+        line = say(f"Herinnering: {line[0].lower()}{line[1:]}", f"Reminder: {line[0].lower()}{line[1:]}")
     rows = [
         (say("Van", "From"), _who(told.sender_display, told.sender_address)),
         (say("Organisatie", "Organisation"), _name(told.organisation)),
@@ -262,6 +274,8 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
         ),
     ]
     title = say(f"{sender} stuurde u een beveiligd bericht", f"{sender} sent you a secure message")
+    if told.is_reminder:
+        title = say(f"Het bericht van {sender} is nog niet geopend", f"The message from {sender} has not been opened")
     return _mail(f"{line}: {subject}" if subject else line, title, blocks, language)
 
 
@@ -529,6 +543,32 @@ def _lacking(methods: tuple[Method, ...], say: _Say) -> str:
     }
     shown = sorted(methods, key=lambda method: method == "account")  # what the author can do something about goes first
     return say(" of ", " or ").join(words[method] for method in shown) or say("zie de pagina", "see the page")
+
+
+def unread_mail(told: Unread, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author, once: who has not opened, that they were reminded, and what else helps."""
+    say = _speaker(language)
+    blocks: list[_Block] = [
+        _Facts(
+            (
+                *_original(told.original, say, zone),
+                (say("Nog niet geopend door", "Not opened yet by"), _addresses(told.recipients, say)),
+                (say("Organisatie", "Organisation"), _name(told.organisation)),
+            )
+        ),
+        _Paragraph(
+            say(
+                "Deze ontvangers kregen de notificatie, en nu een herinnering. U hoeft niets te doen. Is er haast bij, "
+                "bel dan even: misschien staat de e-mail bij de ongewenste post, of is het nummer of de toegangscode "
+                "niet meer bruikbaar.",
+                "These recipients got the notification, and a reminder now. You need not do anything. If it is urgent, "
+                "call them: the e-mail may be among the junk, or the number or access code may be of no use any more.",
+            )
+        ),
+        _Paragraph(say("Dit bericht krijgt u één keer.", "You get this message once.")),
+    ]
+    line = say("Uw bericht is nog niet door iedereen geopend", "Your message has not been opened by everybody yet")
+    return _mail(line, line, blocks, language)
 
 
 def large_file_text(told: LargeFile, language: Language, *, zone: tzinfo = UTC) -> str:

@@ -18,6 +18,7 @@ from zegel.core.policy.verification import Method, at_least
 from zegel.core.policy.wording import Wording
 
 LONGEST_EXPIRY_DAYS: Final = LONGEST_EXPIRY.days
+LONGEST_WAIT: Final = 60  # days until a reminder
 DEFAULT_HOLD: Final = 5  # days, D-6
 
 
@@ -35,6 +36,7 @@ class RecipientPolicy:
     hold_days: int = DEFAULT_HOLD
     takes_inbound_direct_delivery: bool = False
     expires_after_days: int | None = None  # None: conversations don't expire by themselves
+    remind_after_days: int | None = 3  # of a message that was not opened; None: nobody is reminded
     subject: str = "generic"  # accounts.models.Organisation.Subject
 
 
@@ -46,6 +48,8 @@ def checked(policy: RecipientPolicy) -> RecipientPolicy:
         raise NotAPolicy(f"a recipient is held for 1 to {LONGEST_HOLD} days, such as {DEFAULT_HOLD}")
     if policy.expires_after_days is not None and not 1 <= policy.expires_after_days <= LONGEST_EXPIRY_DAYS:
         raise NotAPolicy(f"conversations expire after 1 to {LONGEST_EXPIRY_DAYS} days, such as 30, or never")
+    if policy.remind_after_days is not None and not 1 <= policy.remind_after_days <= LONGEST_WAIT:
+        raise NotAPolicy(f"recipients are reminded after 1 to {LONGEST_WAIT} days, such as 3, or never")
     return policy
 
 

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     REPORT = "report"  # a recipient that can't be served
     DELAYED = "delayed"  # a recipient that is still being tried
     RELAYED = "relayed"  # a recipient whose server took the mail
+    REMIND = "remind"  # a recipient who may not have opened yet
+    UNREAD = "unread"  # a submission with recipients who were reminded
     WARN = "warn"  # a submission whose control fields hold something odd
     HELD = "held"  # a submission with recipients that are held
     RELEASE = "release"  # a recipient that is held, and about whom something may have become known

@@ -111,13 +111,9 @@ class Recipient(_Row):
     plan = models.JSONField(null=True)  # core.policy.precedence.plan_to_json
     step = models.PositiveSmallIntegerField(default=0)  # index in the plan
     method = models.CharField(max_length=16, blank=True)  # core.policy.verification.Method that opens it
-    verification = models.BinaryField(null=True)  # wrapped: number, or access code and hint
     masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
     code_needs_tls = models.PositiveSmallIntegerField(default=0)  # level that a mail with a code must travel at
     code_needs_authentication = models.PositiveSmallIntegerField(default=0)
-    link_hash = models.BinaryField(null=True)
-    link_share = models.BinaryField(null=True)  # wrapped: the server's half
-    link_slot = models.BinaryField(null=True)  # conversation key, closed with both halves
     status = models.CharField(max_length=12, blank=True)  # RFC 3463 §2, when undeliverable
     reason = models.CharField(max_length=300, blank=True)  # for sender and administrator; no content, no codes
     decided_at = models.DateTimeField(null=True)
@@ -128,9 +124,33 @@ class Recipient(_Row):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
-        indexes: ClassVar = [
-            models.Index(fields=("link_hash",), condition=Q(link_hash__isnull=False), name="recipient_of_link")
-        ]
+
+    @property
+    def verification(self) -> bytes | None:
+        """What the recipient proves itself with, wrapped; ``None``: nothing of the kind, or it was destroyed."""
+        row = SealedVerification.objects.filter(recipient=self.id).first()
+        return bytes(row.sealed) if row is not None else None
+
+
+# The next two are inserted once and deleted, never changed: SQLite moves rows that grow, and may leave a part of the
+# old one in the gap of a page, which no secure_delete overwrites.
+
+
+class SealedVerification(models.Model):
+    """What a recipient proves itself with: wrapped, a number, or an access code and its hint."""
+
+    recipient = models.OneToOneField(Recipient, models.CASCADE, primary_key=True, related_name="+")
+    sealed = models.BinaryField()
+
+
+class Link(_Row):
+    """A way in for one recipient: the mail has its secret. Older ones stay good beside newer ones."""
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="links")
+    hash = models.BinaryField(unique=True)
+    share = models.BinaryField()  # wrapped: the server's half
+    slot = models.BinaryField()  # conversation key, closed with both halves
+    created_at = models.DateTimeField()
 
 
 class VerificationData(_Row):
@@ -182,6 +202,7 @@ class Transmission(_Row):
 
         READABLE = "readable"
         NOTIFICATION = "notification"
+        REMINDER = "reminder"  # of a notification
         CODE = "code"
         REPORT = "report"  # DSN
         NOTICE = "notice"  # to a sender: an answer, a warning

@@ -25,8 +25,10 @@ from zegel.journey.custody.models import (
     Content,
     Conversation,
     Job,
+    Link,
     Message,
     Recipient,
+    SealedVerification,
     Sms,
     Submission,
     Transmission,
@@ -147,9 +149,8 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     first = Coalesce("destroyed_at", Value(now, DateTimeField()))
     Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=first)
     _end_waiting(conversation, now)
-    Recipient.objects.filter(conversation_id=conversation).update(
-        link_slot=None, link_share=None, link_hash=None, verification=None
-    )
+    Link.objects.filter(recipient__conversation_id=conversation).delete()
+    SealedVerification.objects.filter(recipient__conversation_id=conversation).delete()
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
     Sms.objects.filter(recipient__conversation_id=conversation, state="queued").update(sealed=None, state="failed")
     _forget_what_was_asked(conversation)

@@ -16,7 +16,7 @@ from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient
+from zegel.journey.custody.models import Content, Conversation, Link, Message, Recipient
 from zegel.journey.custody.seal import (
     content_context,
     conversation_context,
@@ -30,7 +30,7 @@ from zegel.journey.custody.seal import (
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NewLink:
     """A new way in for one recipient. ``token`` goes into the mail and nowhere else."""
 
     token: Secret[str]
@@ -59,19 +59,17 @@ class Unsealer:
         context = conversation_context(conversation.id)
         return unwrap(bytes(conversation.gateway_slot), with_key=self.keys.opening, context=context)
 
-    def conversation_key_by_link(self, recipient: Recipient, token: Secret[str]) -> Secret[bytes]:
-        """Through the recipient's link: needs the secret in the mail and the server's share."""
-        if recipient.link_slot is None:
-            raise CannotOpen("destroyed")
-        share = self.field(recipient.link_share, name="link-share", owner=recipient.id)
-        context = field_context("link", recipient.id)
-        return open_link_slot(bytes(recipient.link_slot), secret=link_secret(token), share=share, context=context)
+    def conversation_key_by_link(self, link: Link, token: Secret[str]) -> Secret[bytes]:
+        """Through a recipient's link: needs the secret in the mail and the server's share."""
+        share = self.field(link.share, name="link-share", owner=link.recipient_id)
+        context = field_context("link", link.recipient_id)
+        return open_link_slot(bytes(link.slot), secret=link_secret(token), share=share, context=context)
 
-    def make_link(self, recipient: Recipient, conversation: Conversation) -> Link:
+    def make_link(self, recipient: Recipient, conversation: Conversation) -> NewLink:
         """A new link; the caller stores everything but the token."""
         secret, share = Secret(chance.octets(LINK_SECRET_LENGTH)), chance.key()
         key = self.conversation_key(conversation)
-        return Link(
+        return NewLink(
             Secret(base64.urlsafe_b64encode(secret.reveal()).rstrip(b"=").decode()),
             link_hash(secret),
             wrap_field(share.reveal(), name="link-share", owner=recipient.id, to=self.keys.sealing),

@@ -25,8 +25,9 @@ from zegel.core.policy.precedence import (
     replay,
 )
 from zegel.core.policy.reasons import Why
-from zegel.core.policy.verification import AccessCode, SmsCode, Verification
+from zegel.core.policy.verification import AccessCode, SmsCode
 from zegel.core.seal.wrap import SealingKey
+from zegel.edge import rows
 from zegel.edge.database import Readers, Writer
 from zegel.edge.log import RecipientDecided, log
 from zegel.edge.nta import NtaLookup
@@ -34,7 +35,7 @@ from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.memory import OpensFields, verification_to_bytes
-from zegel.journey.custody.models import Recipient, Submission
+from zegel.journey.custody.models import Recipient, SealedVerification, Submission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.decision.facts import Question, gather
 
@@ -172,16 +173,25 @@ class Decision:
     def _record(self, verdicts: Sequence[Verdicts]) -> list[None]:
         jobs.finish(*(one.leased for one in verdicts))
         now = self._now()
-        decided = [one for verdict in verdicts if not verdict.is_release for one in verdict.decided]
+        decided = self._awaiting([verdict for verdict in verdicts if not verdict.is_release])
         decided += self._released([one for verdict in verdicts if verdict.is_release for one in verdict.decided], now)
         against = _against(decided)
         for one in decided:
             one.recipient.plan = plan_to_json(one.plan, one.case)
             one.recipient.decided_at = now
-            one.recipient.verification = self._sealed(one.recipient.id, one.plan.verification)
         steps.begin_all([steps.Begun(one.recipient, one.plan, 0) for one in decided], now=now)
+        self._keep_verifications(decided)
         milestones.contradicted(against, now=now)
         return [None] * len(verdicts)
+
+    @staticmethod
+    def _awaiting(verdicts: Sequence[Verdicts]) -> list[Decided]:
+        """Those that still await it: who destroyed a message meanwhile ended its recipients, and has them reported."""
+        found = Recipient.objects.filter(
+            submission__in=[one.leased.subject for one in verdicts], state=Recipient.State.ACCEPTED
+        )
+        waiting = set(found.values_list("id", flat=True)) if verdicts else set()
+        return [one for verdict in verdicts for one in verdict.decided if one.recipient.id in waiting]
 
     @staticmethod
     def _released(decided: Sequence[Decided], now: Instant) -> list[Decided]:
@@ -208,9 +218,17 @@ class Decision:
                 waiting.filter(id=recipient.id).update(plan=plan_to_json(one.plan, one.case))
         return released
 
-    def _sealed(self, recipient: uuid.UUID, verification: Verification | None) -> bytes | None:
-        if not isinstance(verification, SmsCode | AccessCode):
-            return None
+    def _keep_verifications(self, decided: Sequence[Decided]) -> None:
+        """What each will prove itself with; of who was held, in the place of an earlier one."""
+        sealed = [
+            (one.recipient.id, self._sealed(one.recipient.id, one.plan.verification))
+            for one in decided
+            if isinstance(one.plan.verification, SmsCode | AccessCode)
+        ]
+        SealedVerification.objects.filter(recipient__in=[recipient for recipient, _ in sealed]).delete()
+        rows.insert(SealedVerification, ("recipient_id", "sealed"), sealed)
+
+    def _sealed(self, recipient: uuid.UUID, verification: SmsCode | AccessCode) -> bytes:
         return wrap_field(verification_to_bytes(verification), name="verification", owner=recipient, to=self._sealing)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from django.db.models import F
@@ -53,6 +53,7 @@ from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen, unwrap
 from zegel.core.secret import Secret
 from zegel.edge import rows
+from zegel.edge.chance import identifier
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, log
@@ -60,9 +61,9 @@ from zegel.edge.nta import NtaLookup
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased, LeaseLost
-from zegel.journey.custody.models import Attempt, Recipient, Transmission
+from zegel.journey.custody.models import Attempt, Link, Recipient, Transmission
 from zegel.journey.custody.seal import wrap_field
-from zegel.journey.custody.unseal import Link, Unsealer
+from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery import direct, mx, notify, nta
 from zegel.journey.delivery.connection import Dialler, Evidence, Mail
 from zegel.journey.delivery.sts import Policies
@@ -71,7 +72,6 @@ Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
 SIGNATURE_ROOM: Final = 2000  # octets of a DKIM signature, at most
 SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
-_LINK: Final = re.compile(r"/m/[\w=-]+|(?<![\w-])[\w-]{43}(?![\w-])")  # its token stands behind /m/, or by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,8 @@ class Delivery:
         if transmission.kind in (Kind.READABLE, Kind.NOTIFICATION):
             return self._gather_step(leased, transmission, now)
         needs = _level(transmission.needs_tls, transmission.needs_authentication)
+        if transmission.kind == Kind.REMINDER and not _is_unread(transmission.recipient):
+            return None
         retries = CODE_RETRIES if transmission.kind == Kind.CODE else self._retries(NOTIFICATION_RETRIES)
         carried = CodeMail(needs if needs != NO_DEMAND else None)
         return Task(leased, transmission, carried, needs, retries, now - transmission.created_at)
@@ -209,6 +211,8 @@ class Delivery:
             stop = await self._before_notifying(task, task.carried, hops, tried)
             if stop is not None:
                 return stop
+            await self._compose(task)
+        if task.transmission.kind == Kind.REMINDER and task.transmission.sealed is None:
             await self._compose(task)
         return await self._try_hops(task, hops, mailbox, tried)
 
@@ -305,8 +309,9 @@ class Delivery:
 
         await self._store(transmission, prepared.wrapped, prepared.link)
 
-    async def _store(self, transmission: Transmission, sealed: bytes, link: Link, **more: str) -> None:
+    async def _store(self, transmission: Transmission, sealed: bytes, link: NewLink, **more: str) -> None:
         """The link of a mail that is about to leave, and ``more`` of its recipient. Raises :class:`LeaseLost`."""
+        link_id = identifier()
 
         def store() -> None:
             stored = rows.execute(
@@ -316,8 +321,10 @@ class Delivery:
             )
             if not stored:
                 raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
-            values = (link.hash, link.share, link.slot, *more.values(), transmission.recipient_id)
-            rows.update(Recipient, (*_HALVES, *more), [values])
+            values = (link_id, transmission.recipient_id, link.hash, link.share, link.slot, self.now())
+            rows.insert(Link, _LINK, [values])
+            if more:
+                rows.update(Recipient, tuple(more), [(*more.values(), transmission.recipient_id)])
 
         await self.writer.write(store)
         transmission.sealed = sealed
@@ -445,9 +452,33 @@ class Delivery:
         found = Transmission.objects.filter(id=transmission.id)
         found.update(tries=F("tries") + 1, warned=transmission.warned or due)
 
+    async def remind(self, leased: Leased) -> None:
+        """Who has not opened gets one more mail with a link of its own; the first one's stays good."""
+        recipient = await self.readers.read(
+            lambda: (
+                Recipient.objects.select_related("submission__account", "conversation")
+                .filter(id=leased.subject)
+                .first()
+            )
+        )
+
+        def record() -> None:
+            jobs.finish(leased)
+            current = Recipient.objects.filter(id=leased.subject, state=Recipient.State.NOTIFIED).exists()
+            if recipient is not None and current and _is_unread(recipient) and not _has_expired(recipient, now):
+                steps.remind(recipient, now=now)
+                milestones.reminded([recipient.submission_id], now=now)
+
+        now = self.now()
+        await self.writer.write(record)
+
     @staticmethod
     def _sent(sent: Sequence[Transmission], now: Instant) -> None:
         """With the sealed mail goes the last copy of the link's secret that we had."""
+        for one in sent:
+            days = _days_until_reminder(one)
+            if days is not None and one.recipient_id is not None:
+                milestones.notified([one.recipient_id], remind=now + timedelta(days=days))
         asked = [one.recipient_id for one in sent if one.kind in _REACHED and _wants_success(one.recipient)]
         milestones.relayed([one for one in asked if one is not None], now=now)
         values = [(Transmission.State.SENT.value, one.tries + 1, None, one.id) for one in sent]
@@ -481,6 +512,18 @@ class Delivery:
             steps.begin_all([steps.Begun(recipient, task.plan, transmission.step + 1)], now=now)
         else:
             steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
+
+
+def _is_unread(recipient: Recipient | None) -> bool:
+    return recipient is not None and recipient.state == Recipient.State.NOTIFIED and recipient.opened_at is None
+
+
+def _days_until_reminder(transmission: Transmission) -> int | None:
+    """``None``: nobody is reminded of it."""
+    if transmission.kind != Kind.NOTIFICATION or transmission.recipient is None:
+        return None
+    days: int | None = transmission.recipient.conversation.organisation.remind_after_days
+    return days
 
 
 def _wants_success(recipient: Recipient | None) -> bool:
@@ -519,7 +562,7 @@ def _reached_before(recipient: Recipient, plan: Plan) -> TransportSecurity | Non
     return _level(last.tls, last.authentication)
 
 
-_HALVES: Final = ("link_hash", "link_share", "link_slot")
+_LINK: Final = ("id", "recipient_id", "hash", "share", "slot", "created_at")
 _ATTEMPT: Final = (
     "transmission_id",
     "at",
@@ -561,8 +604,7 @@ def _kept(detail: str, transmission: Transmission, outcome: Outcome) -> str:
     reply = getattr(outcome, "reply", None)
     if transmission.kind == Kind.CODE and reply is not None:
         detail = f"{reply.code} {reply.status or ''}".strip()
-    line = "".join(char if char.isprintable() else " " for char in detail)
-    return _LINK.sub("…", line)[:500]
+    return steps.without_links(detail)[:500]
 
 
 def _told(transmission: Transmission, tried: Tried) -> Attempted:

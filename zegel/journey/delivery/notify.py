@@ -18,7 +18,7 @@ from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
 from zegel.journey.custody.models import Conversation, Transmission
 from zegel.journey.custody.seal import wrap_field
-from zegel.journey.custody.unseal import Link, Unsealer
+from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery.direct import Cut, stand_in
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
@@ -35,7 +35,7 @@ class Prepared:
     """A notification that waits to be stored: the mail wrapped, and the recipient's half of the link in it alone."""
 
     wrapped: bytes
-    link: Link
+    link: NewLink
 
 
 def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
@@ -60,6 +60,7 @@ def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Ins
         method=_WORDS[Method(recipient.method)],
         masked=recipient.masked or None,
         is_anonymous=organisation.subject == Organisation.Subject.HIDDEN,
+        is_reminder=transmission.kind == Transmission.Kind.REMINDER,
     )
     words = notification_mail(told, language_of(organisation), zone=ZONE)
     octets = compose(

@@ -42,7 +42,7 @@ def for_proven_guests(view: ReaderView) -> View:
         if proof is None:
             return see_other(guest.address("guest"))
         try:
-            key = portal().unsealer.conversation_key_by_link(guest.recipient, guest.token)
+            key = portal().unsealer.conversation_key_by_link(guest.link, guest.token)
             reader = Reader(guest.conversation, key, guest.recipient, "guest", guest.recipient.id)
             response = view(request, reader, *args, **kwargs)
         except reading.UNREADABLE:

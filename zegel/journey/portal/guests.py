@@ -15,7 +15,7 @@ from django.urls import reverse
 from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
-from zegel.journey.custody.models import Conversation, Recipient
+from zegel.journey.custody.models import Conversation, Link, Recipient
 from zegel.journey.portal import links
 from zegel.journey.portal.pages import View, no_way_in, private, speak_for
 from zegel.journey.portal.setup import portal
@@ -26,6 +26,7 @@ class Guest:
     """Who asks, and the link by which the message can be opened once the verification is passed."""
 
     recipient: Recipient
+    link: Link
     token: Secret[str]
 
     @property
@@ -70,8 +71,10 @@ def guest_of(request: HttpRequest, recipient: uuid.UUID) -> Guest | None:
         .filter(id=recipient)
         .first()
     )
-    known = row is not None and row.method in {method.value for method in Method} and links.fits(row, token)
-    return Guest(row, token) if row is not None and known else None
+    if row is None or row.method not in {method.value for method in Method}:
+        return None
+    link = links.fitting(row, token)
+    return Guest(row, link, token) if link is not None else None
 
 
 def is_open(conversation: Conversation, now: Instant) -> bool:

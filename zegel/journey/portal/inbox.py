@@ -203,8 +203,9 @@ def _key(request: HttpRequest, conversation: Conversation, recipient: Recipient 
     unsealer = portal().unsealer
     if conversation.gateway_slot is None and recipient is not None:
         token = links.held(request).get(recipient.id)
-        if token is not None:
-            return unsealer.conversation_key_by_link(recipient, token)
+        link = links.fitting(recipient, token) if token is not None else None
+        if token is not None and link is not None:
+            return unsealer.conversation_key_by_link(link, token)
     return unsealer.conversation_key(conversation)
 
 

@@ -17,7 +17,7 @@ from zegel.core.seal.slot import disclose, enclose, link_hash, same_link
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
-from zegel.journey.custody.models import Recipient
+from zegel.journey.custody.models import Link, Recipient
 from zegel.journey.custody.unseal import link_secret
 from zegel.journey.portal.setup import portal
 
@@ -26,13 +26,13 @@ MOST: Final = 8  # links that one browser holds; the oldest go first
 _CONTEXT: Final = "cookie/links"
 
 
-def recipient_of(token: Secret[str]) -> Recipient | None:
-    """Whose link it is; ``None`` for what never was one, or no longer is."""
+def link_of(token: Secret[str]) -> Link | None:
+    """The link with this token; ``None`` for what never was one, or no longer is."""
     try:
         hashed = link_hash(link_secret(token))
     except CannotOpen:
         return None
-    return Recipient.objects.select_related("conversation").filter(link_hash=hashed).first()
+    return Link.objects.select_related("recipient__conversation").filter(hash=hashed).first()
 
 
 def held(request: HttpRequest) -> dict[uuid.UUID, Secret[str]]:
@@ -64,12 +64,12 @@ def let_go(request: HttpRequest, response: HttpResponseBase, recipient: uuid.UUI
         response.delete_cookie(COOKIE, samesite="Lax")
 
 
-def fits(recipient: Recipient, token: Secret[str]) -> bool:
-    """The token is this recipient's link as of now; constant time."""
-    try:
-        return recipient.link_hash is not None and same_link(link_secret(token), bytes(recipient.link_hash))
-    except CannotOpen:
-        return False
+def fitting(recipient: Recipient, token: Secret[str]) -> Link | None:
+    """The link of this recipient that has the token, as of now; compared in constant time."""
+    link = link_of(token)
+    if link is None or link.recipient_id != recipient.id or not same_link(link_secret(token), bytes(link.hash)):
+        return None
+    return link
 
 
 def _give(response: HttpResponseBase, links: dict[uuid.UUID, Secret[str]]) -> None:

@@ -66,12 +66,12 @@ class AccessCode(forms.Form):
 def arrive(request: HttpRequest, token: str) -> HttpResponse:
     """The link in the mail. Puts it in a sealed cookie and leaves its address at once; nothing else changes."""
     secret = Secret(token)
-    recipient = links.recipient_of(secret)
-    if recipient is None or not is_open(recipient.conversation, portal().now()):
+    link = links.link_of(secret)
+    if link is None or not is_open(link.recipient.conversation, portal().now()):
         response = no_way_in(request)
     else:
-        response = see_other(reverse("portal:guest", kwargs={"recipient": recipient.id}))
-        links.hold(request, response, recipient.id, secret)
+        response = see_other(reverse("portal:guest", kwargs={"recipient": link.recipient_id}))
+        links.hold(request, response, link.recipient_id, secret)
     response["Referrer-Policy"] = "no-referrer"
     return response
 

@@ -38,6 +38,11 @@ GO_AHEAD: Final = Reply(354, None, "Send the message, end with a line that holds
 NOBODY: Final = Reply(550, "5.1.1", "This server takes bounces of its own mail only, and there is no such address")
 TAKEN: Final = Reply(250, "2.6.0", "Thank you")
 PROBLEM: Final = Reply(451, "4.3.0", "Local problem; try again later")
+NOT_YET: Final = Reply(451, "4.3.0", "That mail is still on its way; try again later")
+
+
+class StillOnItsWay(Exception):
+    """What came back has not left yet, as far as is recorded: the server that took it was quicker than we."""
 
 
 @dataclass(slots=True)
@@ -113,6 +118,8 @@ class Session(smtp_door.Session):
         self.drop()
         try:
             await home.writer.write(lambda: _record(about, bounced, home.now()))
+        except StillOnItsWay:
+            return NOT_YET
         except Exception as cause:
             log(Broken("inbound", cause))
             return PROBLEM
@@ -140,10 +147,15 @@ def _record(about: list[uuid.UUID], bounced: Bounced, now: Instant) -> None:
 
 def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
     """Inside a transaction: what came home stands in the trace; a failure ends a recipient who hasn't read yet, and
-    the sender is told. Twice the same changes nothing more."""
+    the sender is told. Twice the same changes nothing more; nor does the failure of a mail that another one replaced.
+
+    Raises :class:`StillOnItsWay` for the failure of a mail about which that can't be said yet.
+    """
     row = Transmission.objects.select_related("recipient").filter(id=transmission).first()
     if row is None or row.attempts.filter(outcome__in=_NAMES.values()).count() >= MOST_SAID:
         return
+    if isinstance(bounced, Failed) and row.state == Transmission.State.QUEUED:
+        raise StillOnItsWay
     status, diagnostic, host = _said(bounced)
     Attempt.objects.create(
         transmission=row,
@@ -152,7 +164,7 @@ def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
         outcome=_NAMES[type(bounced)],
         reply=(diagnostic or status)[:500],
     )
-    recipient = row.recipient
+    recipient = row.recipient if row.state == Transmission.State.SENT else None
     if isinstance(bounced, Failed) and recipient is not None and recipient.state in _UNREAD:
         steps.give_up(recipient, status=status, reason=Ended.CAME_BACK.value, now=now)
 

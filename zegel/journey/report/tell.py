@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from zegel.accounts.addresses import own_mailbox
 from zegel.accounts.models import Organisation
@@ -30,9 +30,11 @@ from zegel.core.mail.texts import (
     Original,
     StrayAddress,
     TransportForbidden,
+    Unread,
     Warned,
     code_withheld_mail,
     held_mail,
+    unread_mail,
     warning_mail,
 )
 from zegel.core.mail.texts import Method as MethodWord
@@ -118,6 +120,18 @@ class Telling:
     async def relayed(self, leased: Leased) -> None:
         """The receiving server took the mail, and the reverse-path asked to hear of it (RFC 3461 §5.2.2)."""
         await self._tell(leased, await self._readers.read(lambda: self._report(leased, "relayed")))
+
+    async def unread(self, leased: Leased) -> None:
+        """Recipients were reminded of a message that they did not open: its author hears of it once."""
+        now = self._now()
+        told, outgoing = await self._readers.read(lambda: self._unread(leased))
+
+        def record() -> None:
+            jobs.finish(leased)
+            if outgoing is not None and Recipient.objects.filter(id__in=told, opened_at=None).update(told_at=now):
+                self._send(outgoing)
+
+        await self._writer.write(record)
 
     async def warn(self, leased: Leased) -> None:
         """What is odd about the control fields of a message, in one mail to its author (D-4)."""
@@ -278,6 +292,26 @@ class Telling:
         return self._notice(submission, held_mail(told, _language(submission), zone=ZONE))
 
     # --- more notices ---------------------------------------------------------------------------------------------
+
+    def _unread(self, leased: Leased) -> tuple[list[uuid.UUID], Outgoing | None]:
+        """Whom the author hears about, each once; what was said before the notification was about something else."""
+        reminded = Transmission.objects.filter(submission=leased.subject, kind=Transmission.Kind.REMINDER)
+        waiting = list(
+            Recipient.objects.select_related("submission__account", "submission__organisation")
+            .filter(id__in=reminded.values("recipient"), state=Recipient.State.NOTIFIED, opened_at=None)
+            .filter(Q(told_at=None) | Q(told_at__lt=F("delivered_at")))
+            .order_by("key")
+        )
+        if not waiting:
+            return [], None
+        submission = waiting[0].submission
+        told = Unread(
+            recipients=tuple(Mailbox.parse(one.address) for one in waiting),
+            organisation=submission.organisation.name,
+            original=Original(submission.accepted_at),
+        )
+        words = unread_mail(told, _language(submission), zone=ZONE)
+        return [one.id for one in waiting], self._notice(submission, words)
 
     def _withheld(self, leased: Leased) -> Outgoing | None:
         transmission = Transmission.objects.select_related(
