@@ -25,6 +25,7 @@ from zegel.accounts.models import (
 from zegel.accounts.sign_in import enrol_totp
 from zegel.core.policy.precedence import plan_from_json, replay
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
+from zegel.journey.custody import retention
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Job, Recipient, Transmission
 
@@ -440,3 +441,23 @@ def test_only_who_awaits_a_decision_gets_one(post: Post) -> None:
     assert after[GUEST].plan == before[GUEST]
     assert Transmission.objects.filter(address=READER).count() == 1
     assert Transmission.objects.filter(address=GUEST).count() == 2
+
+
+def test_who_ended_while_the_decision_was_made_stays_so_and_is_reported_once(post: Post) -> None:
+    shown, hidden = post.mx("open.test"), post.mx("dicht.test")
+    post.submit(GUEST, "bcc@dicht.test", to=[GUEST])
+    conversation = post.recipient(GUEST).conversation_id
+    together = post.writer.write_together
+
+    async def late(*arguments: Any) -> Any:
+        post.writer.write_together = together  # type: ignore[method-assign]
+        await post.writer.write(lambda: retention.destroy(conversation, now=post.clock()))
+        return await together(*arguments)
+
+    (leased,) = post.lease(Kind.DECIDE)
+    post.writer.write_together = late  # type: ignore[method-assign]
+    post.run(post.decision.decide(leased))
+    post.until_nothing_waits()
+    assert post.recipient(GUEST).state == "undeliverable"
+    assert post.recipient("bcc@dicht.test").state == "notified"
+    assert (shown.heard, len(hidden.messages()), len(post.reports())) == ([], 1, 1)

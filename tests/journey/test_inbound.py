@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import ssl
 import uuid
@@ -22,6 +23,7 @@ from zegel.core.mail.bounce import LARGEST_READ
 from zegel.core.policy.ended import Ended
 from zegel.edge.database import Readers, Writer
 from zegel.edge.tls import server_context
+from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 from zegel.journey.report.inbound import LARGEST, MOST_SAID, REMEMBERED, Homecoming
 from zegel.local.authority import LocalAuthority
@@ -186,6 +188,47 @@ def test_a_readable_message_can_come_back_too(home: Home) -> None:
     home.post.settle()
     assert home.post.recipient(READER).state == "undeliverable"
     assert len(home.post.reports()) == 1
+
+
+def test_a_bounce_that_is_quicker_than_our_own_record_comes_again_and_is_not_lost(home: Home) -> None:
+    post = home.post
+    post.mx("open.test")
+    post.submit(GUEST)
+    (leased,) = post.lease(Kind.DECIDE)
+    post.run(post.decision.decide(leased))
+    row = Transmission.objects.get(address=GUEST)
+    together, codes = post.writer.write_together, list[int]()
+
+    async def late(*arguments: Any) -> Any:
+        post.writer.write_together = together  # type: ignore[method-assign]
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            await asyncio.to_thread(home.bring, report(FAILED), row.reverse_path)
+        codes.append(refused.value.smtp_code)
+        return await together(*arguments)
+
+    (leased,) = post.lease(Kind.TRANSMIT)
+    post.writer.write_together = late  # type: ignore[method-assign]
+    post.run(post.delivery.transmit(leased))
+    assert codes == [451]
+    assert home.outcomes(row) == ["Accepted"]
+    home.bring(report(FAILED), row.reverse_path)
+    post.settle()
+    assert post.recipient(GUEST).state == "undeliverable"
+    assert len(post.reports()) == 1
+
+
+def test_the_failure_of_a_mail_that_another_one_replaced_ends_nobody(home: Home) -> None:
+    """A server that took the readable message and never said so can report about it when the notification is there."""
+    home.post.mx("open.test")
+    home.post.submit(GUEST, fields=[PROVEN_FIELD, ("zivver-minimum-recipient-verification", "email-verification")])
+    home.post.settle()
+    row = Transmission.objects.get(address=GUEST, kind="readable")
+    assert (row.state, home.post.recipient(GUEST).state) == ("failed", "notified")
+    home.bring(report(FAILED), row.reverse_path)
+    home.post.settle()
+    assert home.outcomes(row)[-1] == "Bounced"
+    assert home.post.recipient(GUEST).state == "notified"
+    assert home.post.reports() == []
 
 
 def test_who_has_read_the_message_has_read_it(home: Home) -> None:

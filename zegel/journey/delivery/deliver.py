@@ -465,7 +465,7 @@ class Delivery:
         def record() -> None:
             jobs.finish(leased)
             current = Recipient.objects.filter(id=leased.subject, state=Recipient.State.NOTIFIED).exists()
-            if recipient is not None and current and _is_unread(recipient) and not _has_expired(recipient, now):
+            if recipient is not None and current and _is_unread(recipient) and not _is_gone(recipient, now):
                 steps.remind(recipient, now=now)
                 milestones.reminded([recipient.submission_id], now=now)
 
@@ -512,6 +512,10 @@ class Delivery:
             steps.begin_all([steps.Begun(recipient, task.plan, transmission.step + 1)], now=now)
         else:
             steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
+
+
+def _is_gone(recipient: Recipient, now: Instant) -> bool:
+    return recipient.conversation.destroyed_at is not None or _has_expired(recipient, now)
 
 
 def _is_unread(recipient: Recipient | None) -> bool:
