@@ -119,8 +119,9 @@ class Mailbox:
 
 
 def _folded(local: str) -> str:
-    """Composed or not, in capitals or not, it is the same text (RFC 6532 §3.1)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", local).casefold())
+    """Composed or not, in capitals or not, it is the same text (RFC 6532 §3.1). Nothing more is: ``groß`` and ``gross``
+    look alike to a comparison of words, and are the mailboxes of two people."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
 
 
 @lru_cache(4096)

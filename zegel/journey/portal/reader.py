@@ -113,9 +113,9 @@ class OpenMessage:
         """A part's decoded octets in pieces."""
         return portal().unsealer.part(self.content, self.key, part)
 
-    def source(self) -> Iterator[bytes]:
-        """The message as it was sent, in pieces."""
-        return portal().unsealer.octets(self.content, self.key)
+    def source(self, begin: int, end: int) -> Iterator[bytes]:
+        """The message as it was sent, in pieces: from one octet up to another."""
+        return portal().unsealer.octets(self.content, self.key, begin, end - begin)
 
     def markup(self) -> Iterator[str]:
         """Its harmless HTML with its images in it, as far as they fit.

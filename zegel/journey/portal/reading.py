@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 
 from zegel.core.mail.mime import Part
 from zegel.core.seal.wrap import CannotOpen
+from zegel.journey.portal import ranges
 from zegel.journey.portal.reader import PICTURES, OpenMessage, Reader
 from zegel.journey.portal.showing import number_of
 
@@ -54,20 +55,23 @@ def part(request: HttpRequest, reader: Reader, message: uuid.UUID, number: int) 
     if found is None:
         raise Http404
     is_picture = found in reading.inline and found.type in PICTURES
-    response = _stream(request, opened.octets(found))
+    response = ranges.stream(
+        request,
+        size=found.decoded_size,
+        tag=f"{opened.content.id.hex}-{number}",
+        octets=lambda begin, end: ranges.skipping(opened.octets(found), begin, end),
+    )
     response["Content-Type"] = PICTURES[found.type] if is_picture else "application/octet-stream"
     response["Content-Disposition"] = disposition("inline" if is_picture else "attachment", _name(found))
-    response["Content-Length"] = str(found.decoded_size)
     return _as_file(response)
 
 
 def source(request: HttpRequest, reader: Reader, message: uuid.UUID) -> HttpResponseBase:
     """The message as it was sent, as a file for a mail program."""
     opened = _opened(reader, message)
-    response = _stream(request, opened.source())
+    response = ranges.stream(request, size=opened.content.size, tag=opened.content.id.hex, octets=opened.source)
     response["Content-Type"] = "message/rfc822"
     response["Content-Disposition"] = disposition("attachment", file_name(opened.head.subject, "eml"))
-    response["Content-Length"] = str(opened.content.size)
     return _as_file(response)
 
 
