@@ -243,6 +243,10 @@ class Post:
     def reports(self) -> list[EmailMessage]:
         return [one for one in self.heard() if one.get_content_type() == "multipart/report"]
 
+    def failures(self) -> list[EmailMessage]:
+        """Reports that it failed, without those that it takes long."""
+        return [one for one in self.reports() if "Action: failed" in status_of(one)]
+
     def notices(self) -> list[EmailMessage]:
         return [one for one in self.heard() if one.get_content_type() != "multipart/report"]
 

@@ -323,6 +323,18 @@ def test_who_joins_shares_the_expiry(doorstep: Doorstep, wire: Wire) -> None:
     assert Job.objects.filter(kind="expire").count() == 1
 
 
+def test_a_half_that_asks_for_another_expiry_has_it(doorstep: Doorstep, wire: Wire) -> None:
+    """What is to end tomorrow doesn't live on because the other half asked for nothing."""
+    accept(wire, mail(f"Cc: {CC}", to=TO), TO)
+    accept(wire, mail("zivver-message-expiration: delete P1D", f"Cc: {CC}", to=TO), CC, TO)
+    accept(wire, mail("zivver-message-expiration: delete P1D", f"Cc: {CC}", to=TO), CC, TO)
+    ends = {one.address: one.conversation.expires_at for one in Recipient.objects.select_related("conversation")}
+    assert ends == {TO: None, CC: doorstep.clock.at + timedelta(days=1)}
+    assert Conversation.objects.count() == 2
+    for message in Message.objects.all():
+        assert doorstep.opened(message).rest == mail(f"Cc: {CC}", to=TO)
+
+
 # At the same moment
 
 

@@ -114,7 +114,7 @@ def test_a_message_that_asks_for_transport_gets_a_report_where_it_is_not_met(
     )
     post.submit(GUEST, fields=[PROVEN_FIELD])
     post.settle()
-    (report,) = post.reports()
+    (report,) = post.failures()
     fields = status_of(report)
     assert f"Final-Recipient: rfc822; {GUEST}" in fields
     assert "Action: failed" in fields
@@ -142,7 +142,7 @@ def test_a_minimum_that_is_none_excludes_the_code(post: Post, value: str) -> Non
     server = post.mx("open.test")
     post.submit(GUEST, fields=[PROVEN_FIELD, ("zivver-minimum-recipient-verification", value)])
     post.settle()
-    assert len(post.reports()) == 1
+    assert len(post.failures()) == 1
     assert not server.mail_was_begun()
     post.later(minutes=11)
     assert len(post.notices()) == (1 if value else 0)  # an empty value is one that the seed knows
@@ -189,7 +189,7 @@ def test_policy_that_forbids_transport_and_a_server_without_it_is_a_report(post:
     server = post.mx("open.test")
     post.submit(GUEST, fields=[PROVEN_FIELD])
     post.settle()
-    assert "Status: 5.7.4" in status_of(post.reports()[0])
+    assert "Status: 5.7.4" in status_of(post.failures()[0])
     assert not server.mail_was_begun()
 
 
@@ -212,7 +212,7 @@ def test_a_field_with_no_valid_value_demands_the_default_and_is_warned_about(pos
     post.settle()
     assert SENTENCE in everything_in(good.messages()[0])
     assert not bad.mail_was_begun()
-    assert len(post.reports()) == 1
+    assert len(post.failures()) == 1
     assert post.notices() == []
     post.later(minutes=11)
     (notice,) = post.notices()
@@ -305,7 +305,7 @@ def test_what_is_deferred_to_the_end_is_reported_after_five_days(post: Post) -> 
     accepted = post.clock.at
     post.until_nothing_waits()
     assert timedelta(days=4, hours=23) <= post.clock.at - accepted <= timedelta(days=5, minutes=1)
-    (report,) = post.reports()
+    (report,) = post.failures()
     assert "Status: 5.4.7" in status_of(report)
     assert "Diagnostic-Code: smtp; 451 4.7.1 later" in status_of(report)
     assert 30 < len(post.attempts(GUEST)) < 60  # every three hours, more often at first
@@ -315,8 +315,8 @@ def test_a_dead_server_is_tried_for_five_days_too(post: Post) -> None:
     server = post.mx("open.test", greeting=Hangup)
     post.submit(GUEST)
     post.until_nothing_waits()
-    assert "Status: 5.4.7" in status_of(post.reports()[0])
-    assert "Diagnostic-Code" not in status_of(post.reports()[0])
+    assert "Status: 5.4.7" in status_of(post.failures()[0])
+    assert "Diagnostic-Code" not in status_of(post.failures()[0])
     assert set(post.outcomes(GUEST)) == {"NetworkFailure"}
     assert len(server.heard) == len(post.attempts(GUEST))
 
@@ -324,7 +324,7 @@ def test_a_dead_server_is_tried_for_five_days_too(post: Post) -> None:
 def test_a_domain_that_does_not_exist_is_reported_at_once(post: Post) -> None:
     post.submit("iemand@bestaat-niet.test")
     post.settle()
-    (report,) = post.reports()
+    (report,) = post.failures()
     assert "Status: 5.1.2" in status_of(report)
     assert "bestaat niet" in words(report)
 
@@ -333,7 +333,7 @@ def test_a_null_mx_is_reported_at_once(post: Post) -> None:
     post.zone.records["niets.test", "MX"] = Found(("0 .",))
     post.submit("iemand@niets.test", fields=[PROVEN_FIELD])
     post.settle()
-    assert "Status: 5.1.10" in status_of(post.reports()[0])
+    assert "Status: 5.1.10" in status_of(post.failures()[0])
 
 
 def test_a_name_server_that_fails_delays_and_doubles_nothing(post: Post) -> None:
@@ -355,7 +355,7 @@ def test_a_name_server_that_fails_to_the_end_is_reported(post: Post) -> None:
     post.zone.records["open.test", "MX"] = Trouble("SERVFAIL")
     post.submit(GUEST)
     post.until_nothing_waits()
-    assert "Status: 5.4.7" in status_of(post.reports()[0])
+    assert "Status: 5.4.7" in status_of(post.failures()[0])
 
 
 @pytest.mark.parametrize("verb", ["RCPT", "DATA", "END"])
@@ -365,7 +365,7 @@ def test_a_refusal_is_reported_with_the_words_of_the_server(post: Post, verb: st
     post.submit(READER)
     post.settle()
     assert server.taken == []
-    (report,) = post.reports()
+    (report,) = post.failures()
     fields = status_of(report)
     assert f"Final-Recipient: rfc822; {READER}" in fields
     assert "Status: 5.1.1" in fields
@@ -382,7 +382,7 @@ def test_a_server_that_refuses_before_the_recipient_leads_to_the_next_row(post: 
     post.submit(READER)
     post.settle()
     assert post.recipient(READER).step == 1
-    assert "Status: " + greeting[4:9].decode() in status_of(post.reports()[0])  # the notification is refused as well
+    assert "Status: " + greeting[4:9].decode() in status_of(post.failures()[0])  # the notification is refused as well
     assert server.taken == []
 
 
@@ -408,7 +408,7 @@ def test_recipients_do_not_wait_for_each_other(post: Post) -> None:
     post.until_nothing_waits()
     assert post.recipient(GUEST).state == "notified"
     assert len(slow.taken) == 1
-    assert len(post.reports()) == 1
+    assert len(post.failures()) == 1
 
 
 def test_an_international_recipient_is_reported_where_nobody_takes_the_address(post: Post) -> None:
@@ -442,7 +442,7 @@ def test_a_code_is_not_sent_below_the_level_even_if_it_was_met_an_hour_ago(post:
     (notice,) = post.notices()
     assert notice["To"] == SENDER
     assert READER in words(notice)
-    assert post.reports() == []
+    assert post.failures() == []
     assert post.recipient(READER).state == "notified"  # it is there, and can be opened another way
     post.until_nothing_waits()
     assert len(post.notices()) == 1
@@ -494,7 +494,7 @@ def test_a_message_that_expires_before_it_could_be_delivered_is_reported(post: P
     post.later(hours=4)
     assert server.taken == []
     assert post.recipient(GUEST).state == "undeliverable"
-    (report,) = post.reports()
+    (report,) = post.failures()
     assert "verlopen" in words(report)
     assert SUBJECT not in everything_in(report)
 
@@ -526,7 +526,7 @@ def test_every_recipient_of_a_bad_server_ends_in_one_final_state(
     assert post.clock.at - accepted <= timedelta(days=5, minutes=1)
     state = post.recipient(READER).state
     assert state == ("notified" if server.taken else "undeliverable")
-    assert len(post.reports()) == (state == "undeliverable")
+    assert len(post.failures()) == (state == "undeliverable")
     assert [SENTENCE in everything_in(one) for one in server.messages()] == [False] * len(server.taken)
     assert not Transmission.objects.filter(state="queued").exists()
     assert not Transmission.objects.exclude(sealed=None).exists()

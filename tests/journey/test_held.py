@@ -321,6 +321,30 @@ def test_what_the_policy_kept_from_the_message_is_told_once_and_not_again_at_the
     assert subjects == ["Controleer de mailheaders van uw bericht", "Uw bericht wacht op gegevens van een ontvanger"]
 
 
+def test_what_is_decided_while_a_warning_is_written_is_not_kept_from_its_author(post: Post) -> None:
+    post.mx("streng.test")
+    post.submit(GUEST, fields=[PROVEN_FIELD, ("zivver-access-right", f"niemand@elders.test sms {PHONE}")])
+    supply(post)
+    (decide,) = post.lease(Kind.DECIDE)
+    post.clock.forward(minutes=10)
+    (warn,) = post.lease(Kind.WARN)
+    read = post.readers.read
+
+    async def late(*arguments: Any) -> Any:
+        found = await read(*arguments)
+        post.readers.read = read  # type: ignore[method-assign]
+        await post.decision.decide(decide)
+        return found
+
+    post.readers.read = late  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        post.run(post.telling.warn(warn))
+    post.until_nothing_waits()
+    (told,) = post.notices()
+    assert "niemand@elders.test" in words(told)
+    assert GUEST in words(told)
+
+
 # --- what ends it: time, policy, destroyed keys -------------------------------------------------------------------
 
 

@@ -84,6 +84,7 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     ),
     Unpacked("opensmtpd", ("usr/libexec/opensmtpd/encrypt", "trial")),
     Unpacked("pebble", ("usr/bin/pebble", "-help"), needs_root=False),
+    Unpacked("opendkim", ("usr/sbin/opendkim", "-V"), needs_root=False),
 )
 
 

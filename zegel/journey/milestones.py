@@ -43,8 +43,9 @@ def still_held(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
 
 
 def contradicted(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
-    """Decision: the policy kept these messages from what they asked; the author is to hear of it."""
-    put(Kind.WARN, submissions, due=now + SPLIT_WINDOW)
+    """Decision: the policy kept these messages from what they asked; the author is to hear of it, also where a warning
+    is just being written without it."""
+    put_again(Kind.WARN, submissions, due=now + SPLIT_WINDOW)
 
 
 def undeliverable(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:

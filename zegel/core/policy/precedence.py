@@ -564,7 +564,8 @@ For every recipient the rows that apply are put in a plan, best first.
   (D-3).
 - Where the organisation's policy demands certain methods, only those count and nothing is delivered readable. A
   recipient about whom nothing fitting is known is held, or reported, as the policy says (D-6).
-- A message that names a method which the policy doesn't allow is not delivered: neither weaker nor silently otherwise.
+- Where a message names a method that the policy doesn't allow, no other takes its place: the plan ends there, and the
+  sender is told unless a row before it served the recipient.
 - An account that proves nothing but the mailbox doesn't replace a specified or remembered method until the recipient
   has passed that method once (D-9).
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from zegel.accounts.models import Usage
 from zegel.core.clock import Duration, Instant
@@ -100,7 +100,7 @@ def record(batch: Sequence[Prepared]) -> list[Recorded | Capped | Reply]:
 class _Earlier:
     """What the same message became before."""
 
-    shared: uuid.UUID | None = None
+    shared: dict[Duration | None, uuid.UUID] = field(default_factory=dict)  # conversations, by how long they live
     served: set[str] = field(default_factory=set)
 
 
@@ -113,7 +113,7 @@ def _earlier(batch: Sequence[Prepared]) -> _Known:
     identities = list({one.identity for one in batch})
     oldest = min(one.at for one in batch) - REPEAT_WINDOW
     found = rows.select(
-        f"""SELECT s.organisation_id, s.account_id, s.identity, c.id, c.is_blind, r.key
+        f"""SELECT s.organisation_id, s.account_id, s.identity, c.id, c.is_blind, c.created_at, c.expires_at, r.key
         FROM {rows.table(Submission)} s
         JOIN {rows.table(Recipient)} r ON r.submission_id = s.id
         JOIN {rows.table(Conversation)} c ON c.id = r.conversation_id
@@ -122,12 +122,18 @@ def _earlier(batch: Sequence[Prepared]) -> _Known:
         ORDER BY c.created_at""",  # noqa: S608
         (*identities, rows.moment(oldest)),
     )
-    for organisation, account, identity, conversation, is_blind, key in found:
+    for organisation, account, identity, conversation, is_blind, created_at, expires_at, key in found:
         earlier = known[organisation, account, bytes(identity)]
         earlier.served.add(key)
         if not is_blind:
-            earlier.shared = earlier.shared or uuid.UUID(str(conversation))
+            earlier.shared.setdefault(_lives(created_at, expires_at), uuid.UUID(str(conversation)))
     return known
+
+
+def _lives(created_at: Any, expires_at: Any) -> Duration | None:
+    """How long, of a conversation as the database has it; ``None``: without end."""
+    begins, ends = rows.instant(created_at), rows.instant(expires_at)
+    return ends - begins if begins is not None and ends is not None else None
 
 
 @dataclass(slots=True)
@@ -228,9 +234,10 @@ class _Pending:
             return objection
         self.ledger.add(one, sender, recipients)
         new = [(keys, True) for keys in blind.values()]
-        if shared and earlier.shared is None:
+        lives = one.lives or sender.lives  # a half that asks for another term ends at another time: it joins nobody
+        if shared and lives not in earlier.shared:
             assert one.shared_conversation is not None
-            earlier.shared = one.shared_conversation.id
+            earlier.shared[lives] = one.shared_conversation.id
             new.append((one.shared_conversation, False))
         self._submission(one, sender)
         if new:
@@ -240,7 +247,7 @@ class _Pending:
         for mailbox, keys in blind.items():
             self._recipient(mailbox, keys.id, one)
         for mailbox in shared:
-            self._recipient(mailbox, earlier.shared, one)
+            self._recipient(mailbox, earlier.shared[lives], one)
         earlier.served.update(mailbox.key for mailbox in (*shared, *blind))
         return Recorded(recipients, content_kept=bool(new))
 
@@ -298,7 +305,7 @@ class _Pending:
         if expires_at is not None:
             self.expire.append((keys.id, expires_at))
 
-    def _recipient(self, mailbox: Mailbox, conversation: uuid.UUID | None, one: Prepared) -> None:
+    def _recipient(self, mailbox: Mailbox, conversation: uuid.UUID, one: Prepared) -> None:
         given = one.envelope[mailbox]
         notify = ",".join(sorted(given.notify))
         self.recipients.append(

@@ -18,7 +18,7 @@ from zegel.core.mail.dkim import SigningKey
 from zegel.core.mail.dsn import wants
 from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
 from zegel.core.mail.mime import Part
-from zegel.core.policy import precedence
+from zegel.core.policy import destinations, precedence
 from zegel.core.policy.carriage import (
     Accepted,
     Bounce,
@@ -44,6 +44,7 @@ from zegel.core.policy.carriage import (
     before_notifying,
     close,
 )
+from zegel.core.policy.destinations import Destination
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify, Plan, Undeliverable, plan_from_json
 from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE_RETRIES, RetryPolicy, is_warning_due
@@ -70,6 +71,7 @@ from zegel.journey.delivery.sts import Policies
 
 Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
+MOST_DESTINATIONS: Final = 10_000  # that are remembered
 SIGNATURE_ROOM: Final = 2000  # octets of a DKIM signature, at most
 SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 
@@ -122,6 +124,7 @@ class Delivery:
     first_retry: Duration
     now: Callable[[], Instant]
     _keys: dict[int, SigningKey] = field(default_factory=dict)
+    _destinations: dict[Domain, Destination] = field(default_factory=dict)  # of which something is known
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -129,14 +132,35 @@ class Delivery:
         if task is None:
             await self.writer.write(lambda: jobs.finish(leased))
             return
+        domain = Mailbox.parse(task.transmission.address).domain
+        known = self._destinations.get(domain, destinations.UNKNOWN)
+        if (again := destinations.later(known, now=self.now())) is not None:
+            await self.writer.write(lambda: jobs.postpone(leased, until=again))
+            return
+        self._destinations[domain] = destinations.begun(known)
         tried: list[Tried] = []
         try:
             follows = await self._carry_out(task, tried)
         except CannotOpen:
             follows = Bounce("5.7.0", Ended.DESTROYED)
+        finally:
+            self._note_end(domain, tried)
         await self.writer.write_together(self._record, Ending(task, tried, follows))
         for one in tried:
             log(_told(task.transmission, one))
+
+    def _note_end(self, domain: Domain, tried: Sequence[Tried]) -> None:
+        """What is known of a destination that is well is forgotten: there are many."""
+        last = tried[-1].outcome if tried else None
+        known = destinations.ended(self._destinations[domain], last, now=self.now())
+        del self._destinations[domain]  # and to the end, where it is known: the oldest go first
+        if known != destinations.UNKNOWN:
+            self._destinations[domain] = known
+        while len(self._destinations) > MOST_DESTINATIONS:
+            oldest = next((one for one, found in self._destinations.items() if not found.under_way), None)
+            if oldest is None:
+                break
+            del self._destinations[oldest]
 
     # --- gather ---------------------------------------------------------------------------------------------------
 
