@@ -204,6 +204,7 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     profile = Profile(
         hostname=settings.hostname,
         requires_auth=False,  # SPF may be the proof; the listener refuses who has neither
+        offers_requiretls=True,
         max_size=section.max_size,
         max_recipients=section.max_recipients,
     )

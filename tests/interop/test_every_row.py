@@ -1,6 +1,6 @@
 """Every row of the precedence table, every part real: its last step is a recipient who reads, or a sender who hears.
 
-Row 2 has a story of its own (test_nta_7516.py), since it needs signed zones. One story in the order of its happening.
+Row 2 has one of its own, with signed zones (journey/test_delivery_nta_world.py). One story, in its order.
 """
 
 from __future__ import annotations

@@ -193,6 +193,7 @@ class Post:
         notify: str = "",
         original: str = "",
         envelope_id: str = "",
+        requires_tls: bool = False,
         message_id: str = "<eerste@voorbeeld.test>",
         text: str = SENTENCE,
     ) -> Reply:
@@ -209,6 +210,7 @@ class Post:
         envelope = Envelope(
             parse_reverse_path(reverse_path),
             envelope_id,
+            requires_tls,
             [
                 AcceptedRecipient(Mailbox.parse(one), frozenset(filter(None, notify.split(","))), original)
                 for one in recipients

@@ -455,7 +455,7 @@ def test_who_ended_while_the_decision_was_made_stays_so_and_is_reported_once(pos
         return await together(*arguments)
 
     (leased,) = post.lease(Kind.DECIDE)
-    post.writer.write_together = late  # type: ignore[method-assign]
+    post.writer.write_together = late  # type: ignore[method-assign, assignment]
     post.run(post.decision.decide(leased))
     post.until_nothing_waits()
     assert post.recipient(GUEST).state == "undeliverable"

@@ -57,7 +57,7 @@ def submit(post: Post, *sizes: int, fields: tuple[tuple[str, str], ...] = (PROVE
     for number, size in enumerate(sizes):
         octets = octets_of(size, str(number))
         message.add_attachment(octets, "application", kind or "octet-stream", filename=f"scan{number}.bin")
-    envelope = Envelope(parse_reverse_path(SENDER), "", [AcceptedRecipient(Mailbox.parse(READER))])
+    envelope = Envelope(parse_reverse_path(SENDER), recipients=[AcceptedRecipient(Mailbox.parse(READER))])
     post.submit_octets(message.as_bytes(), envelope)
     post.settle()
 

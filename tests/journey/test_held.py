@@ -336,7 +336,7 @@ def test_what_is_decided_while_a_warning_is_written_is_not_kept_from_its_author(
         await post.decision.decide(decide)
         return found
 
-    post.readers.read = late  # type: ignore[method-assign]
+    post.readers.read = late  # type: ignore[method-assign, assignment]
     with pytest.raises(LeaseLost):
         post.run(post.telling.warn(warn))
     post.until_nothing_waits()

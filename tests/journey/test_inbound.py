@@ -207,7 +207,7 @@ def test_a_bounce_that_is_quicker_than_our_own_record_comes_again_and_is_not_los
         return await together(*arguments)
 
     (leased,) = post.lease(Kind.TRANSMIT)
-    post.writer.write_together = late  # type: ignore[method-assign]
+    post.writer.write_together = late  # type: ignore[method-assign, assignment]
     post.run(post.delivery.transmit(leased))
     assert codes == [451]
     assert home.outcomes(row) == ["Accepted"]
@@ -277,7 +277,10 @@ def test_a_null_reverse_path_of_the_author_is_told_nothing(home: Home) -> None:
 def test_no_link_that_a_server_quotes_is_kept(home: Home) -> None:
     row = home.notified()
     token = "q" * 43
-    quoted = f"Action: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 554 spam http://localhost/m/{token} {token}"
+    quoted = (
+        f"Action: failed\nStatus: 5.7.1\nRemote-MTA: dns; localhost/m/{token}\n"
+        f"Diagnostic-Code: smtp; 554 spam http://localhost/m/{token} {token}"
+    )
     home.bring(report(quoted), row.reverse_path)
     home.post.settle()
     assert token not in repr(list(Attempt.objects.values()))

@@ -49,7 +49,9 @@ def sent(post: Post, right: str = "", *, author: str = SENDER) -> Recipient:
         .replace(b"balie@voorbeeld.test", author.encode())
         .replace(b"MIME-Version", f"{field}MIME-Version".encode())
     )
-    envelope = Envelope(parse_reverse_path(author), "", [AcceptedRecipient(Mailbox.parse(GUEST), frozenset(), "")])
+    envelope = Envelope(
+        parse_reverse_path(author), recipients=[AcceptedRecipient(Mailbox.parse(GUEST), frozenset(), "")]
+    )
     post.submit_octets(octets, envelope)
     post.settle()
     return Recipient.objects.select_related("conversation").exclude(id__in=before).get()

@@ -21,9 +21,11 @@ import pytest
 from django.db import connections
 
 from tests.journey.portal_ground import MARKER, Ground, Visitor, dump, mail, words
+from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
 from zegel.edge.blobs import BlobWriter
 from zegel.journey.custody.models import Content, Job, Message, Recipient, Transmission
+from zegel.journey.portal.answering import answerer_name
 
 pytestmark = pytest.mark.django_db
 
@@ -286,6 +288,13 @@ def test_the_author_is_told_that_and_not_what(ground: Ground, recipient: Recipie
     assert "Geheim antwoord" not in body and "dossier" not in text
     assert f"http://localhost/inbox/{recipient.conversation.id}/" in body
     assert MARKER not in body and MARKER not in text  # the subject, which policy hides
+
+
+def test_nobody_answers_under_the_name_of_who_is_written_almost_alike(ground: Ground) -> None:
+    names = (("Weg ermee", "geen adres"), ("Een", "gross@example.org"), ("Ander", "GRO\u1e9e@example.org"))
+    head = Head("", "", "", names, (), "", "", ())
+    recipient = ground.recipient(ground.conversation(mail()), "groß@example.org")
+    assert answerer_name(recipient, head) == "Ander"
 
 
 def test_others_in_the_conversation_read_the_answer(ground: Ground, recipient: Recipient, guest: Visitor) -> None:

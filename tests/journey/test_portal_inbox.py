@@ -125,6 +125,15 @@ def test_a_bounce_says_why(ground: Ground, author: Client) -> None:
     assert "could not be delivered in time" in words(author.get("/inbox/"))
 
 
+def test_who_opened_what_was_reported_as_bounced_has_opened_it(ground: Ground, author: Client) -> None:
+    conversation = ground.conversation(mail())
+    ground.recipient(conversation, state=Recipient.State.OPENED, opened_at=NOON, reason="came-back", status="5.1.1")
+    for address in ("/inbox/", f"/inbox/{conversation.id}/"):
+        page = words(author.get(address))
+        assert "ontvanger@example.org Opened" in page
+        assert "delivered" not in page
+
+
 def test_a_bcc_is_a_conversation_of_its_own(ground: Ground, author: Client) -> None:
     octets = mail()
     shared, blind = ground.conversation(octets), ground.conversation(octets, blind=True)

@@ -66,7 +66,7 @@ def letter(rest: bytes, *fields: str, to: str | None = GUEST) -> bytes:
 def submit(post: Post, octets: bytes, *recipients: str) -> None:
     """One accepted transaction, and all that follows from it at once."""
     accepted = [AcceptedRecipient(Mailbox.parse(one), frozenset(), "") for one in recipients]
-    post.submit_octets(octets, Envelope(parse_reverse_path(SENDER), "", accepted))
+    post.submit_octets(octets, Envelope(parse_reverse_path(SENDER), recipients=accepted))
     post.settle()
 
 

@@ -20,7 +20,10 @@ from zegel.journey.custody.models import Recipient, Transmission
 RETURN_PATH_PREFIX: Final = "bounce+"
 RETURN_PATH_HOST: Final = "zegel-bounce."  # before the author's domain
 _RETURN_PATH: Final = re.compile(r"bounce\+([0-9a-f]{32})", re.IGNORECASE)
-_LINK: Final = re.compile(r"/m/[\w=-]+|(?<![\w-])[\w-]{43}(?![\w-])")  # its token stands behind /m/, or by itself
+_SLASH: Final = "(?:/|[%=](?:25)*2f)"  # also where it was encoded
+_LINK: Final = re.compile(  # its token stands behind /m/, or by itself
+    rf"{_SLASH}m{_SLASH}[\w=-]+|(?<![\w-])[\w-]{{43}}(?![\w-])", re.IGNORECASE
+)
 _RECIPIENT: Final = (
     "plan",
     "step",

@@ -102,6 +102,13 @@ class Cause(Wording):
         "De ontvangende server haalt het gevraagde niveau van transportbeveiliging niet. Kies voor deze ontvanger een "
         "andere verificatiemethode, of vraag de beheerder van de ontvanger.",
     )
+    REQUIRETLS_NOT_MET = (
+        "requiretls-not-met",
+        "The message was sent with REQUIRETLS, and the receiving server doesn't promise it over a proven connection. "
+        "Send it without, or choose a method of verification for this recipient.",
+        "Het bericht is verstuurd met REQUIRETLS, en de ontvangende server zegt dat niet toe over een bewezen "
+        "verbinding. Verstuur het zonder, of kies een verificatiemethode voor deze ontvanger.",
+    )
     NO_CONNECTION = (
         "no-connection",
         "The receiving server could not be reached within the time that is allowed. Send the message again later.",
@@ -197,6 +204,7 @@ Next = Done | NextHost | RetryAt | NextStep | Bounce | LargePartsBecomeLinks
 # (RFC 8689) alone; 5.7.10 speaks of authentication mechanisms and does not fit.
 TRANSPORT_NOT_SUPPORTED: Final = "5.7.4"  # RFC 3463 §3.8: TLS missing or too old
 SERVER_NOT_AUTHENTICATED: Final = "5.7.5"  # RFC 3463 §3.8: the certificate, or the TLSA record, proves nothing
+REQUIRETLS_NEEDED: Final = "5.7.30"  # RFC 8689 §5
 TIME_EXPIRED: Final = "5.4.7"  # RFC 3463 §3.5
 TOO_BIG: Final = "5.3.4"  # RFC 3463 §3.4
 NO_SUCH_SYSTEM: Final = "5.1.2"  # RFC 3463 §3.2
@@ -279,9 +287,11 @@ def _after_insufficient_security(
 ) -> Next:
     """Readable: next row at once. NTA 7516: its other hosts first, never ordinary mail (norm 6.1.2)."""
     match carried:
-        case Readable(needs=needs, over_nta=over_nta):
+        case Readable(needs=needs, over_nta=over_nta, requires_tls=requires_tls):
             if over_nta and progress.more_hosts:
                 return NextHost()
+            if requires_tls:
+                return NextStep(REQUIRETLS_NEEDED, Cause.REQUIRETLS_NOT_MET)
             return NextStep(_status_of_shortfall(reached, needs), Cause.LEVEL_NOT_REACHED)
         case CodeMail(needs=needs) if needs is not None and not reached.meets(needs):
             return Bounce(_status_of_shortfall(reached, needs), Cause.LEVEL_NOT_REACHED)

@@ -58,6 +58,7 @@ class Asked:
     transport: TransportSecurity | None = None  # zivver-direct-delivery
     email_after_transport_unconditionally: bool = False  # zivver-minimum-recipient-verification: email-verification
     never_email: bool = False  # the same field, empty or invalid (D-3)
+    requires_tls: bool = False  # REQUIRETLS: readable only to servers that promise it, over a proven way (RFC 8689)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def case_to_json(case: Case) -> dict[str, Any]:
             "transport": _level_or_none(asked.transport),
             "email_after_transport_unconditionally": asked.email_after_transport_unconditionally,
             "never_email": asked.never_email,
+            "requires_tls": asked.requires_tls,
         },
         "policy": {
             "allowed": _names(policy.allowed),

@@ -24,6 +24,7 @@ from zegel.core.policy.transport import (
 from zegel.core.policy.verification import AccountSignIn, EmailCode, Method, SmsCode, Verification, method_of
 
 TABLE_VERSION: Final = 1  # goes up when the same case would get another plan
+REQUIRETLS_LEVEL: Final = TransportSecurity(Tls.TLS_1_2, Authentication.SIGNED_MX)
 NTA_7516_LEVEL: Final = TransportSecurity(Tls.TLS_1_2, Authentication.DANE)
 DELIVERY_NOT_AUTHORISED: Final = "5.7.1"  # RFC 3463 §3.8: nothing may be sent to this recipient in any allowed way
 
@@ -38,6 +39,7 @@ class Readable:
     rank: int
     needs: TransportSecurity
     over_nta: bool = False  # to the ntamx hosts, by the rules of NTA 7516
+    requires_tls: bool = False  # the server must promise REQUIRETLS in its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,13 @@ def _demanded(case: Case) -> TransportSecurity | None:
 
 
 def _never_below_the_message(case: Case, level: TransportSecurity) -> TransportSecurity:
-    return level.at_least(_demanded(case) or PROVEN)
+    """RFC 8689 §4.2.1 wants an MX that nobody can have forged, besides a certificate that is valid for it."""
+    demanded = level.at_least(_demanded(case) or PROVEN)
+    return demanded.at_least(REQUIRETLS_LEVEL) if case.asked.requires_tls else demanded
+
+
+def _readable(case: Case, rank: int, level: TransportSecurity, *, over_nta: bool = False) -> Readable:
+    return Readable(rank, _never_below_the_message(case, level), over_nta, case.asked.requires_tls)
 
 
 # Row 1
@@ -173,7 +181,7 @@ def _method_an_account_would_replace(case: Case) -> Method | None:
 def _account_steps(case: Case) -> tuple[Step, ...]:
     steps: tuple[Step, ...] = ()
     if _goes_inbound_direct(case):
-        steps = (Readable(1, _never_below_the_message(case, INBOUND_DIRECT_DELIVERY_LEVEL)),)
+        steps = (_readable(case, 1, INBOUND_DIRECT_DELIVERY_LEVEL),)
     if isinstance(_own_account(case), Hit):
         steps = (*steps, Notify(1, Method.ACCOUNT))
     return steps
@@ -193,7 +201,7 @@ def _nta_7516(case: Case) -> Hit | Miss:
 
 
 def _nta_7516_steps(case: Case) -> tuple[Step, ...]:
-    return (Readable(2, _never_below_the_message(case, NTA_7516_LEVEL), over_nta=True),)
+    return (_readable(case, 2, NTA_7516_LEVEL, over_nta=True),)
 
 
 # Row 3
@@ -235,7 +243,7 @@ def _transport(case: Case) -> Hit | Miss:
 def _transport_steps(case: Case) -> tuple[Step, ...]:
     level = case.asked.transport or case.policy.lists_domain
     assert level is not None
-    return (Readable(4, _never_below_the_message(case, level)),)
+    return (_readable(case, 4, level),)
 
 
 # Rows 5 and 6
@@ -499,11 +507,13 @@ _WHY: Final = {why.value: why for why in Why}
 
 def _step_to_json(step: Step) -> dict[str, Any]:
     match step:
-        case Readable(rank, needs, over_nta):
-            return {"kind": "readable", "rank": rank, "needs": level_to_json(needs), "over_nta": over_nta}
+        case Readable(rank, needs, over_nta, requires_tls):
+            level = level_to_json(needs)
+            more = {"over_nta": over_nta, "requires_tls": requires_tls}
+            return {"kind": "readable", "rank": rank, "needs": level, **more}
         case Notify(rank, method, masked, needs_for_code):
-            level = level_to_json(needs_for_code) if needs_for_code else None
-            return {"kind": "notify", "rank": rank, "method": method.value, "masked": masked, "code_mail_needs": level}
+            demand = level_to_json(needs_for_code) if needs_for_code else None
+            return {"kind": "notify", "rank": rank, "method": method.value, "masked": masked, "code_mail_needs": demand}
         case Hold(required):
             return {"kind": "hold", "required": sorted(method.value for method in required)}
         case Undeliverable(status, why):
@@ -515,7 +525,8 @@ def _step_to_json(step: Step) -> dict[str, Any]:
 def _step_from_json(stored: Mapping[str, Any]) -> Step:
     match stored["kind"]:
         case "readable":
-            return Readable(stored["rank"], level_from_json(stored["needs"]), stored["over_nta"])
+            promised = stored.get("requires_tls", False)
+            return Readable(stored["rank"], level_from_json(stored["needs"]), stored["over_nta"], promised)
         case "notify":
             level = level_from_json(stored["code_mail_needs"]) if stored["code_mail_needs"] else None
             return Notify(stored["rank"], Method(stored["method"]), stored["masked"], level)
@@ -559,6 +570,8 @@ For every recipient the rows that apply are put in a plan, best first.
 - Inbound direct delivery and row 4 use the same servers, so that row 4 isn't tried after it.
 - No readable step demands less than the message asked, and none less than TLS 1.2 with a valid certificate.
 - NTA 7516 demands TLS 1.2 with DANE, to the hosts that the recipient's record names.
+- A message that was submitted with REQUIRETLS (RFC 8689) is readable only for servers that promise REQUIRETLS in their
+  turn and that DNSSEC, MTA-STS or DANE has named; elsewhere it is the next row.
 - A message that asked for transport security sends the code of row 7 at that level or not at all, unless
   `minimum-recipient-verification: email-verification` lifts this. The same field, empty or invalid, excludes row 7
   (D-3).

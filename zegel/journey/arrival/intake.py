@@ -75,6 +75,7 @@ class Envelope:
 
     reverse_path: ReversePath
     envelope_id: str = ""
+    requires_tls: bool = False  # REQUIRETLS (RFC 8689 §2)
     recipients: list[AcceptedRecipient] = field(default_factory=list)
 
 
@@ -346,6 +347,7 @@ class Intake:
             head=head,
             reverse_path=str(self._envelope.reverse_path),
             envelope_id=self._envelope.envelope_id,
+            requires_tls=self._envelope.requires_tls,
             message_id=(message_id(section) or "")[:998],
             identity=self._identity.digest(),
             directives=self._wrapped(directives),

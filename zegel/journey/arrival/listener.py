@@ -106,7 +106,9 @@ class Session(smtp_door.Session):
         if not self._desk.has_room:
             return DISK_FULL
         self._smtputf8 = event.parameters.smtputf8
-        self._envelope = Envelope(event.reverse_path, event.parameters.envid or "")
+        self._envelope = Envelope(
+            event.reverse_path, event.parameters.envid or "", requires_tls=event.parameters.requiretls
+        )
         return SENDER_OK
 
     async def _begin_by_spf(self, event: Mail) -> Reply:

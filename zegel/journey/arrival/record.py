@@ -51,6 +51,7 @@ class Prepared:
     head: bytes
     reverse_path: str
     envelope_id: str
+    requires_tls: bool
     message_id: str
     identity: bytes
     directives: bytes
@@ -273,6 +274,7 @@ class _Pending:
                 one.submitter.credential,
                 one.reverse_path,
                 one.envelope_id,
+                one.requires_tls,
                 one.message_id,
                 one.identity,
                 one.directives,
@@ -320,6 +322,7 @@ _SUBMISSION: Final = (
     "credential_id",
     "reverse_path",
     "envelope_id",
+    "requires_tls",
     "message_id",
     "identity",
     "directives",

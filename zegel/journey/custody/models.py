@@ -41,6 +41,7 @@ class Submission(_Row):
     credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True, db_index=False)  # null: by SPF
     reverse_path = models.CharField(max_length=254, blank=True)  # empty: the null reverse-path
     envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 §4.4, ENVID
+    requires_tls = models.BooleanField(default=False)  # REQUIRETLS (RFC 8689)
     message_id = models.CharField(max_length=998, db_index=True)
     identity = models.BinaryField()  # D-4: keyed MAC over what makes it the same message
     directives = models.BinaryField()  # wrapped: what the control fields asked

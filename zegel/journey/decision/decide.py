@@ -154,6 +154,7 @@ class Decision:
                     one.submission.organisation,
                     one.submission.account_id,
                     directives[one.submission_id],
+                    requires_tls=one.submission.requires_tls,
                 )
                 for one in recipients
             ],

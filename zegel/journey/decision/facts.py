@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
 from typing import Final
@@ -33,6 +33,7 @@ class Question:
     organisation: Organisation
     account: int  # of the author
     directives: Directives
+    requires_tls: bool = False
 
 
 def gather(questions: Sequence[Question], *, open_field: OpensFields, now: Instant) -> list[Case]:
@@ -46,7 +47,7 @@ def gather(questions: Sequence[Question], *, open_field: OpensFields, now: Insta
     remembered = memory.known(set(askers), open_field=open_field)
     return [
         Case(
-            asked=for_recipient(one.directives, one.mailbox),
+            asked=replace(for_recipient(one.directives, one.mailbox), requires_tls=one.requires_tls),
             policy=_policy(one, listed, least),
             account=accounts.get(one.mailbox.key),
             takes_inbound_direct_delivery=one.mailbox.domain.ascii in inbound,

@@ -72,6 +72,7 @@ class Mail:
     octets: Iterable[bytes]
     is_eight_bit: bool = False
     usual_limit: int | None = None  # octets; counts where the server announces no limit
+    requires_tls: bool = False  # not for a server that doesn't promise REQUIRETLS (RFC 8689 §4.2.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +270,8 @@ class Connection:
             words.append(" BODY=8BITMIME")
         if mail.recipient.needs_smtputf8:
             words.append(" SMTPUTF8")
+        if mail.requires_tls:
+            words.append(" REQUIRETLS")
         return "".join(words)
 
     def _lacks(self, mail: Mail) -> Result | None:
@@ -276,6 +279,9 @@ class Connection:
         if mail.recipient.needs_smtputf8 and "SMTPUTF8" not in self.extensions:
             reply = Reply(550, "5.6.7", "The receiving server takes no internationalised addresses")
             return self._refused(Stage.RCPT, reply)
+        if mail.requires_tls and "REQUIRETLS" not in self.extensions:
+            evidence = replace(self.evidence, detail="the server doesn't promise REQUIRETLS")
+            return Result(InsufficientSecurity(self.evidence.security), evidence)
         limit = mail.usual_limit if self.extensions.size is None else self.extensions.size
         if limit is not None and mail.size > limit:
             reply = Reply(552, "5.3.4", "The receiving server announced that it takes no message of this size")

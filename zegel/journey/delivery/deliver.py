@@ -386,7 +386,15 @@ class Delivery:
             message = direct.readable(found, cuts=cuts, key=key, at=self.now())
             path = parse_reverse_path(task.transmission.reverse_path)
             usual = USUAL_LIMIT if message.size > USUAL_LIMIT and _may_hold_links(task) else None
-            return Mail(path, mailbox, message.size, message, is_eight_bit=True, usual_limit=usual)
+            return Mail(
+                path,
+                mailbox,
+                message.size,
+                message,
+                is_eight_bit=True,
+                usual_limit=usual,
+                requires_tls=recipient.submission.requires_tls,
+            )
 
         return await self.readers.read(compose)
 

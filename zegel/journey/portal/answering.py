@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from zegel.accounts.addresses import own_mailbox
 from zegel.accounts.models import Account, Organisation, SendingDomain
-from zegel.core.mail.address import Mailbox
+from zegel.core.mail.address import Mailbox, NotAMailbox
 from zegel.core.mail.compose import compose
 from zegel.core.mail.head import Head
 from zegel.core.mail.texts import Answer, Language, Original, answer_mail
@@ -166,7 +166,14 @@ def _begin(reader: Reader, recipient: Recipient) -> AnswerMail:
 def answerer_name(recipient: Recipient, head: Head | None) -> str:
     """The name that the author wrote beside the address; nothing that the answerer says about itself."""
     shown = (*head.to, *head.cc) if head else ()
-    return next((name for name, address in shown if address.casefold() == recipient.address.casefold()), "")
+    return next((name for name, address in shown if _is_of(address, recipient)), "")
+
+
+def _is_of(address: str, recipient: Recipient) -> bool:
+    try:
+        return Mailbox.parse(address).key == recipient.key
+    except NotAMailbox:
+        return False
 
 
 class Recorded(Enum):

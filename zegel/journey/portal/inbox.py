@@ -137,7 +137,8 @@ def recipient_lines(recipients: Iterable[Recipient]) -> list[RecipientLine]:
         words, badge = _WORDS[one.state]
         at = {State.OPENED: one.opened_at, State.UNDELIVERABLE: None}.get(State(one.state), one.delivered_at)
         held_at = reverse("portal:held", kwargs={"submission": one.submission_id}) if one.state == State.HELD else ""
-        lines.append(RecipientLine(one.address, str(words), badge, at, _sentence(one.reason), held_at))
+        why = _sentence(one.reason) if one.state == State.UNDELIVERABLE else ""  # who opens it all the same has it
+        lines.append(RecipientLine(one.address, str(words), badge, at, why, held_at))
     return lines
 
 

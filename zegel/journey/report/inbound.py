@@ -183,6 +183,6 @@ def _said(bounced: Bounced) -> tuple[str, str, str]:
     """Status, words and host. No link stands in what servers say of our mail: they may quote it."""
     match bounced:
         case Failed(status, diagnostic, host) | Delayed(status, diagnostic, host):
-            return status, steps.without_links(diagnostic), host
+            return status, steps.without_links(diagnostic), steps.without_links(host)
         case Arrived() | AutoReply() | Unclear():
             return "", "", ""
