@@ -38,10 +38,10 @@ SILENT = NetworkFailure(Stage.CONNECT)
 def test_a_destination_gets_its_share_and_no_more() -> None:
     known = UNKNOWN
     for _ in range(MOST_AT_ONCE):
-        assert later(known, now=NOON) is None
+        assert later(known, is_pressing=False, now=NOON) is None
         known = begun(known)
-    assert later(known, now=NOON) == NOON + COME_BACK
-    assert later(ended(known, Accepted(), now=NOON), now=NOON) is None
+    assert later(known, is_pressing=False, now=NOON) == NOON + COME_BACK
+    assert later(ended(known, Accepted(), now=NOON), is_pressing=False, now=NOON) is None
 
 
 def test_silence_is_answered_with_growing_pauses() -> None:
@@ -55,15 +55,23 @@ def test_silence_is_answered_with_growing_pauses() -> None:
     assert pauses[-1] == LONGEST_PAUSE
 
 
+def test_what_is_due_waits_for_no_pause_but_for_a_place() -> None:
+    known = ended(begun(UNKNOWN), SILENT, now=NOON)
+    assert later(known, is_pressing=True, now=NOON) is None
+    for _ in range(MOST_AT_ONCE):
+        known = begun(known)
+    assert later(known, is_pressing=True, now=NOON) == NOON + COME_BACK
+
+
 def test_after_a_pause_one_goes_ahead() -> None:
     known = ended(begun(UNKNOWN), SILENT, now=NOON)
-    assert later(known, now=NOON) == NOON + FIRST_PAUSE
+    assert later(known, is_pressing=False, now=NOON) == NOON + FIRST_PAUSE
     awake = NOON + FIRST_PAUSE
-    assert later(known, now=awake) is None
-    assert later(begun(known), now=awake) == awake + COME_BACK
+    assert later(known, is_pressing=False, now=awake) is None
+    assert later(begun(known), is_pressing=False, now=awake) == awake + COME_BACK
     back = ended(begun(known), Accepted(), now=awake)
     assert back == UNKNOWN
-    assert later(begun(back), now=awake) is None
+    assert later(begun(back), is_pressing=False, now=awake) is None
 
 
 def test_whoever_answers_is_there() -> None:
@@ -89,7 +97,7 @@ def test_what_came_to_no_attempt_says_nothing() -> None:
 
 def test_a_clock_that_was_set_back_holds_nobody_up_for_longer() -> None:
     known = ended(begun(UNKNOWN), SILENT, now=NOON)
-    assert later(known, now=NOON - timedelta(days=1)) is None
+    assert later(known, is_pressing=False, now=NOON - timedelta(days=1)) is None
 
 
 @given(st.lists(st.sampled_from([SILENT, Accepted(), None]), max_size=60))
@@ -98,5 +106,5 @@ def test_nothing_is_lost_in_counting(outcomes: list[Outcome | None]) -> None:
     for outcome in outcomes:
         known = ended(begun(known), outcome, now=NOON)
         assert known.under_way == 0
-        when = later(known, now=NOON)
+        when = later(known, is_pressing=False, now=NOON)
         assert when is None or NOON < when <= NOON + LONGEST_PAUSE

@@ -122,6 +122,22 @@ def test_an_account_that_an_administrator_made_replaces_the_method_that_the_mess
     assert found.verification is None
 
 
+def test_another_organisation_vouches_for_people_of_its_own_domains_alone(post: Post) -> None:
+    """Else it could make an account for anybody, and read what a text message was to guard."""
+    other = Organisation.objects.create(name="Andere organisatie")
+    account_of(GUEST, other)
+    own = SendingDomain.objects.create(
+        organisation=other, name="open.test", ownership_token="t", dkim_key=b"", dkim_record="", in_place=False
+    )
+    fields = [("zivver-access-right", f"{GUEST} sms {PHONE}")]
+    found = decide(post, GUEST, fields=fields)[GUEST]
+    assert (steps(found)[0][:2], reasons(found)[1]) == (("notify", 3), "method-not-passed-yet")
+    own.in_place = True
+    own.save()
+    Recipient.objects.all().delete()
+    assert steps(decide(post, GUEST, fields=fields, text="Nog een")[GUEST]) == [("notify", 1, "account")]
+
+
 # --- the organisation's policy ------------------------------------------------------------------------------------
 
 

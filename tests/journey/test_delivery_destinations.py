@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.journey.delivery_ground import Post, a_post
-from tests.journey.portal_ground import Clock
+from tests.journey.delivery_ground import Post, a_post, link_in, status_of
+from tests.journey.portal_ground import Clock, Visitor
 from zegel.core.mail.address import Domain
-from zegel.core.policy.destinations import FIRST_PAUSE, MOST_AT_ONCE
+from zegel.core.policy.carriage import NetworkFailure
+from zegel.core.policy.destinations import FIRST_PAUSE, MOST_AT_ONCE, UNKNOWN, ended
 from zegel.edge.dns import Found
 from zegel.journey.custody.jobs import Kind
-from zegel.journey.custody.models import Job
+from zegel.journey.custody.models import Job, Recipient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,5 +91,28 @@ def test_mail_to_others_passes_a_server_that_says_nothing(post: Post) -> None:
 
         post.run(all_at_once())
         assert len(server.messages()) == 1
-        known = post.delivery._destinations.get(Domain.parse(DEAD))
+        known = post.delivery._destinations.get((Domain.parse(DEAD), False))
         assert known is None or known.under_way == 0
+
+
+def test_the_end_and_the_word_of_a_delay_come_in_time_however_many_wait(post: Post) -> None:
+    nobody_at(post, DEAD)
+    post.submit(*(f"r{number}@{DEAD}" for number in range(40)))
+    began = post.clock.at
+    post.until_nothing_waits()
+    assert post.clock.at - began <= timedelta(days=5, minutes=20)
+    delays = [one for one in post.reports() if "Action: delayed" in status_of(one)]
+    assert (len(delays), len(post.failures())) == (40, 40)
+    assert {one.state for one in Recipient.objects.all()} == {"undeliverable"}
+
+
+def test_a_code_does_not_wait_for_a_server_that_was_away(post: Post) -> None:
+    server = post.mx(DEAD)
+    post.submit(f"gast@{DEAD}")
+    post.settle()
+    post.delivery._destinations[Domain.parse(DEAD), False] = ended(UNKNOWN, NetworkFailure(), now=post.clock.at)
+    visitor, recipient = Visitor(post.ground), post.recipient(f"gast@{DEAD}")
+    assert visitor.follow(link_in(server.messages()[0])).status_code == 303
+    assert visitor.ask(recipient).status_code == 303
+    post.settle()
+    assert len(server.messages()) == 2

@@ -117,7 +117,7 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     with _log_file(around, shows_log=shows_log) as log_file:
         supervisor = Supervisor(settings, config, stderr=log_file)
         supervisor.take_folder()
-        _require_free(ports, (*settings.submission.listen, *settings.inbound.listen), settings.portal.listen)
+        _require_free(ports, settings.submission.listen, settings.inbound.listen, settings.portal.listen)
         compose.start_django()
         compose.prepare(settings)
         compose.release_leases()
@@ -136,10 +136,11 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     click.echo("Stopped. Start again to go on with the same data.")
 
 
-def _require_free(ports: Ports, mail: Sequence[Listen], portal: Listen) -> None:
+def _require_free(ports: Ports, submission: Sequence[Listen], inbound: Sequence[Listen], portal: Listen) -> None:
     require_free(
         [
-            *(("the server for mail", one) for one in mail),
+            *(("the submission server", one) for one in submission),
+            *(("the server for bounces", one) for one in inbound),
             ("the portal", portal),
             ("the mailbox page", Listen(host="127.0.0.1", port=ports.pages)),
             ("the receiving mail server", Listen(host="127.0.0.1", port=ports.mx)),
@@ -174,8 +175,10 @@ def _configuration(folder: Path, around: Path, ports: Ports) -> tuple[Path, Port
         kept = Ports(**json.loads((around / "ports.json").read_text()))
         return path, kept
     try:
-        mail = [Listen(host="127.0.0.1", port=port) for port in (ports.submission, ports.inbound)]
-        _require_free(ports, mail, Listen(host="127.0.0.1", port=ports.portal))
+        submission, inbound, portal = (
+            Listen(host="127.0.0.1", port=port) for port in (ports.submission, ports.inbound, ports.portal)
+        )
+        _require_free(ports, [submission], [inbound], portal)
     except compose.NotReady as cause:
         raise Trouble(f"{cause} Or move all ports: --move-ports 10000; see README.") from cause
     authority = LocalAuthority.load_or_create(around / "ca")

@@ -19,6 +19,8 @@ from zegel.journey.custody.models import Recipient, Transmission
 
 RETURN_PATH_PREFIX: Final = "bounce+"
 RETURN_PATH_HOST: Final = "zegel-bounce."  # before the author's domain
+# Outcomes of attempts that are none of ours: what others reported later.
+CAME_HOME: Final = ("Bounced", "DelayedElsewhere", "ArrivedElsewhere", "AutoReply", "Unclear")
 _RETURN_PATH: Final = re.compile(r"bounce\+([0-9a-f]{32})", re.IGNORECASE)
 _SLASH: Final = "(?:/|[%=](?:25)*2f)"  # also where it was encoded
 _LINK: Final = re.compile(  # its token stands behind /m/, or by itself

@@ -1,7 +1,7 @@
 """Delivery: how much is asked of one destination at a time, and how long one that is away is left alone.
 
-A server that is dead or slow must not take the places of mail to others. What is put off here is no try: the times of
-:mod:`zegel.core.policy.retry` count as before.
+A server that is dead or slow must not take the places of mail to others. What is put off here is no try; what is due
+by the times of :mod:`zegel.core.policy.retry` is not put off.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ class Destination:
 UNKNOWN: Final = Destination()
 
 
-def later(known: Destination, *, now: Instant) -> Instant | None:
+def later(known: Destination, *, is_pressing: bool, now: Instant) -> Instant | None:
     """When mail for it is to be looked at again; ``None``: it may go now. After a pause one goes ahead of the others,
-    and tells whether somebody answers. A clock that was set back lengthens no pause."""
-    if known.rests_until is not None and known.rests_until - LONGEST_PAUSE <= now < known.rests_until:
+    and tells whether somebody answers. A clock that was set back lengthens no pause.
+
+    ``is_pressing``: a pause would keep somebody from what is due: from a code, or the sender from word of a delay or of
+    the end. Such mail waits for a place, and for nothing else.
+    """
+    rests = known.rests_until is not None and known.rests_until - LONGEST_PAUSE <= now < known.rests_until
+    if rests and not is_pressing:
         return known.rests_until
-    most = 1 if known.failures else MOST_AT_ONCE
+    most = 1 if known.failures and not is_pressing else MOST_AT_ONCE
     return now + COME_BACK if known.under_way >= most else None
 
 

@@ -48,6 +48,7 @@ class Submission(_Row):
     source = models.CharField(max_length=64)  # client address
     tls = models.CharField(max_length=100)
     accepted_at = models.DateTimeField()
+    warned_at = models.DateTimeField(null=True)  # the author heard of what is odd about its control fields
 
     class Meta:
         indexes: ClassVar = [

@@ -49,7 +49,7 @@ def gather(questions: Sequence[Question], *, open_field: OpensFields, now: Insta
         Case(
             asked=replace(for_recipient(one.directives, one.mailbox), requires_tls=one.requires_tls),
             policy=_policy(one, listed, least),
-            account=accounts.get(one.mailbox.key),
+            account=holder.as_seen_by(one.organisation.id) if (holder := accounts.get(one.mailbox.key)) else None,
             takes_inbound_direct_delivery=one.mailbox.domain.ascii in inbound,
             remembered=remembered[asker],
         )
@@ -105,11 +105,29 @@ def _inbound(domains: set[str]) -> set[str]:
     return set(found.values_list("name", flat=True))
 
 
-def _accounts(keys: set[str]) -> dict[str, RecipientAccount]:
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who has an account here, and whose administrator made it."""
+
+    has_second_factor: bool
+    organisation: int | None
+    owns_domain: bool  # that organisation does: the recipient's domain is proven to be its own
+
+    def as_seen_by(self, organisation: int) -> RecipientAccount:
+        """D-9: an administrator vouches for people of the own domains, and towards the own organisation for anybody.
+        What another organisation says of a mailbox that isn't its own proves no more than the mailbox does."""
+        is_own = self.organisation == organisation
+        return RecipientAccount(self.has_second_factor, vouched_for=is_own or self.owns_domain)
+
+
+def _accounts(keys: set[str]) -> dict[str, _Holder]:
     found = list(Account.objects.filter(key__in=keys, is_active=True).values_list("id", "key", "organisation"))
-    secured = with_second_factor({account for account, _, _ in found}) if found else set()
-    # D-9 is about accounts that nobody vouches for; an organisation's were made by its administrator.
+    if not found:
+        return {}
+    secured = with_second_factor({account for account, _, _ in found})
+    domains = {key.rpartition("@")[2] for _, key, _ in found}
+    owned = set(SendingDomain.objects.filter(name__in=domains, in_place=True).values_list("name", "organisation"))
     return {
-        key: RecipientAccount(account in secured, vouched_for=organisation is not None)
+        key: _Holder(account in secured, organisation, (key.rpartition("@")[2], organisation) in owned)
         for account, key, organisation in found
     }

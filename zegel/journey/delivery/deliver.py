@@ -90,6 +90,20 @@ class Task:
     reached: TransportSecurity | None = None  # by an earlier readable attempt at the recipient's ordinary MX
 
 
+_Road = tuple[Domain, bool]  # a domain; whether by the hosts of its NTA 7516 record
+
+
+def _road(task: Task) -> _Road:
+    over_nta = isinstance(task.carried, precedence.Readable) and task.carried.over_nta
+    return Mailbox.parse(task.transmission.address).domain, over_nta
+
+
+def _is_pressing(task: Task) -> bool:
+    """Somebody waits for a code; or the sender is to hear of a delay, or of the end."""
+    warning = task.plan is not None and is_warning_due(task.retries, age=task.age, warned=task.transmission.warned)
+    return task.transmission.kind == Kind.CODE or warning or task.age >= task.retries.give_up_after
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """One attempt, to be recorded."""
@@ -124,7 +138,7 @@ class Delivery:
     first_retry: Duration
     now: Callable[[], Instant]
     _keys: dict[int, SigningKey] = field(default_factory=dict)
-    _destinations: dict[Domain, Destination] = field(default_factory=dict)  # of which something is known
+    _destinations: dict[_Road, Destination] = field(default_factory=dict)  # of which something is known
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -132,30 +146,31 @@ class Delivery:
         if task is None:
             await self.writer.write(lambda: jobs.finish(leased))
             return
-        domain = Mailbox.parse(task.transmission.address).domain
-        known = self._destinations.get(domain, destinations.UNKNOWN)
-        if (again := destinations.later(known, now=self.now())) is not None:
+        where = _road(task)
+        known = self._destinations.get(where, destinations.UNKNOWN)
+        again = destinations.later(known, is_pressing=_is_pressing(task), now=self.now())
+        if again is not None:
             await self.writer.write(lambda: jobs.postpone(leased, until=again))
             return
-        self._destinations[domain] = destinations.begun(known)
+        self._destinations[where] = destinations.begun(known)
         tried: list[Tried] = []
         try:
             follows = await self._carry_out(task, tried)
         except CannotOpen:
             follows = Bounce("5.7.0", Ended.DESTROYED)
         finally:
-            self._note_end(domain, tried)
+            self._note_end(where, tried)
         await self.writer.write_together(self._record, Ending(task, tried, follows))
         for one in tried:
             log(_told(task.transmission, one))
 
-    def _note_end(self, domain: Domain, tried: Sequence[Tried]) -> None:
+    def _note_end(self, where: _Road, tried: Sequence[Tried]) -> None:
         """What is known of a destination that is well is forgotten: there are many."""
         last = tried[-1].outcome if tried else None
-        known = destinations.ended(self._destinations[domain], last, now=self.now())
-        del self._destinations[domain]  # and to the end, where it is known: the oldest go first
+        known = destinations.ended(self._destinations[where], last, now=self.now())
+        del self._destinations[where]  # and to the end, where it is known: the oldest go first
         if known != destinations.UNKNOWN:
-            self._destinations[domain] = known
+            self._destinations[where] = known
         while len(self._destinations) > MOST_DESTINATIONS:
             oldest = next((one for one, found in self._destinations.items() if not found.under_way), None)
             if oldest is None:
@@ -586,6 +601,7 @@ def _reached_before(recipient: Recipient, plan: Plan) -> TransportSecurity | Non
     """The level that the last readable attempt found at the recipient's ordinary MX, if one came that far."""
     last = (
         Attempt.objects.filter(transmission__recipient=recipient, transmission__kind=Kind.READABLE)
+        .exclude(outcome__in=steps.CAME_HOME)
         .select_related("transmission")
         .order_by("-id")
         .first()

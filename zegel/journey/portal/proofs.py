@@ -52,13 +52,13 @@ def withdraw(recipient: Recipient, browser: bytes | None) -> None:
 
 
 def note_reading(recipient: Recipient, method: Method, now: Instant) -> None:
-    """The first reading is what the sender is told as *opened*, and what makes a number or code one that is remembered
-    (rows 5 and 6); later ones change nothing."""
+    """The first reading is what the sender is told as *opened*, also where a bounce had said that it never arrived; and
+    it makes a number or code one that is remembered (rows 5 and 6). Later ones change nothing."""
     if recipient.opened_at is not None:
         return
     with transaction.atomic():
         first = Recipient.objects.filter(id=recipient.id, opened_at=None).update(
-            opened_at=now, opened_with=method.value, state=Recipient.State.OPENED
+            opened_at=now, opened_with=method.value, state=Recipient.State.OPENED, status="", reason=""
         )
         if first and method.value == recipient.method:
             unsealer = portal().unsealer

@@ -134,8 +134,17 @@ class Telling:
         await self._writer.write(record)
 
     async def warn(self, leased: Leased) -> None:
-        """What is odd about the control fields of a message, in one mail to its author (D-4)."""
-        await self._tell(leased, await self._readers.read(lambda: self._warning(leased)))
+        """What is odd about the control fields of a message, in one mail to its author (D-4); what the policy forbids
+        of it, where that is decided later, in another."""
+        outgoing, now = await self._readers.read(lambda: self._warning(leased)), self._now()
+
+        def record() -> None:
+            jobs.finish(leased)
+            Submission.objects.filter(id=leased.subject, warned_at=None).update(warned_at=now)
+            if outgoing is not None:
+                self._send(outgoing)
+
+        await self._writer.write(record)
 
     async def held(self, leased: Leased) -> None:
         """Recipients of a submission lack what policy demands: its author is told, told again, and then gets reports
@@ -225,7 +234,8 @@ class Telling:
         halves = tuple(self._halves(submission))
         oddities = self._oddities(submission, halves)
         earlier = (half for half in halves if (half.accepted_at, half.id) < (submission.accepted_at, submission.id))
-        if any(self._oddities(half, halves) for half in earlier):  # that one's warning is the one
+        # Of another half that one's warning is the one.
+        if submission.warned_at is not None or any(self._oddities(half, halves) for half in earlier):
             oddities = ()
         oddities = (*oddities, *_forbidden(submission))
         if not oddities:
