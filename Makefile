@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?= smtp_server content address
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench-submission fuzz
+.PHONY: help run test check format lock clean bench-submission bench-delivery fuzz
 
 help:
 	@echo "make run     run the whole gateway on this machine, to look at (Ctrl-C stops it)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check   ruff, mypy, import rules, references"
 	@echo "make fuzz    hostile octets for SECONDS=60 at each target; see fuzz/README.md"
 	@echo "make bench-submission    the submission server beside Debian's Postfix (docs/benchmarks.md)"
+	@echo "make bench-delivery      readable delivery beside Debian's Postfix (docs/benchmarks.md)"
 	@echo "make lock    make the hash-locked requirements anew from pyproject.toml"
 
 # Runtime: from the hash-locked file only.
@@ -78,10 +79,14 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--only-binary :all: --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-# Never part of the tests: what it prints depends on the machine, and on what else the machine does.
+# Never part of the tests: what they print depends on the machine, and on what else the machine does.
 bench-submission: $(VENV)/.dev bench/build/smtpload bench/build/smtpsink
 	@$(BIN)/python -m tests.peers.debian
 	@$(BIN)/python -m bench.submission $(ARGUMENTS)
+
+bench-delivery: $(VENV)/.dev bench/build/smtpload bench/build/smtpsink
+	@$(BIN)/python -m tests.peers.debian
+	@$(BIN)/python -m bench.delivery $(ARGUMENTS)
 
 bench/build/%: bench/%.c bench/smtpperf.h
 	@command -v cc >/dev/null && test -e /usr/include/openssl/ssl.h || \

@@ -52,9 +52,22 @@ class Outcome:
     seconds_until_drained: float | None  # to the last arrival at the receiving server, if one was watched
 
 
-def send(load: Load, door: Door, *, sender: str, recipient: str, authority: Path, sink: Path | None = None) -> Outcome:
+def send(
+    load: Load,
+    door: Door,
+    *,
+    sender: str,
+    recipient: str,
+    authority: Path,
+    sink: Path | None = None,
+    sent: Path | None = None,
+    arriving: float = 1.0,
+    patience: float = STUCK,
+) -> Outcome:
     """Returns when the last message was accepted and, where a receiving server's statistics are given, has arrived
-    there. A ``%d`` in ``recipient`` becomes the number of the message. Raises :class:`LoadFailed`."""
+    there. A ``%d`` in ``recipient`` becomes the number of the message, a ``%h`` its last two digits. What is sent is
+    kept in ``sent``. ``arriving`` is the part of the messages that can arrive, ``patience`` how
+    many seconds nothing may arrive. Raises :class:`LoadFailed`."""
     command = [
         str(SMTPLOAD),
         f"--port={door.port}",
@@ -73,8 +86,10 @@ def send(load: Load, door: Door, *, sender: str, recipient: str, authority: Path
     ]
     if load.pipelining:
         command.append("--pipelining")
+    if sent is not None:
+        command.append(f"--sent={sent}")
     if sink is not None:
-        command += [f"--sink-stats={sink}", f"--sink-timeout={STUCK:.0f}"]
+        command += [f"--sink-stats={sink}", f"--sink-timeout={patience:.0f}", f"--sink-factor={arriving}"]
     return _outcome(_run(command), load)
 
 

@@ -21,6 +21,17 @@ from typing import Final
 BETWEEN_LOOKS: Final = 0.002  # seconds
 SWITCH: Final = 0.0001  # seconds; who holds the interpreter's lock is not looked at only when it lets go by itself
 
+ROLES: Final = (  # what the roles that are profiled import
+    "uvloop",
+    "zegel.journey.arrival.listener",
+    "zegel.journey.custody.retention",
+    "zegel.journey.custody.worker",
+    "zegel.journey.decision.decide",
+    "zegel.journey.delivery.deliver",
+    "zegel.journey.delivery.texting",
+    "zegel.journey.report.tell",
+)
+
 Function = tuple[str, int, str]  # file, line, name
 
 
@@ -81,7 +92,7 @@ def load_everything(config: Path) -> None:
 
     settings_of(config)
     compose.start_django()
-    for name in ("uvloop", "zegel.journey.arrival.listener"):
+    for name in ROLES:
         importlib.import_module(name)
 
 

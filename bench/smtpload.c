@@ -28,7 +28,7 @@ enum tlsmode { TLS_NONE, TLS_STARTTLS, TLS_IMPLICIT };
 enum authmode { AUTH_NONE, AUTH_PLAIN, AUTH_LOGIN };
 
 static struct {
-    const char *host, *port, *user, *pass, *from, *ehlo, *sni, *cafile, *sink, *iddomain, *ciphers;
+    const char *host, *port, *user, *pass, *from, *ehlo, *sni, *cafile, *sink, *sent, *iddomain, *ciphers;
     char *rcpt[1000]; int nrcpt;
     char *hdr[64]; int nhdr;
     long messages, per_conn;
@@ -54,10 +54,11 @@ static void usage(FILE *f) {
 "           -P --pipelining    MAIL, RCPT and DATA in one flight\n"
 "              --timeout=120   give a connection up after so many seconds without progress\n"
 " message   -z --size=4096     bytes on the wire, header and body (suffix k or M: 1024s)\n"
-"           -f --from=ADDR  -T --to=ADDR[,ADDR...] (a %d in an address: the message's number)\n"
+"           -f --from=ADDR  -T --to=ADDR[,ADDR...] (a %d in an address: the message's number; %h: its last two digits)\n"
 "           -H --header='X-Name: value' (repeatable)\n"
 "              --id-domain=NAME  Message-ID is <smtpload.RUN.NUMBER.MICROSECONDS@NAME>, unique for each message\n"
 " measure      --sink-stats=FILE   smtpsink's file: also wait until everything accepted has arrived there\n"
+"              --sent=FILE         keeps what was sent there, for smtpsink --sent to compare with (--messages alone)\n"
 "              --sink-factor=1     mails expected at the sink for each accepted recipient\n"
 "              --sink-timeout=120  seconds to wait for it after the last 250\n"
 "           -v --verbose       protocol to stderr\n", f);
@@ -102,10 +103,12 @@ static void buf_str(buf *b, const char *s) { buf_add(b, s, strlen(s)); }
 static void buf_fmt(buf *b, const char *fmt, ...) {
     va_list a; char t[4096]; va_start(a, fmt); int n = vsnprintf(t, sizeof t, fmt, a); va_end(a); buf_add(b, t, (size_t)n < sizeof t ? (size_t)n : sizeof t - 1);
 }
-static void buf_addr(buf *b, const char *addr, long seq) {       /* a %d in the address becomes seq */
-    const char *d = strstr(addr, "%d");
-    if (!d) { buf_str(b, addr); return; }
-    buf_add(b, addr, (size_t)(d - addr)); buf_fmt(b, "%ld", seq); buf_str(b, d + 2);
+static void buf_addr(buf *b, const char *addr, long seq) {       /* a %d in the address becomes seq, a %h its last two digits */
+    for (const char *d; (d = strchr(addr, '%')); addr = d + 2) {
+        buf_add(b, addr, (size_t)(d - addr));
+        if (d[1] == 'd') buf_fmt(b, "%ld", seq); else if (d[1] == 'h') buf_fmt(b, "%ld", seq % 100); else { buf_add(b, d, 1); d--; }
+    }
+    buf_str(b, addr);
 }
 
 static void message_header(buf *b, long seq, uint64_t stamp) {
@@ -154,6 +157,20 @@ static void make_body(void) {
         buf_str(&b, end);
     }
     body = b.p; body_len = b.n; free(h.p);
+}
+
+static sentfile *sent;
+static void open_sent(void) {                     /* what is kept of an earlier run goes; no line here begins with a dot, so none is stuffed */
+    size_t places;
+    sent = sent_map(o.sent, &places); if (!sent) exit(2);
+    if (o.duration > 0 || (size_t)o.messages > places) die("--sent: %zu places are too few", places);
+    if (body_len > sizeof sent->body || memmem(body, body_len, "\r\n.", 3)) die("--sent: not with such a body");
+    memcpy(sent->body, body, body_len); sent->body_n = body_len;
+    for (size_t i = 0; i < places; i++) if (sent->mails[i].head_n) { sent->mails[i].head_n = sent->mails[i].arrived = 0; sent->mails[i].arrived_us = 0; }
+}
+static void keep_sent(long seq, const char *head, size_t n) {
+    if (n > sizeof sent->mails[seq].head) die("--sent: the header section is too long");
+    memcpy(sent->mails[seq].head, head, n); sent->mails[seq].head_n = (uint32_t)n;
 }
 
 /* ---------------------------------------------------------------- samples */
@@ -286,7 +303,9 @@ static void next_message(conn *c) {
     begin_message(c);
 }
 static void send_body(conn *c) {
+    size_t before = c->out.n;
     message_header(&c->out, c->seq, c->stamp);
+    if (sent) keep_sent(c->seq, c->out.p + before, c->out.n - before);
     if (body_len <= 12000) { buf_add(&c->out, body, body_len); buf_str(&c->out, ".\r\n"); }
     else { c->big = body; c->big_n = body_len; c->big_off = 0; c->big_tail = 1; }
     c->body_done = 1; c->st = S_DOT; flush_out(c);
@@ -429,12 +448,12 @@ static void json_str(const char *key, const char *v) {
     putchar('"');
 }
 int main(int argc, char **argv) {
-    enum { O_AUTH = 256, O_RESUME, O_SNI, O_CA, O_T12, O_T13, O_CIPH, O_TIMEOUT, O_IDDOM, O_SINK, O_FACTOR, O_SINKT, O_HELP };
+    enum { O_AUTH = 256, O_RESUME, O_SNI, O_CA, O_T12, O_T13, O_CIPH, O_TIMEOUT, O_IDDOM, O_SINK, O_SENT, O_FACTOR, O_SINKT, O_HELP };
     static const struct option lo[] = {
         {"host",1,0,'h'},{"port",1,0,'p'},{"tls",1,0,'t'},{"user",1,0,'u'},{"pass",1,0,'w'},{"auth",1,0,O_AUTH},{"resume",0,0,O_RESUME},
         {"sni",1,0,O_SNI},{"cafile",1,0,O_CA},{"tls12",0,0,O_T12},{"tls13",0,0,O_T13},{"ciphers",1,0,O_CIPH},{"sessions",1,0,'s'},{"messages",1,0,'n'},{"duration",1,0,'d'},
         {"per-conn",1,0,'m'},{"rate",1,0,'r'},{"pipelining",0,0,'P'},{"timeout",1,0,O_TIMEOUT},{"size",1,0,'z'},{"from",1,0,'f'},{"to",1,0,'T'},
-        {"header",1,0,'H'},{"id-domain",1,0,O_IDDOM},{"sink-stats",1,0,O_SINK},
+        {"header",1,0,'H'},{"id-domain",1,0,O_IDDOM},{"sink-stats",1,0,O_SINK},{"sent",1,0,O_SENT},
         {"sink-factor",1,0,O_FACTOR},{"sink-timeout",1,0,O_SINKT},{"verbose",0,0,'v'},{"help",0,0,O_HELP},{0,0,0,0} };
     int k;
     while ((k = getopt_long(argc, argv, "h:p:t:u:w:s:n:d:m:r:Pz:f:T:H:v", lo, NULL)) != -1) switch (k) {
@@ -452,6 +471,7 @@ int main(int argc, char **argv) {
         case 'H': if (o.nhdr < 64) o.hdr[o.nhdr++] = optarg; break;
         case O_IDDOM: o.iddomain = optarg; break;
         case O_SINK: o.sink = optarg; break;
+        case O_SENT: o.sent = optarg; break;
         case O_FACTOR: o.sink_factor = atof(optarg); break; case O_SINKT: o.sink_timeout = atof(optarg); break;
         case 'v': o.verbose = 1; break;
         case O_HELP: usage(stdout); return 0;
@@ -470,7 +490,7 @@ int main(int argc, char **argv) {
     SSL_CTX_set_session_cache_mode(ctx, o.resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
     SSL_CTX_set1_groups_list(ctx, "X25519:P-256"); if (o.ciphers) SSL_CTX_set_cipher_list(ctx, o.ciphers);
     if (o.cafile) { if (SSL_CTX_load_verify_locations(ctx, o.cafile, NULL) != 1) die("%s: cannot load", o.cafile); SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL); }
-    make_body();
+    make_body(); if (o.sent) open_sent();
     buf probe = {0}; message_header(&probe, 100000, wall_us()); size_t wire = probe.n + body_len;
     sinkstat *ss = NULL; if (o.sink) { ss = sinkstat_map(o.sink, 0); if (!ss) return 2; sinkstat_zero(ss); }
     ep = epoll_create1(EPOLL_CLOEXEC); C = calloc((size_t)o.sessions, sizeof *C);
@@ -502,7 +522,7 @@ int main(int argc, char **argv) {
     }
     double secs = (double)(t_last_ok - t_start) / 1e6; if (secs <= 0) secs = 1e-9;
 
-    uint64_t want = (uint64_t)((double)accepted * o.nrcpt * o.sink_factor), still = now_us();
+    uint64_t want = (uint64_t)((double)accepted * o.nrcpt * o.sink_factor + 1e-6), still = now_us();
     if (ss) {
         uint64_t seen = 0;
         while (ss->rcpts < want && !stopping) {

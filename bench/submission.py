@@ -8,44 +8,35 @@ exit status is 1 only when a message was refused, lost or delivered twice, or no
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shutil
-import signal
-import statistics
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from bench import processes
+from bench.alone import RoleAlone
 from bench.load import Door, Load, LoadFailed, Outcome, send
+from bench.measured import Pair, Run, exit_status, measured, warn_of_noise
+from bench.report import describe_machine, per, row, spread, title
 from bench.surroundings import (
     RECIPIENT,
+    DiscardingPostfix,
     MeasuredGateway,
-    MeasuredPostfix,
     NotMeasurable,
     Surroundings,
     settle,
     surroundings,
 )
-from tests.peers import Peer, PeerDidNotStart
 from tests.peers.gateway import SENDER
-from zegel import VERSION
-from zegel.cli.supervise import answers
-from zegel.settings import Listen
 
 LIMITS: Final = (20, 50, 100, 200)  # of processes that Postfix may run for each service; 100 is its default
 PARTS: Final = ("accept_100", "accept_1", "syncs", "rss", "profile")
 LARGE: Final = 100_000_000  # octets
 LARGE_SESSIONS: Final = 20
 WARM_UP: Final = 200  # messages, not measured
-NOISE: Final = 0.05  # of the machine; more, and rates are not worth comparing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +55,6 @@ class Options:
 
     def load(self, per_connection: int) -> Load:
         return Load(self.messages[per_connection], per_connection, pipelining=self.pipelining)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One load on one server, everything that follows from it included."""
-
-    outcome: Outcome
-    spent: dict[str, float]  # milliseconds of processor time for each message, by role
-    elsewhere: float  # what the rest of the machine used meanwhile, as a part of all its processors
-
-    @property
-    def sustained(self) -> float:
-        """Messages per second until the last was delivered; where delivering is nothing, until it was accepted."""
-        seconds = self.outcome.seconds_until_drained
-        return self.outcome.accepted / seconds if seconds else self.outcome.rate
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Both, one right after the other."""
-
-    zegel: Run
-    postfix: Run
-
-    def ratio(self, figure: Callable[[Run], float]) -> float:
-        return figure(self.zegel) / figure(self.postfix)
 
 
 class Bench:
@@ -120,22 +85,22 @@ class Bench:
 
     def _compare(self, per_connection: int) -> None:
         load = self._options.load(per_connection)
-        _title(
-            f"{_per(per_connection)}: {self._options.pairs} pairs of {load.messages} messages, {load.sessions} sessions"
+        title(
+            f"{per(per_connection)}: {self._options.pairs} pairs of {load.messages} messages, {load.sessions} sessions"
         )
         limit = self._best_limit(per_connection)
         postfix = self._around.postfix(limit)
         pairs: list[Pair] = []
         with self._gateway() as gateway, postfix:
             self._warm_up(gateway, postfix, per_connection)
-            _row("pair", "server", "accepted/s", "p50 ms", "p99 ms", "sustained/s", "CPU ms each", "others", "by role")
+            row("pair", "server", "accepted/s", "p50 ms", "p99 ms", "sustained/s", "CPU ms each", "others", "by role")
             for number in range(1, self._options.pairs + 1):
                 pairs.append(self._pair(gateway, postfix, load, zegel_first=number % 2 == 1))
-                _row(number, "Zegel", *_cells(pairs[-1].zegel))
-                _row(number, "Postfix", *_cells(pairs[-1].postfix))
+                row(number, "Zegel", *_cells(pairs[-1].zegel))
+                row(number, "Postfix", *_cells(pairs[-1].postfix))
         self._conclude(per_connection, pairs)
 
-    def _pair(self, gateway: MeasuredGateway, postfix: MeasuredPostfix, load: Load, *, zegel_first: bool) -> Pair:
+    def _pair(self, gateway: MeasuredGateway, postfix: DiscardingPostfix, load: Load, *, zegel_first: bool) -> Pair:
         runs: dict[str, Run] = {}
         for is_zegel in (zegel_first, not zegel_first):
             settle(gateway, postfix)
@@ -150,7 +115,7 @@ class Bench:
 
     def _run_zegel(self, gateway: MeasuredGateway, load: Load) -> Run:
         before = gateway.counts()
-        run = self._measured(gateway, lambda: self._to_zegel(gateway, load))
+        run = measured([gateway], lambda: self._to_zegel(gateway, load))
         after = gateway.counts()
         arrived = self._around.sink.recipients()
         kept, told = after.submissions - before.submissions, after.notified - before.notified
@@ -166,29 +131,17 @@ class Bench:
         gateway.drain()
         return outcome
 
-    def _run_postfix(self, postfix: MeasuredPostfix, load: Load) -> Run:
+    def _run_postfix(self, postfix: DiscardingPostfix, load: Load) -> Run:
         before = postfix.discarded()
-        run = self._measured(postfix, lambda: self._to_postfix(postfix, load))
+        run = measured([postfix], lambda: self._to_postfix(postfix, load))
         if (gone := postfix.discarded() - before) != load.messages:
             raise LoadFailed(f"of {load.messages} accepted messages Postfix discarded {gone}")
         return run
 
-    def _to_postfix(self, postfix: MeasuredPostfix, load: Load) -> Outcome:
+    def _to_postfix(self, postfix: DiscardingPostfix, load: Load) -> Outcome:
         outcome = self._send(postfix.door(), load)
         postfix.drain()
         return outcome
-
-    def _measured(self, peer: Peer, loading: Callable[[], Outcome]) -> Run:
-        assert peer.pid is not None
-        began, machine, ours = time.monotonic(), processes.machine_time(), processes.total_time(os.getpid())
-        before = processes.processor_time(peer.pid)
-        outcome = loading()
-        spent = {
-            role: (seconds - before.get(role, 0.0)) * 1000 / outcome.accepted
-            for role, seconds in processes.processor_time(peer.pid).items()
-        }
-        others = processes.machine_time() - machine - (processes.total_time(os.getpid()) - ours)
-        return Run(outcome, spent, max(0.0, others) / (time.monotonic() - began) / (os.cpu_count() or 1))
 
     def _send(self, door: Door, load: Load, *, sink: Path | None = None) -> Outcome:
         return send(
@@ -207,7 +160,7 @@ class Bench:
         gateway.trace = None
         return gateway
 
-    def _warm_up(self, gateway: MeasuredGateway, postfix: MeasuredPostfix, per_connection: int) -> None:
+    def _warm_up(self, gateway: MeasuredGateway, postfix: DiscardingPostfix, per_connection: int) -> None:
         load = replace(self._options.load(per_connection), messages=WARM_UP)
         self._run_zegel(gateway, load)
         self._run_postfix(postfix, load)
@@ -232,18 +185,17 @@ class Bench:
 
     def _conclude(self, per_connection: int, pairs: Sequence[Pair]) -> None:
         print()
-        accepting = _spread(
+        accepting = spread(
             "accepted/s, Zegel over Postfix", [pair.ratio(lambda run: run.outcome.rate) for pair in pairs]
         )
-        _spread("sustained/s, Zegel over Postfix accepting", [pair.ratio(lambda run: run.sustained) for pair in pairs])
-        p99 = _spread(
+        spread("sustained/s, Zegel over Postfix accepting", [pair.ratio(lambda run: run.sustained) for pair in pairs])
+        p99 = spread(
             "p99 of end of data to 250, Zegel over Postfix", [pair.ratio(lambda run: run.outcome.p99) for pair in pairs]
         )
-        _spread("CPU ms per message, Zegel until delivered", [sum(pair.zegel.spent.values()) for pair in pairs])
-        _spread("CPU ms per message, Zegel's submission role", [pair.zegel.spent["submission"] for pair in pairs])
-        _spread("CPU ms per message, Postfix", [sum(pair.postfix.spent.values()) for pair in pairs])
-        if (noise := max(run.elsewhere for pair in pairs for run in (pair.zegel, pair.postfix))) > NOISE:
-            print(f"NOT QUIET: the rest of the machine used up to {noise:.0%} of it; only CPU ms mean something then")
+        spread("CPU ms per message, Zegel until delivered", [sum(pair.zegel.spent.values()) for pair in pairs])
+        spread("CPU ms per message, Zegel's submission role", [pair.zegel.spent["submission"] for pair in pairs])
+        spread("CPU ms per message, Postfix", [sum(pair.postfix.spent.values()) for pair in pairs])
+        warn_of_noise([run for pair in pairs for run in (pair.zegel, pair.postfix)])
         self.figures[f"accept_{per_connection}"] = accepting
         if per_connection == 100:
             self.figures["p99_100"] = p99
@@ -251,8 +203,8 @@ class Bench:
     # --- what is made durable -------------------------------------------------------------------------------------
 
     def _count_syncs(self) -> None:
-        _title(f"Calls that make something durable ({processes.SYNCING}), for each message; a run of its own, traced")
-        _row("", "messages", "Zegel", "Postfix", "by role")
+        title(f"Calls that make something durable ({processes.SYNCING}), for each message; a run of its own, traced")
+        row("", "messages", "Zegel", "Postfix", "by role")
         gateway = self._gateway()
         gateway.trace = self._around.folder / "zegel.trace"
         postfix = self._around.postfix(100)
@@ -263,8 +215,8 @@ class Bench:
                 ours = _counted(gateway.trace, lambda load=load: self._run_zegel(gateway, load))  # type: ignore[misc]
                 theirs = _counted(postfix.trace, lambda load=load: self._run_postfix(postfix, load))  # type: ignore[misc]
                 each = ", ".join(f"{role} {count / load.messages:.2f}" for role, count in ours.most_common())
-                _row(
-                    _per(per_connection),
+                row(
+                    per(per_connection),
                     load.messages,
                     f"{ours.total() / load.messages:.2f}",
                     f"{theirs.total() / load.messages:.2f}",
@@ -275,7 +227,7 @@ class Bench:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def _watch_memory(self) -> None:
-        _title(f"{LARGE_SESSIONS} messages of {LARGE // 1_000_000} MB at once into one submission process")
+        title(f"{LARGE_SESSIONS} messages of {LARGE // 1_000_000} MB at once into one submission process")
         needed = 3 * LARGE_SESSIONS * LARGE
         if shutil.disk_usage(self._around.folder).free < needed:
             raise NotMeasurable(
@@ -311,94 +263,20 @@ class Bench:
         for per_connection in (100, 1):
             load = self._options.load(per_connection)
             load = replace(load, messages=load.messages // 2)
-            _title(f"Profile of the submission role alone, {_per(per_connection)}, {load.messages} messages")
-            role = ProfiledSubmission(gateway, self._around.folder / f"profile-{per_connection}")
-            with role:
-                outcome = self._send(replace(gateway.door(), port=role.port), load)
-            role.print_top(outcome)
+            title(f"Profile of the submission role alone, {per(per_connection)}, {load.messages} messages")
+            folder = self._around.folder / f"profile-{per_connection}"
+            with RoleAlone(gateway, folder, "submission", is_profiled=True) as role:
+                outcome = self._send(gateway.door(), load)
+            role.print_top(outcome.accepted, outcome.rate)
 
     # --- the machine ----------------------------------------------------------------------------------------------
 
     def _describe(self) -> None:
-        import ssl
-
         options = self._options
-        postfix = self._around.postfix(options.limits[0])
-        _title("The machine")
-        print(
-            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} × {_processor()}, {_memory():.0f} GB, {platform.release()}"
-        )
-        cost = _sync_cost(self._around.folder)
-        print(f"{self._around.file_system} below {options.folder}; 4 KiB appended and synced: {cost}")
-        print(
-            f"Zegel {VERSION}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}; "
-            f"{options.submission_processes} submission, {options.dispatch_processes} dispatch, 1 web"
-        )
-        print(f"Postfix {postfix.version()}; its default queue, then discard(8)")
-        print(f"Load before: {os.getloadavg()[0]:.2f}. 'others' is what the rest of the machine used meanwhile.")
-
-
-class ProfiledSubmission(Peer):
-    """The submission role alone, on the gateway's port and state, under :mod:`bench.profiled`."""
-
-    def __init__(self, gateway: MeasuredGateway, folder: Path) -> None:
-        super().__init__(folder, gateway.ip, gateway.port)
-        self._gateway = gateway
-        self._profile = folder / "profile"
-
-    def _command(self) -> list[str]:
-        script = str(Path(__file__).with_name("profiled.py"))
-        arguments = ["run", "--role", "submission", "--config", str(self._gateway.config)]
-        return [sys.executable, "-P", script, str(self._profile), *arguments]
-
-    def _environment(self) -> dict[str, str]:
-        return dict(self._gateway.environment())
-
-    def _answers(self) -> bool:
-        return answers(Listen(host=self.ip, port=self.port))
-
-    def log(self) -> str:
-        return ""
-
-    def print_top(self, outcome: Outcome, most: int = 10) -> None:
-        """After it was stopped: where its processor time went."""
-        found = [Spent(*row) for row in json.loads(self._profile.read_text())]
-        total = sum(one.own for one in found)
-        print(f"{total * 1000 / outcome.accepted:.2f} ms CPU for each message, {outcome.rate:.0f}/s while observed\n")
-        _row("own ms", "part", "function, by what it does itself")
-        for one in sorted(found, key=lambda one: -one.own)[:most]:
-            _row(f"{one.own * 1000 / outcome.accepted:.3f}", f"{one.own / total:.1%}", one.function)
-        print()
-        _row("ms", "part", "function of Zegel, with all that it calls")
-        ours = [one for one in found if one.is_ours]
-        for one in sorted(ours, key=lambda one: -one.with_calls)[: 2 * most]:
-            _row(f"{one.with_calls * 1000 / outcome.accepted:.3f}", f"{one.with_calls / total:.1%}", one.function)
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Seconds of processor time in one function."""
-
-    file: str
-    line: int
-    name: str
-    own: float
-    with_calls: float
-
-    @property
-    def is_ours(self) -> bool:
-        """Of what Zegel does for a message; starting it is left out."""
-        return any(f"/zegel/{part}/" in self.file for part in ("core", "edge", "journey", "accounts"))
-
-    @property
-    def function(self) -> str:
-        """As one reads it: the path within the package."""
-        parts = Path(self.file).parts
-        begins = [number for number, part in enumerate(parts) if part in ("zegel", "site-packages")]
-        shown = Path(*(parts[begins[-1] :] if begins else parts[-2:]))
-        if shown.parts[0] == "site-packages":
-            shown = shown.relative_to("site-packages")
-        return f"{shown}:{self.line} {self.name}"
+        title("The machine")
+        describe_machine(self._around.folder, self._around.file_system)
+        print(f"Zegel: {options.submission_processes} submission, {options.dispatch_processes} dispatch, 1 web")
+        print(f"Postfix {self._around.postfix(options.limits[0]).version()}; its default queue, then discard(8)")
 
 
 def _counted(trace: Path, loading: Callable[[], object]) -> Counter[str]:
@@ -410,10 +288,6 @@ def _counted(trace: Path, loading: Callable[[], object]) -> Counter[str]:
     return found
 
 
-def _per(per_connection: int) -> str:
-    return f"{per_connection} message{'s' if per_connection > 1 else ''} per connection"
-
-
 def _cells(run: Run) -> tuple[str, ...]:
     return (
         f"{run.outcome.rate:.1f}",
@@ -422,47 +296,8 @@ def _cells(run: Run) -> tuple[str, ...]:
         f"{run.sustained:.1f}",
         f"{sum(run.spent.values()):.2f}",
         f"{run.elsewhere:.0%}",
-        ", ".join(f"{role} {spent:.2f}" for role, spent in sorted(run.spent.items(), key=lambda one: -one[1])[:4]),
+        run.by_role,
     )
-
-
-def _spread(what: str, figures: Sequence[float]) -> float:
-    """Prints the median, the least and the most; returns the median."""
-    median = statistics.median(figures)
-    each = ", ".join(f"{figure:.3f}" for figure in figures)
-    print(f"{what}: {median:.3f} (from {min(figures):.3f} to {max(figures):.3f}; {each})")
-    return round(median, 3)
-
-
-def _title(text: str) -> None:
-    print(f"\n## {text}\n", flush=True)
-
-
-def _row(*cells: object) -> None:
-    print(" | ".join(f"{cell!s:>11}" for cell in cells), flush=True)
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _memory() -> float:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-
-
-def _sync_cost(folder: Path, times: int = 200) -> str:
-    path, took = folder / "synced", []
-    with path.open("wb", buffering=0) as file:
-        for _ in range(times):
-            file.write(b"x" * 4096)
-            began = time.perf_counter()
-            os.fdatasync(file.fileno())
-            took.append((time.perf_counter() - began) * 1000)
-    path.unlink()
-    return f"median {statistics.median(took):.2f} ms, p99 {sorted(took)[int(times * 0.99)]:.2f} ms"
 
 
 def _parsed(arguments: Sequence[str]) -> Options:
@@ -509,30 +344,17 @@ def _parsed(arguments: Sequence[str]) -> Options:
     )
 
 
-def _give_up(number: int, frame: FrameType | None) -> None:
-    """Everything that was started is stopped on the way out."""
-    sys.exit(f"given up: {signal.Signals(number).name}")
-
-
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
     options = _parsed(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, _give_up)
-    signal.alarm(options.longest)
-    try:
+
+    def carried_out() -> Mapping[str, float | None]:
         with surroundings(options.folder) as around:
             bench = Bench(options, around)
             bench.run()
-    except (LoadFailed, NotMeasurable, PeerDidNotStart) as cause:
-        print(f"FAILED: {cause}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    print()
-    print(json.dumps(bench.figures))
-    return 0
+        return bench.figures
+
+    return exit_status(carried_out, longest=options.longest)
 
 
 if __name__ == "__main__":

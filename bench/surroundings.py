@@ -5,12 +5,14 @@ Everything listens on loopback, works below one folder, and is gone afterwards.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import pwd
 import re
 import secrets
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -27,12 +29,16 @@ from bench import processes
 from bench.load import SMTPSINK, Door, LoadFailed
 from tests.peers import Peer, debian, free_port, until
 from tests.peers.dns import Nsd, Unbound
-from tests.peers.gateway import HOST, SENDING_DOMAIN, Gateway
+from tests.peers.gateway import HOST, ORGANISATION, SENDING_DOMAIN, Gateway
+from tests.peers.opendkim import OpenDkim
 from tests.peers.postfix import OWNER, Postfix
+from zegel.compose import WRITERS
 from zegel.edge.sqlite import use_current_sqlite
 from zegel.local.authority import LocalAuthority
+from zegel.settings import Delivery
 
 RECEIVING_DOMAIN: Final = "ontvanger.test"
+RECEIVING_HOST: Final = f"mx.{RECEIVING_DOMAIN}"
 RECIPIENT: Final = f"ontvanger%d@{RECEIVING_DOMAIN}"  # a recipient of its own for each message
 SINK_IP: Final = "127.0.0.12"
 IN_MEMORY: Final = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
@@ -44,24 +50,69 @@ class NotMeasurable(RuntimeError):
     """One sentence: what this machine lacks for a measurement that means something."""
 
 
-class Sink(Peer):
-    """The receiving server: takes every message for anyone, counts it and forgets it."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a receiving server saw since the last load began (smtpperf.h: sinkstat)."""
 
-    def __init__(self, folder: Path, port: int, certificate: tuple[Path, Path]) -> None:
-        super().__init__(folder, SINK_IP, port)
+    connections: int
+    handshakes: int
+    resumed: int
+    messages: int
+    recipients: int
+    octets: int
+    errors: int
+    first: float  # seconds since the epoch; 0: none
+    last: float
+    same: int  # as what was sent, octet by octet; where it compares
+    different: int
+    twice: int
+    signatures: int
+    tls: str
+
+
+class Sink(Peer):
+    """A receiving server: takes every message for anyone, counts it and forgets it. It listens on so many addresses,
+    the first of which is ``ip``.
+
+    With ``compares`` it compares so many messages with what was sent, and knows when each arrived. One that
+    ``is_silent`` takes connections, and never says a word.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        certificate: tuple[Path, Path],
+        *,
+        ip: str = SINK_IP,
+        addresses: int = 1,
+        compares: int = 0,
+        is_silent: bool = False,
+    ) -> None:
+        super().__init__(folder, ip, port)
         self.statistics = folder / "statistics"
+        self.sent = folder / "sent" if compares else None
         self._certificate = certificate
+        self._addresses = addresses
+        self._is_silent = is_silent
+        if self.sent is not None:
+            with self.sent.open("wb") as file:
+                file.truncate(_BODY + compares * _MAIL)
 
     def _command(self) -> list[str]:
         chain, key = self._certificate
-        return [
+        command = [
             str(SMTPSINK),
             f"--stats={self.statistics}",
             f"--host={self.ip}",
+            f"--addresses={self._addresses}",
             f"--port={self.port}",
             f"--cert={chain}",
             f"--key={key}",
         ]
+        if self.sent is not None:
+            command.append(f"--sent={self.sent}")
+        return [*command, "--silent"] if self._is_silent else command
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection((self.ip, self.port), timeout=1):
@@ -71,10 +122,50 @@ class Sink(Peer):
     def log(self) -> str:
         return ""
 
+    def taken(self) -> Taken:
+        """Since the last load began."""
+        with self.statistics.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as counters:
+            _magic, _pid, *found, tls = _COUNTERS.unpack_from(counters)
+        connections, handshakes, resumed, messages, recipients, octets, errors, *found = found
+        first, last, same, different, twice, signatures = found
+        return Taken(
+            connections=connections,
+            handshakes=handshakes,
+            resumed=resumed,
+            messages=messages,
+            recipients=recipients,
+            octets=octets,
+            errors=errors,
+            first=first / 1_000_000,
+            last=last / 1_000_000,
+            same=same,
+            different=different,
+            twice=twice,
+            signatures=signatures,
+            tls=tls.partition(b"\0")[0].decode(),
+        )
+
+    def start_anew(self) -> None:
+        """With nothing counted, and none of the connections that somebody kept."""
+        self.stop()
+        self.start()
+
     def recipients(self) -> int:
         """Recipients of messages taken since the last load began."""
-        with self.statistics.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as counters:
-            return int(struct.unpack_from("=7Q", counters)[6])  # smtpperf.h: sinkstat
+        return self.taken().recipients
+
+    def arrivals(self, messages: int) -> list[float]:
+        """When each of the last load's messages arrived, by its number: seconds since the epoch; 0: not yet."""
+        assert self.sent is not None
+        with self.sent.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as kept:
+            times = [_ARRIVED.unpack_from(kept, _BODY + number * _MAIL)[0] for number in range(messages)]
+        return [time / 1_000_000 for time in times]
+
+
+_COUNTERS: Final = struct.Struct("=15Q64s")  # smtpperf.h: sinkstat
+_BODY: Final = 65536  # smtpperf.h: sentfile
+_MAIL: Final = 1024  # sentmail
+_ARRIVED: Final = struct.Struct("=8xQ")
 
 
 class MeasuredGateway(Gateway):
@@ -85,8 +176,11 @@ class MeasuredGateway(Gateway):
     trace: Path | None = None
 
     def _environment(self) -> dict[str, str]:
+        shipped = Delivery()  # where the tests' gateway has less patience than a real one
         return {
             **super()._environment(),
+            "ZEGEL_DELIVERY__RETRY_FIRST": str(shipped.retry_first),
+            "ZEGEL_DELIVERY__TIMEOUT": str(shipped.timeout),
             "ZEGEL_SUBMISSION__PROCESSES": str(self.submission_processes),
             "ZEGEL_DELIVERY__PROCESSES": str(self.dispatch_processes),
         }
@@ -103,10 +197,38 @@ class MeasuredGateway(Gateway):
         assert self.credentials is not None
         return Door(self.port, self.credentials.username, self.credentials.password)
 
+    def deliver_readable(self, domains: Sequence[str]) -> None:
+        """Messages for these domains go out themselves, over TLS with a valid certificate (docs/direct-delivery.md)."""
+        listed = self.folder / "readable"
+        listed.write_text("".join(f"{domain}\n" for domain in domains))
+        self.command("lists", "add", "meting", "--organisation", ORGANISATION, "--file", str(listed))
+
     def submission_pids(self) -> list[int]:
         """The processes of the submission role."""
+        return self._pids("submission")
+
+    def _pids(self, role: str) -> list[int]:
         assert self.pid is not None
-        return [pid for pid in processes.tree(self.pid) if processes.role(pid) == "submission"]
+        return [pid for pid in processes.tree(self.pid) if processes.role(pid) == role]
+
+    @contextmanager
+    def dispatch_halted(self) -> Iterator[None]:
+        """While this lasts, dispatch does nothing, and keeps nobody from writing."""
+        halted: list[int] = []
+        try:
+            with (self.state / "run" / WRITERS).open("ab") as turn:
+                for pid in self._pids("dispatch"):
+                    halted.append(pid)
+                    until(lambda pid=pid: _halts(pid, turn.fileno()))  # type: ignore[misc]
+            yield
+        finally:
+            for pid in halted:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def delivered_in_log(self) -> int:
+        """Attempts at readable delivery that its log calls accepted."""
+        return len(re.findall(r'"kind": "readable", "outcome": "Accepted".*"event": "attempted"', self.log()))
 
     def counts(self) -> Counts:
         """What the database holds now."""
@@ -121,6 +243,7 @@ class MeasuredGateway(Gateway):
             return Counts(
                 submissions=count("custody_submission"),
                 notified=count("custody_recipient", "state = 'notified'"),
+                delivered=count("custody_recipient", "state = 'delivered'"),
                 unfinished=count("custody_recipient", "state NOT IN ('notified', 'delivered', 'opened')"),
                 jobs=count("custody_job", "kind IN ('decide', 'transmit', 'report', 'warn')"),
             )
@@ -128,7 +251,7 @@ class MeasuredGateway(Gateway):
     def drain(self) -> Counts:
         """Waits until everything accepted was decided and delivered. Raises :class:`LoadFailed`."""
         with suppress(TimeoutError):
-            until(lambda: not (now := self.counts()).jobs and not now.unfinished, DRAINED_WITHIN)
+            until(lambda: self.counts().is_done, DRAINED_WITHIN)
             return self.counts()
         raise LoadFailed(f"Zegel was not done after {DRAINED_WITHIN:.0f} seconds: {self.counts()}")
 
@@ -139,12 +262,32 @@ class Counts:
 
     submissions: int
     notified: int
+    delivered: int
     unfinished: int
     jobs: int
 
+    @property
+    def is_done(self) -> bool:
+        """Everything accepted was decided and delivered."""
+        return not self.jobs and not self.unfinished
+
+
+def _halts(pid: int, turn: int) -> bool:
+    """Stops a process between two of its transactions. One that was within one goes on, and is tried again."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.kill(pid, signal.SIGCONT)
+        return False
+    fcntl.flock(turn, fcntl.LOCK_UN)
+    return True
+
 
 class MeasuredPostfix(Postfix):
-    """Debian's Postfix with its default durable queue: takes mail over STARTTLS and AUTH, and discards it.
+    """Debian's Postfix with its default durable queue: takes mail over STARTTLS and AUTH; what becomes of it says
+    ``route``, settings of main.cf.
 
     Where the tests' Postfix is quicker to try again than a real one, this one is as Debian makes it. It looks up no
     name, writes its log to a file, and gives out no TLS session tickets, which all favours it.
@@ -152,16 +295,28 @@ class MeasuredPostfix(Postfix):
 
     trace: Path | None = None  # written to what it makes durable
 
-    def __init__(self, folder: Path, *, certificate: tuple[Path, Path], process_limit: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        certificate: tuple[Path, Path],
+        process_limit: int,
+        route: Mapping[str, str],
+        relay: tuple[str, int] | None = None,
+        relay_name: str = "",
+        tls_ca: Path | None = None,
+    ) -> None:
         self.process_limit = process_limit
         self._password = secrets.token_urlsafe(24)
         super().__init__(
             folder,
             name="mail.voorbeeld.test",
             certificate=certificate,
+            relay=relay,
+            relay_name=relay_name,
+            tls_ca=tls_ca,
             settings={
                 "default_process_limit": str(process_limit),
-                "default_transport": "discard:",
                 "smtpd_tls_security_level": "encrypt",
                 "smtpd_tls_auth_only": "yes",
                 "smtpd_tls_session_cache_timeout": "0",
@@ -174,6 +329,7 @@ class MeasuredPostfix(Postfix):
                 "minimal_backoff_time": "300s",
                 "maximal_backoff_time": "4000s",
                 "message_size_limit": "150000000",
+                **route,
             },
         )
         self._wake_as_debian_does()
@@ -215,16 +371,79 @@ class MeasuredPostfix(Postfix):
         """Its submission server, and credentials for it."""
         return Door(self.port, "meting", self._password)
 
-    def discarded(self) -> int:
-        """Messages that it is done with."""
-        return len(re.findall(r"relay=none, .*status=sent", self.log()))
-
     def drain(self) -> None:
         """Waits until its queue is empty. Raises :class:`LoadFailed`."""
         try:
             until(self.queue_empty, DRAINED_WITHIN)
         except TimeoutError as cause:
             raise LoadFailed(f"Postfix' queue was not empty after {DRAINED_WITHIN:.0f} seconds") from cause
+
+
+class DiscardingPostfix(MeasuredPostfix):
+    """Takes mail, and gives it to discard(8)."""
+
+    def __init__(self, folder: Path, *, certificate: tuple[Path, Path], process_limit: int) -> None:
+        route = {"default_transport": "discard:"}
+        super().__init__(folder, certificate=certificate, process_limit=process_limit, route=route)
+
+    def discarded(self) -> int:
+        """Messages that it is done with."""
+        return len(re.findall(r"relay=none, .*status=sent", self.log()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How Postfix relays."""
+
+    process_limit: int  # of each service, and so of connections to one destination
+    keeps_connections: bool  # tlsproxy(8) keeps TLS connections for the next mail (Postfix 3.4 and later)
+
+    def __str__(self) -> str:
+        return f"{self.process_limit} processes, TLS connections {'kept' if self.keeps_connections else 'not kept'}"
+
+
+class RelayingPostfix(MeasuredPostfix):
+    """Takes mail, has it signed by ``signer``, and relays it at the level ``secure`` to the host ``hop``, whose
+    certificate must be for ``host``. What throttles it is off: ``in_flow_delay``, and the slow start of concurrency."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tuning: Tuning,
+        *,
+        certificate: tuple[Path, Path],
+        hop: tuple[str, int],
+        host: str,
+        authority: Path,
+        signer: OpenDkim | None,
+    ) -> None:
+        limit = str(tuning.process_limit)
+        route = {
+            "in_flow_delay": "0",
+            "initial_destination_concurrency": limit,
+            "default_destination_concurrency_limit": limit,
+            "smtp_tls_loglevel": "0",
+            "smtp_tls_connection_reuse": "yes" if tuning.keeps_connections else "no",
+            "smtp_connection_cache_destinations": f"[{hop[0]}]:{hop[1]}" if tuning.keeps_connections else "",
+            "smtp_connection_cache_on_demand": "yes" if tuning.keeps_connections else "no",
+        }
+        if signer is not None:
+            route |= {"smtpd_milters": signer.milter, "milter_default_action": "tempfail"}
+        super().__init__(
+            folder,
+            certificate=certificate,
+            process_limit=tuning.process_limit,
+            route=route,
+            relay=hop,
+            relay_name=host,
+            tls_ca=authority,
+        )
+        services = self.folder / "etc" / "master.cf"
+        services.write_text(f"{services.read_text().rstrip()}\ntlsproxy unix - - n - 0 tlsproxy\n")
+
+    def relayed(self) -> int:
+        """Messages that the next host took."""
+        return len(re.findall(r" relay=\S+\[\S+, .*status=sent", self.log()))
 
 
 def _traced(command: list[str], trace: Path | None) -> list[str]:
@@ -242,15 +461,32 @@ class Surroundings:
     gateway: MeasuredGateway
     sink: Sink
 
-    def postfix(self, process_limit: int) -> MeasuredPostfix:
+    def postfix(self, process_limit: int) -> DiscardingPostfix:
         """With this many processes for each service at most; one object for each limit and start."""
-        folder = self.folder / f"postfix-{process_limit}-{secrets.token_hex(2)}"
-        return MeasuredPostfix(folder, certificate=self.certificate, process_limit=process_limit)
+        return DiscardingPostfix(
+            self._postfix_folder(process_limit), certificate=self.certificate, process_limit=process_limit
+        )
+
+    def relay(self, tuning: Tuning, signer: OpenDkim | None) -> RelayingPostfix:
+        """To the sink; one object for each start."""
+        return RelayingPostfix(
+            self._postfix_folder(tuning.process_limit),
+            tuning,
+            certificate=self.certificate,
+            hop=(self.sink.ip, self.sink.port),
+            host=RECEIVING_HOST,
+            authority=self.authority.certificate_path,
+            signer=signer,
+        )
+
+    def _postfix_folder(self, process_limit: int) -> Path:
+        return self.folder / f"postfix-{process_limit}-{secrets.token_hex(2)}"
 
 
 @contextmanager
-def surroundings(beneath: Path) -> Iterator[Surroundings]:
-    """A folder of its own below ``beneath``, removed afterwards. Raises :class:`NotMeasurable`."""
+def surroundings(beneath: Path, *, zone: str = "", compares: int = 0) -> Iterator[Surroundings]:
+    """A folder of its own below ``beneath``, removed afterwards. ``zone`` are more lines of the zone ``test``; the sink
+    ``compares`` so many messages of a load with what was sent. Raises :class:`NotMeasurable`."""
     require_programs()
     kind = file_system(beneath)
     with ExitStack() as stack:
@@ -264,11 +500,11 @@ def surroundings(beneath: Path) -> Iterator[Surroundings]:
             folder / "gateway", authority=authority, resolver=("127.0.0.1", resolver), mx_port=port
         )
         records = gateway.set_up()
-        nsd = stack.enter_context(Nsd({"test": _zone(records)}, folder / "nsd"))
+        nsd = stack.enter_context(Nsd({"test": _zone(records) + zone}, folder / "nsd"))
         stack.enter_context(Unbound(folder / "unbound", port=resolver, stubs={"test.": nsd}))
         gateway.check_domain()
-        certificates = folder / "certificates"
-        sink = Sink(folder / "sink", port, authority.issue([f"mx.{RECEIVING_DOMAIN}"], certificates))
+        certificate = authority.issue([RECEIVING_HOST], folder / "certificates")
+        sink = Sink(folder / "sink", port, certificate, compares=compares)
         yield Surroundings(
             folder=folder,
             file_system=kind,
@@ -283,7 +519,7 @@ def require_programs() -> None:
     """Raises :class:`NotMeasurable` unless all that is started is there."""
     for program in (SMTPSINK, SMTPSINK.with_name("smtpload")):
         if not program.exists():
-            raise NotMeasurable(f"There is no {program.name}: run make bench-submission.")
+            raise NotMeasurable(f"There is no {program.name}: run make bench-submission or bench-delivery.")
     for package in ("postfix", "nsd", "unbound", "strace"):
         if (reason := debian.lacks(package)) is not None:
             raise NotMeasurable(f"{package}: {reason} (try: python -m tests.peers.debian)")
@@ -305,9 +541,9 @@ def _zone(records: Sequence[str]) -> str:
 @ IN NS ns.test.
 ns.test. IN A 127.0.0.1
 {HOST}. IN A 127.0.0.1
-{SENDING_DOMAIN}. IN MX 10 mx.{RECEIVING_DOMAIN}.
-{RECEIVING_DOMAIN}. IN MX 10 mx.{RECEIVING_DOMAIN}.
-mx.{RECEIVING_DOMAIN}. IN A {SINK_IP}
+{SENDING_DOMAIN}. IN MX 10 {RECEIVING_HOST}.
+{RECEIVING_DOMAIN}. IN MX 10 {RECEIVING_HOST}.
+{RECEIVING_HOST}. IN A {SINK_IP}
 {chr(10).join(_published(record) for record in records)}
 """
 

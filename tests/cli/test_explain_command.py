@@ -175,7 +175,7 @@ def test_a_message_is_explained_for_each_recipient_and_nothing_changes(shell: Ex
     assert "stil@example.org (Bcc: a conversation of its own)" in out
     assert "1. Notification; opens with: SMS code +31 6 ****5678" in out
     assert "1. Notification; opens with: e-mail verification" in out
-    assert "The recipient makes a free account here" in out
+    assert "The recipient gets an account here" in out
     assert "Merkteken" not in out and "612345678" not in out
     assert shell.database() == before
     assert sorted((shell.config.parent / "state").rglob("*")) == files

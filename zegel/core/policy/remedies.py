@@ -25,8 +25,8 @@ class Remedy(Wording):
 
     MAKE_ACCOUNT = (
         "make-account",
-        "The recipient makes a free account here, with a second factor.",
-        "De ontvanger maakt hier een gratis account, met een tweede factor.",
+        "The recipient gets an account here, with a second factor.",
+        "De ontvanger krijgt hier een account, met een tweede factor.",
     )
     SET_UP_SECOND_FACTOR = (
         "set-up-second-factor",
