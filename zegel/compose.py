@@ -315,6 +315,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.decision.decide import Decision
     from zegel.journey.delivery.connection import Contexts, Dialler
     from zegel.journey.delivery.deliver import Delivery
+    from zegel.journey.delivery.places import Places
     from zegel.journey.delivery.sts import Policies, forget_ended
     from zegel.journey.delivery.texting import Texting
     from zegel.journey.report.tell import Telling
@@ -342,6 +343,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         dns=dns,
         nta=nta,
         policies=Policies(dns, _policy_fetcher(settings), writer, readers, now),
+        places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
         hostname=settings.hostname,
         url=settings.portal.url,

@@ -50,6 +50,7 @@ from zegel.journey.custody.seal import Wrapper
 from zegel.journey.decision.decide import Decision
 from zegel.journey.delivery.connection import Contexts, Dialler
 from zegel.journey.delivery.deliver import Delivery
+from zegel.journey.delivery.places import Places
 from zegel.journey.delivery.sts import Policies
 from zegel.journey.report.tell import Telling
 
@@ -58,6 +59,7 @@ T = TypeVar("T")
 SENDING_DOMAIN: Final = "voorbeeld.test"
 SENDER: Final = "balie@voorbeeld.test"
 PORTAL: Final = "http://localhost"
+PLACES: Final = 20  # transmissions to one destination at the same time
 PHONE: Final = "+31612345678"
 SUBJECT: Final = "Uitslag Merkteken7f3a"
 SENTENCE: Final = "De uitslag is goed, Merkteken7f3a."
@@ -134,6 +136,7 @@ class Post:
             dns=self.zone,
             nta=nta,
             policies=Policies(self.zone, self.fetch, self.writer, self.readers, now),
+            places=Places(PLACES, now),
             dialler=self.dialler,
             hostname="zegel.test",
             url=PORTAL,

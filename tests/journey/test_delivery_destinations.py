@@ -11,11 +11,11 @@ from typing import Final
 
 import pytest
 
-from tests.journey.delivery_ground import Post, a_post, link_in, status_of
+from tests.journey.delivery_ground import PLACES, Post, a_post, link_in, status_of
 from tests.journey.portal_ground import Clock, Visitor
 from zegel.core.mail.address import Domain
 from zegel.core.policy.carriage import NetworkFailure
-from zegel.core.policy.destinations import FIRST_PAUSE, MOST_AT_ONCE, UNKNOWN, ended
+from zegel.core.policy.destinations import FIRST_PAUSE, UNKNOWN, ended
 from zegel.edge.dns import Found
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Job, Recipient
@@ -62,7 +62,7 @@ def test_a_server_that_comes_back_gets_everything(post: Post) -> None:
     post.zone.records[DEAD, "MX"] = Found((f"10 mx.{DEAD}.",))
     post.until_nothing_waits()
     assert len(server.messages()) == 30
-    assert post.delivery._destinations == {}
+    assert post.delivery.places.known == {}
 
 
 def test_mail_to_others_passes_a_server_that_says_nothing(post: Post) -> None:
@@ -82,7 +82,7 @@ def test_mail_to_others_passes_a_server_that_says_nothing(post: Post) -> None:
         async def all_at_once() -> None:
             jobs = [asyncio.create_task(post.delivery.transmit(one)) for one in leased]
             done, waiting = await asyncio.wait(jobs, timeout=20)
-            assert len(waiting) == MOST_AT_ONCE
+            assert len(waiting) == PLACES
             for one in waiting:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
@@ -91,8 +91,8 @@ def test_mail_to_others_passes_a_server_that_says_nothing(post: Post) -> None:
 
         post.run(all_at_once())
         assert len(server.messages()) == 1
-        known = post.delivery._destinations.get((Domain.parse(DEAD), False))
-        assert known is None or known.under_way == 0
+        known = post.delivery.places.known.get((Domain.parse(DEAD), False))
+        assert known is None or known.under_way == ()
 
 
 def test_the_end_and_the_word_of_a_delay_come_in_time_however_many_wait(post: Post) -> None:
@@ -110,9 +110,24 @@ def test_a_code_does_not_wait_for_a_server_that_was_away(post: Post) -> None:
     server = post.mx(DEAD)
     post.submit(f"gast@{DEAD}")
     post.settle()
-    post.delivery._destinations[Domain.parse(DEAD), False] = ended(UNKNOWN, NetworkFailure(), now=post.clock.at)
+    at = post.clock.at
+    post.delivery.places.known[Domain.parse(DEAD), False] = ended(UNKNOWN, at, NetworkFailure(), now=at)
     visitor, recipient = Visitor(post.ground), post.recipient(f"gast@{DEAD}")
     assert visitor.follow(link_in(server.messages()[0])).status_code == 303
     assert visitor.ask(recipient).status_code == 303
     post.settle()
     assert len(server.messages()) == 2
+
+
+def test_a_destination_that_is_quick_gets_all_its_mail_without_coming_back_later(post: Post) -> None:
+    server = post.mx("open.test")
+    post.submit(*(f"r{number}@open.test" for number in range(3 * PLACES)))
+    decided(post)
+    leased = post.lease(Kind.TRANSMIT)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(post.delivery.transmit(one) for one in leased))
+
+    post.run(all_at_once())
+    assert len(server.messages()) == 3 * PLACES
+    assert not Job.objects.filter(kind=Kind.TRANSMIT).exists()

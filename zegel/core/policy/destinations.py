@@ -13,17 +13,18 @@ from typing import Final
 from zegel.core.clock import Duration, Instant
 from zegel.core.policy.carriage import NetworkFailure, Outcome, Stage
 
-MOST_AT_ONCE: Final = 20  # transmissions to one domain, in one process
 FIRST_PAUSE: Final[Duration] = timedelta(seconds=30)
 LONGEST_PAUSE: Final[Duration] = timedelta(minutes=10)
-COME_BACK: Final[Duration] = timedelta(seconds=2)  # for who finds all places taken
+SLOW: Final[Duration] = timedelta(seconds=5)  # a transmission that takes longer holds up those that wait for its place
+COME_BACK: Final[Duration] = timedelta(seconds=30)  # for who finds all places taken, and slowly given back
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What is known of a domain: mail that is under way to it, and how often nobody answered in a row."""
+    """What is known of a destination: since when which mail is under way to it, and how often nobody answered in a
+    row."""
 
-    under_way: int = 0
+    under_way: tuple[Instant, ...] = ()
     failures: int = 0
     rests_until: Instant | None = None
 
@@ -31,29 +32,52 @@ class Destination:
 UNKNOWN: Final = Destination()
 
 
-def later(known: Destination, *, is_pressing: bool, now: Instant) -> Instant | None:
-    """When mail for it is to be looked at again; ``None``: it may go now. After a pause one goes ahead of the others,
-    and tells whether somebody answers. A clock that was set back lengthens no pause.
+@dataclass(frozen=True, slots=True)
+class Go:
+    """There is a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForPlace:
+    """All places are taken, and given back quickly: it is worth waiting for one, :data:`SLOW` at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """To be looked at again then."""
+
+    at: Instant
+
+
+def admit(known: Destination, *, places: int, is_pressing: bool, now: Instant) -> Go | WaitForPlace | Later:
+    """May one more be under way? After a pause one goes ahead of the others, and tells whether somebody answers. A
+    clock that was set back lengthens no pause.
 
     ``is_pressing``: a pause would keep somebody from what is due: from a code, or the sender from word of a delay or of
     the end. Such mail waits for a place, and for nothing else.
     """
-    rests = known.rests_until is not None and known.rests_until - LONGEST_PAUSE <= now < known.rests_until
-    if rests and not is_pressing:
-        return known.rests_until
-    most = 1 if known.failures and not is_pressing else MOST_AT_ONCE
-    return now + COME_BACK if known.under_way >= most else None
+    rests = known.rests_until
+    if rests is not None and rests - LONGEST_PAUSE <= now < rests and not is_pressing:
+        return Later(rests)
+    if known.failures and known.under_way and not is_pressing:
+        return Later(now + COME_BACK)
+    if len(known.under_way) < places:
+        return Go()
+    return Later(now + COME_BACK) if now - min(known.under_way) >= SLOW else WaitForPlace()
 
 
-def begun(known: Destination) -> Destination:
+def begun(known: Destination, *, now: Instant) -> Destination:
     """One more is under way."""
-    return replace(known, under_way=known.under_way + 1)
+    return replace(known, under_way=(*known.under_way, now))
 
 
-def ended(known: Destination, outcome: Outcome | None, *, now: Instant) -> Destination:
-    """One less is, and this is how its last attempt ended (``None``: it came to none). Only silence counts against a
-    destination; whoever answers, be it with a refusal, is there."""
-    rest = replace(known, under_way=max(0, known.under_way - 1))
+def ended(known: Destination, since: Instant, outcome: Outcome | None, *, now: Instant) -> Destination:
+    """The one that began then is not under way any more, and this is how its last attempt ended (``None``: it came to
+    none). Only silence counts against a destination; whoever answers, be it with a refusal, is there."""
+    under_way = list(known.under_way)
+    if since in under_way:
+        under_way.remove(since)
+    rest = replace(known, under_way=tuple(under_way))
     if outcome is None:
         return rest
     if not (isinstance(outcome, NetworkFailure) and outcome.stage <= Stage.GREETING):

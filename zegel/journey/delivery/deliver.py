@@ -18,7 +18,7 @@ from zegel.core.mail.dkim import SigningKey
 from zegel.core.mail.dsn import wants
 from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
 from zegel.core.mail.mime import Part
-from zegel.core.policy import destinations, precedence
+from zegel.core.policy import precedence
 from zegel.core.policy.carriage import (
     Accepted,
     Bounce,
@@ -44,7 +44,7 @@ from zegel.core.policy.carriage import (
     before_notifying,
     close,
 )
-from zegel.core.policy.destinations import Destination
+from zegel.core.policy.destinations import Later
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify, Plan, Undeliverable, plan_from_json
 from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE_RETRIES, RetryPolicy, is_warning_due
@@ -67,11 +67,11 @@ from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery import direct, mx, notify, nta
 from zegel.journey.delivery.connection import Dialler, Evidence, Mail
+from zegel.journey.delivery.places import Places
 from zegel.journey.delivery.sts import Policies
 
 Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
-MOST_DESTINATIONS: Final = 10_000  # that are remembered
 SIGNATURE_ROOM: Final = 2000  # octets of a DKIM signature, at most
 SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 
@@ -132,13 +132,13 @@ class Delivery:
     dns: Resolver
     nta: NtaLookup
     policies: Policies
+    places: Places
     dialler: Dialler
     hostname: str
     url: str
     first_retry: Duration
     now: Callable[[], Instant]
     _keys: dict[int, SigningKey] = field(default_factory=dict)
-    _destinations: dict[_Road, Destination] = field(default_factory=dict)  # of which something is known
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -147,35 +147,20 @@ class Delivery:
             await self.writer.write(lambda: jobs.finish(leased))
             return
         where = _road(task)
-        known = self._destinations.get(where, destinations.UNKNOWN)
-        again = destinations.later(known, is_pressing=_is_pressing(task), now=self.now())
-        if again is not None:
-            await self.writer.write(lambda: jobs.postpone(leased, until=again))
+        taken = await self.places.take(where, is_pressing=_is_pressing(task))
+        if isinstance(taken, Later):
+            await self.writer.write(lambda: jobs.postpone(leased, until=taken.at))
             return
-        self._destinations[where] = destinations.begun(known)
         tried: list[Tried] = []
         try:
             follows = await self._carry_out(task, tried)
         except CannotOpen:
             follows = Bounce("5.7.0", Ended.DESTROYED)
         finally:
-            self._note_end(where, tried)
+            self.places.give_back(where, taken, tried[-1].outcome if tried else None)
         await self.writer.write_together(self._record, Ending(task, tried, follows))
         for one in tried:
             log(_told(task.transmission, one))
-
-    def _note_end(self, where: _Road, tried: Sequence[Tried]) -> None:
-        """What is known of a destination that is well is forgotten: there are many."""
-        last = tried[-1].outcome if tried else None
-        known = destinations.ended(self._destinations[where], last, now=self.now())
-        del self._destinations[where]  # and to the end, where it is known: the oldest go first
-        if known != destinations.UNKNOWN:
-            self._destinations[where] = known
-        while len(self._destinations) > MOST_DESTINATIONS:
-            oldest = next((one for one, found in self._destinations.items() if not found.under_way), None)
-            if oldest is None:
-                break
-            del self._destinations[oldest]
 
     # --- gather ---------------------------------------------------------------------------------------------------
 
