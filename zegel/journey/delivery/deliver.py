@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -62,7 +63,7 @@ from zegel.edge.nta import NtaLookup
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased, LeaseLost
-from zegel.journey.custody.models import Attempt, Link, Recipient, Transmission
+from zegel.journey.custody.models import Attempt, Link, Message, Recipient, Transmission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery import direct, mx, notify, nta
@@ -72,11 +73,12 @@ from zegel.journey.delivery.sts import Policies
 
 Kind = Transmission.Kind
 SIGNING_KEYS: Final = 1000  # kept in memory
+KEEP_KEY: Final = timedelta(seconds=10)  # until the database is asked again whether it is still the one
 SIGNATURE_ROOM: Final = 2000  # octets of a DKIM signature, at most
 SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Task:
     """A transmission with what the core needs to judge it."""
 
@@ -88,6 +90,7 @@ class Task:
     age: Duration
     plan: Plan | None = None
     reached: TransportSecurity | None = None  # by an earlier readable attempt at the recipient's ordinary MX
+    message: Message | None = None  # that began the conversation; None for mail that is about none
 
 
 _Road = tuple[Domain, bool]  # a domain; whether by the hosts of its NTA 7516 record
@@ -138,7 +141,7 @@ class Delivery:
     url: str
     first_retry: Duration
     now: Callable[[], Instant]
-    _keys: dict[int, SigningKey] = field(default_factory=dict)
+    _keys: dict[Domain, tuple[Instant, SigningKey | None]] = field(default_factory=dict)
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -170,7 +173,12 @@ class Delivery:
             .select_related("recipient__conversation__organisation", "recipient__submission__account", "organisation")
             .in_bulk([one.subject for one in leased])
         )
-        return [self._task(one, found.get(one.subject)) for one in leased]
+        messages = _first_messages([one for one in found.values() if one.kind in _OF_A_MESSAGE])
+        tasks = [self._task(one, found.get(one.subject)) for one in leased]
+        for task in tasks:
+            if task is not None and task.transmission.recipient is not None:
+                task.message = messages.get(task.transmission.recipient.conversation_id)
+        return tasks
 
     def _task(self, leased: Leased, transmission: Transmission | None) -> Task | None:
         if transmission is None:
@@ -326,7 +334,7 @@ class Delivery:
         """Makes the notification durable before it is tried: whatever happens, every try sends the same mail."""
         transmission = task.transmission
         prepared = await self.readers.read(
-            lambda: notify.prepare(transmission, unsealer=self.unsealer, url=self.url, at=self.now())
+            lambda: notify.prepare(transmission, _message(task), unsealer=self.unsealer, url=self.url, at=self.now())
         )
         recipient = transmission.recipient
         assert recipient is not None
@@ -402,7 +410,7 @@ class Delivery:
         """The message, and which of its parts become links; ``None``: it can't be made to fit ``limit``."""
         recipient = task.transmission.recipient
         assert recipient is not None
-        found = direct.original(recipient.conversation, unsealer=self.unsealer)
+        found = direct.original(_message(task), recipient.conversation, unsealer=self.unsealer)
         size = found.content.size
         if limit is None and size < LINK_FROM:  # no part of it is that large
             return found, ()
@@ -431,21 +439,24 @@ class Delivery:
         """The DKIM key of a sending domain of ours; ``None`` for any other."""
         if domain is None:
             return None
+        looked_at, key = self._keys.get(domain, (None, None))
+        now = self.now()
+        if looked_at is not None and looked_at <= now < looked_at + KEEP_KEY:
+            return key
         found = rows.select(
-            f"SELECT id, dkim_selector, dkim_key FROM {rows.table(SendingDomain)} WHERE name = %s",  # noqa: S608
+            f"SELECT dkim_selector, dkim_key FROM {rows.table(SendingDomain)} WHERE name = %s",  # noqa: S608
             (domain.ascii,),
         )
+        selector, wrapped = found[0] if found else ("", b"")
         if not found:
-            return None
-        number, selector, wrapped = found[0]
-        key = self._keys.get(number)
-        if key is None or key.selector != selector:
+            key = None
+        elif key is None or key.selector != selector:
             opening = self.unsealer.keys.opening
             pem: Secret[bytes] = unwrap(bytes(wrapped), with_key=opening, context=dkim_context(domain.ascii))
             key = SigningKey.from_pem(domain, selector, pem)
-            if len(self._keys) >= SIGNING_KEYS:
-                self._keys.clear()
-            self._keys[number] = key
+        if len(self._keys) >= SIGNING_KEYS:
+            self._keys.clear()
+        self._keys[domain] = now, key
         return key
 
     # --- record ---------------------------------------------------------------------------------------------------
@@ -544,6 +555,29 @@ class Delivery:
             steps.begin_all([steps.Begun(recipient, task.plan, transmission.step + 1)], now=now)
         else:
             steps.give_up(recipient, status=bounce.status, reason=bounce.why.value, now=now)
+
+
+_OF_A_MESSAGE: Final = frozenset({Kind.READABLE, Kind.NOTIFICATION, Kind.REMINDER})
+
+
+def _first_messages(transmissions: Sequence[Transmission]) -> dict[uuid.UUID, Message]:
+    """By conversation, the message that began it, with its content: one question for all that were leased together."""
+    conversations = {one.recipient.conversation_id for one in transmissions if one.recipient is not None}
+    found: dict[uuid.UUID, Message] = {}
+    if conversations:
+        for message in (
+            Message.objects.filter(conversation__in=conversations, answered_by=None)
+            .select_related("content")
+            .order_by("created_at", "id")
+        ):
+            found.setdefault(message.conversation_id, message)
+    return found
+
+
+def _message(task: Task) -> Message:
+    if task.message is None:
+        raise CannotOpen("there is no message")
+    return task.message
 
 
 def _is_gone(recipient: Recipient, now: Instant) -> bool:

@@ -10,7 +10,7 @@ from zegel.core.mail.compose import encoded
 from zegel.core.mail.dkim import BodyHash, SigningKey, sign
 from zegel.core.mail.mime import Part
 from zegel.core.secret import Secret
-from zegel.journey.custody.models import Content, Conversation
+from zegel.journey.custody.models import Content, Conversation, Message
 from zegel.journey.custody.unseal import Unsealer
 
 
@@ -59,10 +59,8 @@ class Readable:
         yield from _octets(self.original, self.cuts, offset=0)
 
 
-def original(conversation: Conversation, *, unsealer: Unsealer) -> Original:
-    """Raises ``CannotOpen`` for a message that was destroyed."""
-    message = conversation.messages.select_related("content").order_by("created_at", "id").first()
-    assert message is not None
+def original(message: Message, conversation: Conversation, *, unsealer: Unsealer) -> Original:
+    """Of the message that began the conversation. Raises ``CannotOpen`` for one that was destroyed."""
     return Original(message.content, unsealer.message_key(message, unsealer.conversation_key(conversation)), unsealer)
 
 

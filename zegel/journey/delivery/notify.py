@@ -16,7 +16,7 @@ from zegel.core.mail.texts import Language, LargeFile, Notification, large_file_
 from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
-from zegel.journey.custody.models import Conversation, Transmission
+from zegel.journey.custody.models import Conversation, Message, Transmission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery.direct import Cut, stand_in
@@ -38,13 +38,12 @@ class Prepared:
     link: NewLink
 
 
-def prepare(transmission: Transmission, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
-    """Composes the notification of a recipient and makes its link. Raises ``CannotOpen`` for a destroyed message."""
+def prepare(transmission: Transmission, message: Message, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
+    """Composes the notification of a recipient, about the message that began the conversation, and makes its link.
+    Raises ``CannotOpen`` for a destroyed message."""
     recipient = transmission.recipient
     assert recipient is not None
     conversation = recipient.conversation
-    message = conversation.messages.select_related("content").order_by("created_at", "id").first()
-    assert message is not None
     key = unsealer.conversation_key(conversation)
     head = unsealer.head(message.content, unsealer.message_key(message, key))
     link = unsealer.make_link(recipient, conversation)
