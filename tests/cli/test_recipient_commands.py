@@ -96,7 +96,8 @@ def test_an_organisation_that_there_is_not_is_told_with_those_that_there_are(she
 
 
 def test_what_is_not_named_stays(shell: Typing) -> None:
-    shell("policy", "recipients", "--allow", "sms, email", "--hold", "9", "--expire-after", "30", *OURS)
+    given = ("--allow", "sms, email", "--hold", "9", "--expire-after", "30", "--remind-after", "never")
+    shell("policy", "recipients", *given, *OURS)
     shell("policy", "recipients", "--no-direct-delivery", "--subject", "hidden", *OURS)
     assert shell("policy", "show", *OURS) == (
         "allowed: sms,email\n"
@@ -104,6 +105,7 @@ def test_what_is_not_named_stays(shell: Typing) -> None:
         "recipients who lack something: held for 9 days, then reported\n"
         "inbound direct delivery: off\n"
         "conversations expire: after 30 days\n"
+        "recipients are reminded: never\n"
         "subject of notifications: hidden\n"
     )
     shell("policy", "recipients", "--allow", "account,sms,access-code,email", "--bounce", *OURS)
