@@ -37,6 +37,7 @@ FILLED: dict[str, str | list[str]] = {
     "lacking": "hold",
     "hold_days": "5",
     "expires_after_days": "",
+    "remind_after_days": "3",
     "subject": "generic",
 }
 
