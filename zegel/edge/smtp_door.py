@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -43,6 +44,7 @@ TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing"
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is being restarted; try again")
 TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections; try again later")
 MADE_ROOM: Final = Reply(421, "4.7.0", "Too many connections, and this one is not signed in; try again later")
+NO_AUTHENTICATION: Final = Reply(502, "5.5.1", "There is nothing to sign in to here")
 
 Verdict = Reply | Coroutine[Any, Any, Reply]
 """A reply that is known now, or one that takes a while."""
@@ -124,7 +126,7 @@ class Door:
                     session.close_when_idle(TIMED_OUT)
 
 
-class Session(asyncio.Protocol):
+class Session(asyncio.Protocol, ABC):
     """One connection. Who derives from it gives the verdicts: :meth:`begin` to :meth:`drop`."""
 
     def __init__(self, door: Door, implicit_tls: bool) -> None:
@@ -145,33 +147,34 @@ class Session(asyncio.Protocol):
 
     # --- the verdicts ---------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def begin(self, event: Mail) -> Verdict:
         """A mail transaction begins: may it?"""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, event: Recipient) -> Verdict:
         """One more recipient: is it taken?"""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin_content(self) -> Reply:
         """The content is announced: 354, or a refusal."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, octets: bytes) -> None:
         """A piece of the content."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def end_content(self) -> Reply:
         """The content is complete: what becomes of it?"""
-        raise NotImplementedError
 
     async def authenticate(self, event: Authenticate) -> Reply:
-        """A name and a secret; never called where the profile offers no AUTH."""
-        raise NotImplementedError
+        """A name and a secret. Nobody is let in, unless who derives from this says whom; without AUTH in the profile
+        the machine refuses before it asks."""
+        return NO_AUTHENTICATION
 
+    @abstractmethod
     def drop(self) -> None:
         """The transaction is over without a verdict: whatever was kept of it goes. May be called more than once."""
-        raise NotImplementedError
 
     @property
     def is_signed_in(self) -> bool:
