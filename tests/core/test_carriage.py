@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -10,6 +11,8 @@ import pytest
 
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.carriage import (
+    NTA_RECIPIENT,
+    NTA_SENDER,
     Accepted,
     Bounce,
     Carried,
@@ -130,7 +133,13 @@ def test_below_the_level_the_next_row_comes_at_once(
 
 def test_nta_7516_tries_its_other_hosts_before_the_next_row() -> None:
     assert follows(NTA, InsufficientSecurity(PROVEN), more_hosts=True) == NextHost()
-    assert follows(NTA, InsufficientSecurity(PROVEN)) == NextStep("5.7.5", Cause.LEVEL_NOT_REACHED)
+    assert follows(NTA, InsufficientSecurity(PROVEN)) == NextStep("5.7.5", Cause.NTA_NO_PROVEN_HOST)
+
+
+@pytest.mark.parametrize("why", [Cause.NTA_SENDER_DKIM, *NTA_SENDER.values(), *NTA_RECIPIENT.values()])
+def test_what_forbids_nta_7516_is_what_people_hear(why: Cause) -> None:
+    assert follows(NTA, InsufficientSecurity(NO_DEMAND, why)) == NextStep("5.7.4", why)
+    assert follows(replace(NTA, requires_tls=True), InsufficientSecurity(NO_DEMAND, why)) == NextStep("5.7.4", why)
 
 
 @pytest.mark.parametrize("stage", BEFORE_DATA)

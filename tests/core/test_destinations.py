@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final, get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,8 @@ from zegel.core.policy.carriage import (
     DnsTrouble,
     InsufficientSecurity,
     NetworkFailure,
+    NoSuchDomain,
+    NullMx,
     Outcome,
     Refused,
     Stage,
@@ -28,6 +31,7 @@ from zegel.core.policy.destinations import (
     Destination,
     Go,
     Later,
+    Scope,
     WaitForPlace,
     admit,
     begun,
@@ -63,6 +67,36 @@ def test_a_destination_gets_its_share_and_no_more() -> None:
     assert ask(ended(known, NOON, Accepted(), now=NOON)) == Go()
 
 
+MANY: Final = 20
+QUARTER: Final = 5
+
+
+def under_way(count: int, since: datetime) -> Destination:
+    return Destination(under_way=(since,) * count)
+
+
+@pytest.mark.parametrize(("places", "share"), [(MANY, QUARTER), (8, 2), (7, 1), (4, 1), (3, 1), (1, 1)])
+def test_while_one_takes_long_others_get_a_quarter_of_the_places(places: int, share: int) -> None:
+    for count in range(places + 1):
+        found = admit(under_way(count, NOON - SLOW), places=places, is_pressing=False, now=NOON)
+        assert found == (Go() if count < share else Later(NOON + COME_BACK))
+
+
+def test_what_is_due_has_every_place_however_long_others_take() -> None:
+    for count in range(MANY):
+        assert admit(under_way(count, NOON - SLOW), places=MANY, is_pressing=True, now=NOON) == Go()
+    assert admit(under_way(MANY, NOON - SLOW), places=MANY, is_pressing=True, now=NOON) == Later(NOON + COME_BACK)
+
+
+def test_the_slowest_one_counts_and_what_is_quick_has_every_place() -> None:
+    almost = NOON - SLOW + timedelta(milliseconds=1)
+    assert admit(under_way(MANY - 1, almost), places=MANY, is_pressing=False, now=NOON) == Go()
+    mixed = Destination(under_way=(*(NOON,) * QUARTER, NOON - SLOW))
+    assert admit(mixed, places=MANY, is_pressing=False, now=NOON) == Later(NOON + COME_BACK)
+    given_back = ended(mixed, NOON - SLOW, Accepted(), now=NOON)
+    assert admit(given_back, places=MANY, is_pressing=False, now=NOON) == Go()
+
+
 @pytest.mark.parametrize("is_pressing", [True, False])
 def test_nobody_waits_where_places_are_given_back_slowly(is_pressing: bool) -> None:
     known = full(NOON - SLOW)
@@ -95,19 +129,50 @@ def test_after_a_pause_one_goes_ahead() -> None:
     assert ask(begun(back, now=awake), now=awake) == Go()
 
 
-def test_whoever_answers_is_there() -> None:
-    reply = Reply(450, None, "later")
-    outcomes: tuple[Outcome, ...] = (
-        Accepted(),
-        Deferred(reply, Stage.GREETING),
-        Refused(Reply(554, None, "no"), Stage.GREETING),
-        InsufficientSecurity(NO_DEMAND),
-        NetworkFailure(Stage.EHLO),
-        NetworkFailure(Stage.END_OF_DATA),
-        DnsTrouble(),
-    )
-    for outcome in outcomes:
-        assert ended(begun(silent(), now=NOON), NOON, outcome, now=NOON).rests_until is None
+BUSY: Final = Reply(421, "4.3.2", "not now")
+NO: Final = Reply(554, None, "no")
+REPLIED: Final = [stage for stage in Stage if stage > Stage.CONNECT]
+OUTCOMES: Final[tuple[Outcome, ...]] = (
+    *(NetworkFailure(stage) for stage in Stage),
+    *(Deferred(BUSY, stage) for stage in REPLIED),
+    *(Refused(NO, stage) for stage in REPLIED),
+    Accepted(),
+    InsufficientSecurity(NO_DEMAND),
+    NoSuchDomain(),
+    NullMx(),
+    DnsTrouble(),
+)
+SILENCE: Final[set[Outcome]] = {
+    NetworkFailure(stage) for stage in Stage if stage <= Stage.MAIL
+}  # the mail itself had not begun
+LEFT_ALONE: Final[dict[Scope, set[Outcome]]] = {
+    Scope.DOMAIN: SILENCE | {DnsTrouble()},
+    Scope.ADDRESS: SILENCE | {Deferred(BUSY, Stage.GREETING), Deferred(BUSY, Stage.EHLO)},
+}
+
+
+def after(outcome: Outcome, scope: Scope, known: Destination = UNKNOWN) -> Destination:
+    return ended(begun(known, now=NOON), NOON, outcome, now=NOON, scope=scope)
+
+
+def test_the_table_names_every_end() -> None:
+    assert {type(one) for one in OUTCOMES} == set(get_args(Outcome))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=str)
+@pytest.mark.parametrize("scope", Scope)
+def test_who_says_nothing_is_left_alone_and_who_answers_is_there(scope: Scope, outcome: Outcome) -> None:
+    if outcome in LEFT_ALONE[scope]:
+        assert after(outcome, scope) == Destination(failures=1, rests_until=NOON + FIRST_PAUSE)
+        assert after(outcome, scope, silent()).rests_until == NOON + 2 * FIRST_PAUSE
+    else:
+        assert after(outcome, scope) == UNKNOWN
+        assert after(outcome, scope, silent()) == UNKNOWN
+
+
+def test_a_domain_has_other_hosts_than_the_one_that_puts_it_off() -> None:
+    outcome = Deferred(BUSY, Stage.GREETING)
+    assert ended(begun(UNKNOWN, now=NOON), NOON, outcome, now=NOON) == UNKNOWN
 
 
 def test_what_came_to_no_attempt_says_nothing() -> None:

@@ -312,7 +312,7 @@ NO_KEYS: Final[list[str]] = [
 ]
 
 
-@pytest.mark.parametrize("record", NO_KEYS)
+@pytest.mark.parametrize("record", NO_KEYS, ids=range(len(NO_KEYS)))
 def test_a_record_that_is_no_key_for_the_signature_makes_it_unusable(record: str) -> None:
     assert judged(signed(draft()), record) == Verdict.KEY_UNUSABLE
 
@@ -357,6 +357,7 @@ def test_a_key_may_keep_subdomains_from_using_it(agent: str | None, flags: str, 
         (f"p={public_der(4096)}", Verdict.HEADER_CHANGED),
         (f"p={public_der(2048, even=True)}", Verdict.HEADER_CHANGED),
     ],
+    ids=range(10),
 )
 def test_an_rsa_key_has_1024_to_4096_bits(record: str, verdict: Verdict) -> None:
     message = signed(draft(listed(a="rsa-sha256"), algorithm="rsa-sha256"))
@@ -658,7 +659,7 @@ def test_our_own_signatures_verify(algorithm: Algorithm) -> None:
     key = SigningKey(Domain("voorbeeld.test"), "zegel", algorithm, private_key(algorithm.value))
     body_hash = BodyHash()
     body_hash.feed(BODY)
-    message = sign(HEADER, body_hash.digest(), key=key, at=NOW) + HEADER + b"\r\n" + BODY
+    message = sign(HEADER, body_hash.digest(), keys=[key], at=NOW) + HEADER + b"\r\n" + BODY
     records = {key.dns_name: key.dns_record()}
     assert verdicts(message, records, now=NOW) == [("voorbeeld.test", Verdict.VALID)]
     changed = message.replace(b"Received:", b"Reply-To: ander@elders.test\r\nReceived:")
@@ -674,7 +675,7 @@ def test_our_own_signatures_verify_on_odd_messages(
     key = SigningKey(Domain("voorbeeld.test"), "zegel", algorithm, private_key(algorithm.value))
     body_hash = BodyHash()
     body_hash.feed(body)
-    message = sign(header, body_hash.digest(), key=key, at=NOW) + header + b"\r\n" + body
+    message = sign(header, body_hash.digest(), keys=[key], at=NOW) + header + b"\r\n" + body
     assert verdicts(message, {key.dns_name: key.dns_record()}, now=NOW) == [("voorbeeld.test", Verdict.VALID)]
 
 

@@ -18,7 +18,7 @@ from zegel.core.mail.fields import HeaderSection
 from zegel.core.mail.trace import loop_marker, received
 from zegel.core.secret import Secret
 from zegel.edge.dns import DnsResolver
-from zegel.settings import BadSettings, Settings, load
+from zegel.settings import BadSettings, Listen, Settings, load
 
 MANY = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 
@@ -43,6 +43,9 @@ PLACES = [
     ("delivery", "timeout"),
     ("portal", "url"),
     ("portal", "listen"),
+    ("portal", "trusted_proxies"),
+    ("portal", "answer_limit"),
+    ("portal", "clamd"),
     ("sms", "driver"),
     ("sms", "folder"),
 ]
@@ -218,6 +221,14 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         ("[delivery]\nresolver = 'x'", "delivery.resolver"),
         ("hostname = 'a b'", "hostname"),
         ("[portal]\nurl = 'x'", "portal.url"),
+        ("[portal]\nanswer_limit = 10", "portal.answer_limit"),
+        ("[portal]\nclamd = 'clamd'", "portal.clamd"),
+        ("[portal]\nclamd = '127.0.0.1:99999'", "portal.clamd"),
+        ("[portal]\nclamd = 'clamd.ctl'", "portal.clamd"),
+        ("[portal]\nclamd = 3310", "portal.clamd"),
+        ("[portal]\ntrusted_proxies = '192.0.2.1'", "portal.trusted_proxies"),
+        ("[portal]\ntrusted_proxies = ['proxy.test']", "portal.trusted_proxies"),
+        ("[portal]\ntrusted_proxies = ['192.0.2.1/24']", "portal.trusted_proxies"),
     ],
 )
 def test_the_sentence_names_the_setting(tmp_path: Path, text: str, names: str) -> None:
@@ -240,6 +251,28 @@ def test_what_is_for_tests_is_for_tests_only(tmp_path: Path, text: str) -> None:
         assert load(tmp_path / "zegel.toml").testing
 
 
+@pytest.mark.parametrize(
+    ("text", "trusted"),
+    [
+        ("", ["127.0.0.0/8", "::1/128"]),
+        ("listen = '[::1]:8080'", ["127.0.0.0/8", "::1/128"]),
+        ("listen = '0.0.0.0:8080'", []),  # who comes over loopback may be anybody that is forwarded here
+        ("listen = '[::]:8080'", []),
+        ("listen = '192.0.2.7:8080'", []),
+        ("certificate = 'a'\ncertificate_key = 'b'", []),  # there is no proxy that speaks HTTP
+        ("trusted_proxies = []", []),
+        (
+            "listen = '0.0.0.0:8080'\ntrusted_proxies = ['192.0.2.7', '2001:db8::/64']",
+            ["192.0.2.7/32", "2001:db8::/64"],
+        ),
+    ],
+)
+def test_whom_the_portal_believes_about_a_visitors_address(tmp_path: Path, text: str, trusted: list[str]) -> None:
+    (tmp_path / "zegel.toml").write_text(f"[portal]\n{text}")
+    with environment():
+        assert [str(one) for one in load(tmp_path / "zegel.toml").trusted_proxies()] == trusted
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     (tmp_path / "zegel.toml").write_text("folder = 'state'\n[submission]\ncertificate = 'a'\ncertificate_key = '/b'\n")
@@ -256,3 +289,18 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
         found = load(tmp_path / "zegel.toml")
     assert found.hostname == "twee.test"
     assert (found.submission.processes, found.submission.max_recipients) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:3310", Listen(host="127.0.0.1", port=3310)),
+        ("[::1]:3310", Listen(host="::1", port=3310)),
+        ("clamav.voorbeeld.test:3310", Listen(host="clamav.voorbeeld.test", port=3310)),
+        ("/run/clamav/clamd.ctl", Path("/run/clamav/clamd.ctl")),
+    ],
+)
+def test_a_scanner_is_an_address_or_a_socket(tmp_path: Path, text: str, expected: Listen | Path) -> None:
+    (tmp_path / "zegel.toml").write_text(f"[portal]\nclamd = '{text}'\n")
+    with environment():
+        assert load(tmp_path / "zegel.toml").portal.clamd == expected

@@ -34,6 +34,7 @@ from zegel.accounts import credentials, domains
 from zegel.accounts.models import Account, DirectDeliveryDomain, SendingDomain
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.reply import Reply
+from zegel.core.policy.destinations import Scope
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Found
 from zegel.edge.fetch import Failed, Fetch, NotFetched
@@ -47,11 +48,14 @@ from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Kind, Leased
 from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
 from zegel.journey.custody.seal import Wrapper
+from zegel.journey.decision.continuing import Continuing
 from zegel.journey.decision.decide import Decision
+from zegel.journey.delivery.answers import Answers
 from zegel.journey.delivery.connection import Contexts, Dialler
 from zegel.journey.delivery.deliver import Delivery
 from zegel.journey.delivery.places import Places
 from zegel.journey.delivery.sts import Policies
+from zegel.journey.report.mailbox import MailboxMails
 from zegel.journey.report.tell import Telling
 
 T = TypeVar("T")
@@ -122,7 +126,9 @@ class Post:
     def start(self) -> None:
         """As a process does, with connections of its own; a second call is a second process."""
         contexts = Contexts(verifying_context(certificates().authority.certificate_path), opportunistic_context())
-        self.dialler = Dialler("zegel.test", self.port, contexts, 5.0)
+        self.dialler = Dialler(
+            "zegel.test", self.port, contexts, 5.0, addresses=Places(PLACES, self.clock, Scope.ADDRESS)
+        )
         unsealer = self.ground.unsealer
         now = self.clock
         nta = NtaLookup(self.zone, "zegel.test", now)
@@ -143,6 +149,8 @@ class Post:
             first_retry=self.first_retry,
             now=now,
         )
+        self.answers = Answers(self.writer, self.readers, unsealer, url=PORTAL, now=now)
+        self.continuing = Continuing(self.writer, self.readers, now=now)
         self.telling = Telling(self.writer, self.readers, unsealer, hostname="zegel.test", url=PORTAL, now=now)
         self.doers = {
             Kind.DECIDE: self.decision.decide,
@@ -156,6 +164,9 @@ class Post:
             Kind.WARN: self.telling.warn,
             Kind.HELD: self.telling.held,
             Kind.WITHHELD: self.telling.code_withheld,
+            Kind.ANSWERED: self.answers.answered,
+            Kind.CONTINUES: self.continuing.continues,
+            Kind.MAILBOX: MailboxMails(self.writer, self.readers, unsealer, url=PORTAL, now=now).tell,
         }
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

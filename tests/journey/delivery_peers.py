@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -266,6 +266,22 @@ class _Dialogue:
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
         return line
+
+
+@contextmanager
+def black_hole(address: str, port: int) -> Iterator[None]:
+    """Nobody there answers, nor refuses: a listener that doesn't accept, whose queue is full."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(family))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket(family))
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
 
 
 # --- certificates -------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def decide_over_nta(post: Post, address: str = READER, case: Case | None = None)
     def decide() -> None:
         recipient = Recipient.objects.select_related("submission__account").get(address=address, state="accepted")
         recipient.plan, recipient.decided_at = plan_to_json(chosen, chosen_case), post.clock()
-        steps.begin_all([steps.Begun(recipient, chosen, 0)], now=post.clock())
+        steps.begin_all([steps.Begun(steps.UnderWay.of(recipient), chosen, 0)], now=post.clock())
         Job.objects.filter(kind=Kind.DECIDE.value).delete()
 
     post.run(post.writer.write(decide))

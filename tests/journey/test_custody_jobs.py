@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from zegel.edge.chance import identifier
 from zegel.edge.database import Writer
 from zegel.edge.wake import Bell
 from zegel.journey.custody import jobs
+from zegel.journey.custody import worker as working
 from zegel.journey.custody.jobs import LEASE, Kind, Leased, LeaseLost
 from zegel.journey.custody.models import Job
 from zegel.journey.custody.worker import AFTER_DEFECT, Worker
@@ -36,9 +37,11 @@ def put(clock: Clock, count: int = 1, kind: Kind = Kind.DECIDE, **later: float) 
     return subjects
 
 
-def lease(clock: Clock, most: int = 100, kinds: tuple[Kind, ...] = KINDS) -> list[Leased]:
+def lease(
+    clock: Clock, most: int = 100, kinds: tuple[Kind, ...] = KINDS, ours: Collection[Leased] = ()
+) -> list[Leased]:
     with transaction.atomic():
-        return jobs.lease(kinds, most=most, now=clock())
+        return jobs.lease(kinds, most=most, now=clock(), ours=frozenset(one.job for one in ours))
 
 
 # Again
@@ -118,6 +121,33 @@ def test_a_lease_ends_and_somebody_else_takes_over(clock: Clock) -> None:
     (second,) = lease(clock)
     assert (second.job, second.subject) == (first.job, subject)
     assert second.token != first.token
+
+
+def test_what_we_do_is_not_taken_again_when_its_lease_looks_as_if_it_ended(clock: Clock) -> None:
+    put(clock, 2)
+    held = lease(clock)
+    clock.at += LEASE + SECOND
+    assert lease(clock, ours=held) == []
+    assert {one.job for one in lease(clock, ours=held[:1])} == {held[1].job}
+
+
+def test_what_we_do_takes_the_turn_of_nothing_else(clock: Clock) -> None:
+    put(clock, 3)
+    held = lease(clock)
+    clock.at += LEASE + SECOND
+    later = put(clock, 2)
+    assert [one.subject in later for one in lease(clock, most=1, ours=held)] == [True]
+    assert [one.subject in later for one in lease(clock, most=5, ours=held)] == [True]
+
+
+def test_what_we_do_stays_ours_to_finish(clock: Clock) -> None:
+    put(clock)
+    (held,) = lease(clock)
+    clock.at += LEASE + SECOND
+    lease(clock, ours=[held])
+    with transaction.atomic():
+        jobs.finish(held)
+    assert not Job.objects.exists()
 
 
 def test_a_renewed_lease_goes_on(clock: Clock) -> None:
@@ -389,3 +419,68 @@ def test_what_is_under_way_is_finished_before_the_end(tmp_path: Path, clock: Clo
 
     asyncio.run(Shop(tmp_path, clock).work(do, begun.is_set))
     assert not Job.objects.exists()
+
+
+def put_one_more(clock: Clock) -> None:
+    try:
+        put(clock)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["clock set forward", "writer stalled"])
+def test_a_worker_does_not_begin_again_what_it_is_doing(tmp_path: Path, clock: Clock, stalls: bool) -> None:
+    """The next job that is begun shows that the worker looked while the lease of the first seemed to have ended."""
+    (first,) = put(clock)
+    begun: list[uuid.UUID] = []
+    second_was_begun = asyncio.Event()
+    stall = threading.Event()
+
+    async def stalled(writer: Writer) -> None:
+        hangs = asyncio.create_task(writer.write(lambda: stall.wait(20)))
+        while writer._queue.qsize() == 0:  # the worker's next look waits behind it
+            await asyncio.sleep(0.01)
+        clock.at += LEASE + SECOND
+        stall.set()
+        await hangs
+
+    async def do(leased: Leased, writer: Writer) -> None:
+        begun.append(leased.subject)
+        if leased.subject != first:
+            second_was_begun.set()
+        elif begun.count(first) == 1:
+            if stalls:
+                await stalled(writer)
+            else:
+                clock.forward(hours=2)
+            await asyncio.to_thread(put_one_more, clock)
+            await second_was_begun.wait()
+        await writer.write(lambda: jobs.finish(leased))
+
+    with capture_logs() as logged:
+        asyncio.run(Shop(tmp_path, clock).work(do, lambda: not Job.objects.exists()))
+    assert begun.count(first) == 1 and len(begun) == 2
+    assert logged == []
+
+
+def test_what_takes_long_leaves_room_for_others_and_not_without_end(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four places each two that hang give one back: with seven under way nothing is left."""
+    monkeypatch.setattr(working, "SLOW", -1.0)
+    put(clock, 12, seconds=-1)
+    under_way, most = 0, 0
+    release = asyncio.Event()
+
+    async def do(leased: Leased, writer: Writer) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 7:
+            release.set()
+        await release.wait()
+        await writer.write(lambda: jobs.finish(leased))
+        under_way -= 1
+
+    asyncio.run(Shop(tmp_path, clock, most=4).work(do, lambda: not Job.objects.exists()))
+    assert most == 7

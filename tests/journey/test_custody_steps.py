@@ -14,7 +14,7 @@ from zegel.core.policy.transport import NO_DEMAND, PROVEN, Authentication, Tls, 
 from zegel.core.policy.verification import Method
 from zegel.journey import steps
 from zegel.journey.custody.models import Conversation, Job, Recipient, Transmission
-from zegel.journey.steps import Begun, begin_all, give_up
+from zegel.journey.steps import Begun, UnderWay, begin_all, give_up
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def waiting(ground: Ground, address: str = "ontvanger@example.org") -> Recipient
 
 def begin(ground: Ground, recipient: Recipient, index: int, *plan: Step) -> Recipient:
     with transaction.atomic():
-        begin_all([Begun(recipient, Plan(plan, ()), index)], now=ground.clock())
+        begin_all([Begun(UnderWay.of(recipient), Plan(plan, ()), index)], now=ground.clock())
     return Recipient.objects.get(id=recipient.id)
 
 
@@ -127,7 +127,9 @@ def test_each_transmission_has_a_return_path_by_which_it_is_known_again(ground: 
 
 def test_many_are_begun_together_each_with_its_own(ground: Ground) -> None:
     plans: dict[str, Step] = {"a": READABLE, "b": NOTIFY, "c": LOST, "d": Hold(frozenset({Method.SMS})), "e": BY_SMS}
-    begun = [Begun(waiting(ground, f"{name}@example.org"), Plan((step,), ()), 0) for name, step in plans.items()]
+    begun = [
+        Begun(UnderWay.of(waiting(ground, f"{name}@example.org")), Plan((step,), ()), 0) for name, step in plans.items()
+    ]
     with transaction.atomic():
         begin_all(begun, now=ground.clock())
     states = dict(Recipient.objects.values_list("address", "state"))
@@ -152,7 +154,7 @@ def test_nobody_to_begin_with_is_no_trouble(ground: Ground) -> None:
 def test_a_beginning_that_is_undone_leaves_nothing(ground: Ground) -> None:
     recipient = waiting(ground)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        begin_all([Begun(recipient, Plan((READABLE, NOTIFY), ()), 0)], now=ground.clock())
+        begin_all([Begun(UnderWay.of(recipient), Plan((READABLE, NOTIFY), ()), 0)], now=ground.clock())
         raise ZeroDivisionError
     assert Recipient.objects.get().state == "accepted"
     assert not Transmission.objects.exists()

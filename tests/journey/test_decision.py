@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +28,7 @@ from zegel.accounts.sign_in import enrol_totp
 from zegel.core.policy.precedence import plan_from_json, replay
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.journey.custody import retention
-from zegel.journey.custody.jobs import Kind
+from zegel.journey.custody.jobs import Kind, LeaseLost
 from zegel.journey.custody.models import Job, Recipient, Transmission
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -457,6 +459,53 @@ def test_only_who_awaits_a_decision_gets_one(post: Post) -> None:
     assert after[GUEST].plan == before[GUEST]
     assert Transmission.objects.filter(address=READER).count() == 1
     assert Transmission.objects.filter(address=GUEST).count() == 2
+
+
+@pytest.mark.parametrize("runs_twice", [False, True], ids=["once", "twice"])
+def test_the_author_hears_that_policy_contradicts_however_often_the_commit_runs(post: Post, runs_twice: bool) -> None:
+    """In a commit with another's work that fails, each is done again alone."""
+    post.mx("open.test")
+    post.ground.organisation.allows_transport = False
+    post.ground.organisation.save()
+    post.submit(GUEST, fields=[PROVEN_FIELD])
+    Job.objects.filter(kind=Kind.WARN).delete()  # of the fields
+    (leased,) = post.lease(Kind.DECIDE)
+    begun, release = threading.Event(), threading.Event()
+    runs: list[int] = []
+
+    def hold() -> None:
+        begun.set()
+        release.wait(20)
+
+    def fail() -> None:
+        runs.append(Job.objects.filter(kind=Kind.WARN).count())
+        raise LeaseLost
+
+    async def waiting(units: int) -> None:
+        while post.writer._queue.qsize() < units:
+            await asyncio.sleep(0.01)
+
+    async def together() -> Sequence[object]:
+        first = asyncio.create_task(post.writer.write(hold))
+        await asyncio.to_thread(begun.wait, 20)
+        deciding = asyncio.create_task(post.decision.decide(leased))
+        await waiting(1)
+        failing = asyncio.create_task(post.writer.write(fail))
+        await waiting(2)
+        release.set()
+        return await asyncio.gather(first, deciding, failing, return_exceptions=True)
+
+    if runs_twice:
+        results = post.run(together())
+        assert [type(one) for one in results] == [type(None), type(None), LeaseLost]
+        assert runs == [1, 1]  # first beside the decision, and then behind it
+    else:
+        post.run(post.decision.decide(leased))
+    assert Job.objects.filter(kind=Kind.WARN).count() == 1
+    assert post.recipient(GUEST).state == "decided"
+    post.later(minutes=11)
+    (notice,) = post.notices()
+    assert "direct-delivery" in words(notice) and GUEST in words(notice)
 
 
 def test_who_ended_while_the_decision_was_made_stays_so_and_is_reported_once(post: Post) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import ssl
 import subprocess
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.journey.delivery_peers import (
     Hangup,
     ScriptedMx,
     Silence,
+    Taken,
     server_tls,
 )
 from tests.needs import needs
@@ -40,7 +42,7 @@ from zegel.core.policy.carriage import (
 )
 from zegel.core.policy.transport import NO_DEMAND, PROVEN, Authentication, Tls, TransportSecurity
 from zegel.edge.tls import opportunistic_context, verifying_context
-from zegel.journey.delivery.connection import MOST_MAILS, Contexts, Dialler, Mail, Result
+from zegel.journey.delivery.connection import MOST_MAILS, Connection, Contexts, Dialler, Mail, Result
 from zegel.journey.delivery.mx import NextHop
 from zegel.local.mx import ReceivingServer, receiving_tls
 
@@ -182,6 +184,12 @@ INJECTED: Final[dict[str, Setup]] = {
 }
 
 
+UNBELIEVED: Final = (
+    r"not valid: (?P<why>[A-Za-z][^;]+); (mx|\*)\.[a-z.]+\.test; "
+    r"issued by [^;]*; until \d{4}-\d\d-\d\d; sha256 [0-9a-f]{64}"
+)
+
+
 def parameters(servers: dict[str, Setup], needs: dict[str, TransportSecurity]) -> pytest.MarkDecorator:
     combinations = [
         pytest.param(setup, level, id=f"{server}-{name}")
@@ -289,11 +297,29 @@ def test_who_meets_the_demand_gets_the_mail_and_leaves_evidence(
     assert evidence.security == (PROVEN if version == "TLSv1.2" else STRICT)
     assert (evidence.protocol, server.taken[0].over) == (version, version)
     assert evidence.cipher.startswith("ECDHE-ECDSA" if version == "TLSv1.2" else "TLS_")
+    assert evidence.key_exchange in ("x25519", "secp256r1", "X25519MLKEM768")  # what a later OpenSSL prefers
     assert re.fullmatch(
         r"(mx|\*)\.veilig\.test; issued by Zegel local authority \w+; until .*GMT; sha256 [0-9a-f]{64}",
         evidence.certificate,
     )
     assert evidence.detail == "250 2.0.0 taken"
+
+
+GROUPS: Final = {"X25519": "x25519", "prime256v1": "secp256r1", "secp384r1": "secp384r1", "secp521r1": "secp521r1"}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("curve", GROUPS)
+def test_the_group_of_the_key_exchange_is_in_the_evidence(
+    run: Run[Any], sender: Sending, certificates: Certificates, curve: str, version: ssl.TLSVersion
+) -> None:
+    """Where it isn't the first that we offer TLS 1.3 takes a HelloRetryRequest."""
+    tls = server_tls(certificates.good, maximum=version)
+    tls.set_ecdh_curve(curve)
+    with ScriptedMx(tls=tls) as server:
+        for needs in (PROVEN, NO_DEMAND):
+            result = once(run, sender(server), needs)
+            assert (result.outcome, result.evidence.key_exchange) == (Accepted(), GROUPS[curve])
 
 
 @parameters(PROVES_1_3, {"tls1.3": STRICT})
@@ -322,7 +348,8 @@ def test_mail_without_a_demand_goes_in_clear_where_there_is_no_other_way(
         result = once(run, sender(server), needs)
         assert result.outcome == Accepted()
         assert result.evidence.security == NO_DEMAND
-        assert (result.evidence.protocol, result.evidence.cipher, result.evidence.certificate) == ("", "", "")
+        evidence = result.evidence
+        assert (evidence.protocol, evidence.cipher, evidence.key_exchange, evidence.certificate) == ("", "", "", "")
         assert server.messages() == [CONTENT]
 
 
@@ -336,7 +363,20 @@ def test_mail_without_a_demand_is_encrypted_even_to_a_server_that_proves_nothing
         assert result.outcome == Accepted()
         assert server.taken[0].over in ("TLSv1.2", "TLSv1.3")
         assert result.evidence.security.authentication is Authentication.NONE
-        assert re.fullmatch(r"sha256 [0-9a-f]{64} \(not verified\)", result.evidence.certificate)
+        assert re.fullmatch(UNBELIEVED, result.evidence.certificate)
+
+
+@parameters(UNPROVEN, {"proven": PROVEN})
+def test_a_certificate_that_is_not_believed_is_in_the_evidence(
+    run: Run[Any], sender: Sending, certificates: Certificates, setup: Setup, needs: TransportSecurity
+) -> None:
+    with ScriptedMx() as server:
+        setup(server, certificates)
+        evidence = once(run, sender(server), needs).evidence
+        assert len(server.heard) == 1
+    found = re.fullmatch(UNBELIEVED, evidence.certificate)
+    assert found is not None
+    assert evidence.detail == f"certificate: {found['why']}"
 
 
 def test_a_server_without_starttls_is_asked_once_for_mail_without_a_demand(run: Run[Any], sender: Sending) -> None:
@@ -890,6 +930,97 @@ def test_a_connection_that_nobody_needs_is_ended_politely(run: Run[Any], sender:
 
         run(story())
         assert server.heard[0].commands[-1] == "QUIT"
+
+
+FAREWELLS: Final = 5
+
+
+async def idle(server: ScriptedMx, one: Sender) -> list[Connection]:
+    """So many connections that nobody used for long."""
+    await asyncio.gather(*(one.send() for _ in range(FAREWELLS)))
+    found = [connection for kept in one.dialler._idle.values() for connection in kept]
+    assert len(found) == len(server.heard) == FAREWELLS
+    for connection in found:
+        connection.idle_since -= 60
+    return found
+
+
+@pytest.fixture
+def several() -> Iterator[ScriptedMx]:
+    """It takes so many mails at the same moment, each over a connection of its own."""
+    together = threading.Barrier(FAREWELLS)
+
+    def wait_for_the_others(_: Taken) -> None:
+        together.wait(10)
+
+    with ScriptedMx(at_end=wait_for_the_others) as server:
+        yield server
+
+
+def test_who_tidies_up_waits_for_no_goodbye(run: Run[Any], sender: Sending, several: ScriptedMx) -> None:
+    """It is done in the round of the worker, who has jobs to lease."""
+    several.answers["QUIT"] = Silence
+    one = sender(several)
+
+    async def story() -> None:
+        connections = await idle(several, one)
+        await one.dialler.tidy()
+        assert not one.dialler._idle
+        assert [connection.channel.lost for connection in connections] == [False] * FAREWELLS
+        await one.dialler.close()
+        assert [connection.channel.lost for connection in connections] == [True] * FAREWELLS
+
+    run(story())
+    assert all(heard.ended.wait(10) for heard in several.heard)
+    assert [heard.commands[-1] for heard in several.heard] == ["QUIT"] * FAREWELLS
+
+
+@pytest.mark.parametrize("is_tidied", [True, False], ids=["tidied", "closed"])
+def test_all_say_goodbye_at_the_same_time(
+    run: Run[Any], sender: Sending, several: ScriptedMx, monkeypatch: pytest.MonkeyPatch, is_tidied: bool
+) -> None:
+    one, said = sender(several), Connection.quit
+
+    async def story() -> None:
+        await idle(several, one)
+        together = asyncio.Barrier(FAREWELLS)
+
+        async def wait_for_the_others(connection: Connection) -> None:
+            await together.wait()
+            await said(connection)
+
+        monkeypatch.setattr(Connection, "quit", wait_for_the_others)
+        async with asyncio.timeout(10):
+            if is_tidied:
+                await one.dialler.tidy()
+            await one.dialler.close()
+
+    run(story())
+    assert all(heard.ended.wait(10) for heard in several.heard)
+    assert [heard.commands[-1] for heard in several.heard] == ["QUIT"] * FAREWELLS
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["new connection", "kept connection"])
+def test_what_may_not_leave_after_all_is_not_begun(run: Run[Any], sender: Sending, is_kept: bool) -> None:
+    with ScriptedMx() as server:
+        one = sender(server)
+
+        async def stop() -> None:
+            raise KeyError
+
+        async def story() -> None:
+            if is_kept:
+                await one.send()
+            with pytest.raises(KeyError):
+                await one.dialler.send(one.hop, a_mail(), needs=NO_DEMAND, before=stop)
+            assert not one.dialler._idle.get(one.hop)
+
+        run(closing(one, story()))
+        (heard,) = server.heard
+        assert heard.ended.wait(10)
+        assert heard.commands.count("MAIL") == is_kept
+        assert heard.commands[-1] == "QUIT"
+        assert one.dialler.addresses.known == {}
 
 
 @pytest.mark.parametrize("cause", [KeyError, asyncio.CancelledError])

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.journey.delivery_ground import (
+    PHONE,
     PROVEN_FIELD,
     SENDER,
     SENTENCE,
@@ -117,6 +118,25 @@ def test_no_link_where_the_policy_excludes_the_code_that_opens_it(post: Post) ->
     server = post.proven(extensions=BIG)
     submit(post, LINK_FROM)
     assert len(files(parsed(only(server)))["scan0.bin"]) == LINK_FROM
+
+
+@pytest.mark.parametrize("asked", [f"sms {PHONE}", "sharedAccessCode Geheim-woord-4"])
+def test_no_link_behind_a_code_by_mail_where_the_message_names_another_method(post: Post, asked: str) -> None:
+    server = post.proven(extensions=BIG)
+    submit(post, LINK_FROM, fields=(PROVEN_FIELD, ("zivver-access-right", f"{READER} {asked}")))
+    assert files(parsed(only(server)))["scan0.bin"] == octets_of(LINK_FROM, "0")
+    row = post.recipient(READER)
+    assert (row.state, row.method) == ("delivered", "")
+    assert not row.links.exists()
+
+
+def test_where_the_message_names_a_method_too_large_is_that_method(post: Post) -> None:
+    server = post.proven(extensions=("PIPELINING", "SIZE 4000000", "8BITMIME"))
+    submit(post, 5_000_000, fields=(PROVEN_FIELD, ("zivver-access-right", f"{READER} sms {PHONE}")))
+    (mail,) = server.messages()
+    assert SENTENCE not in words(mail) and link_in(mail)
+    row = post.recipient(READER)
+    assert (row.state, row.method) == ("notified", "sms")
 
 
 def test_a_signed_message_is_not_taken_apart(post: Post) -> None:

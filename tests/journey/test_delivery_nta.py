@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.journey.delivery_ground import SENTENCE, Post, a_post, certificates, dkimpy, everything_in
+from tests.journey.delivery_ground import SENTENCE, Post, a_post, certificates, dkimpy, everything_in, words
 from tests.journey.delivery_peers import ScriptedMx, server_tls
 from tests.journey.nta_ground import (
     BOTH,
@@ -28,7 +28,9 @@ from tests.journey.portal_ground import Clock
 from tests.journey.zone import Zone
 from zegel.accounts.models import SendingDomain
 from zegel.core.mail.address import Domain
+from zegel.core.policy.carriage import NTA_RECIPIENT, NTA_SENDER, Cause
 from zegel.core.policy.case import Asked, Case, OrganisationPolicy
+from zegel.core.policy.nta7516 import Standing
 from zegel.core.policy.transport import PROVEN, Authentication, Tls
 from zegel.edge.dns import Answer, Found, NotThere, Trouble
 from zegel.edge.nta import NtaLookup
@@ -42,6 +44,8 @@ TLSA: Final = "3 1 1 " + "ab" * 32
 SERVFAIL: Final = Trouble("NoNameservers")
 HARMLESS: Final = {"EHLO", "HELO", "STARTTLS", "QUIT"}
 SENDER: Final = Domain("voorbeeld.test")
+
+STANDINGS: Final = {one.value: one for one in Standing}
 
 Changes = dict[tuple[str, str], Answer]
 
@@ -100,12 +104,14 @@ RECIPIENTS: Final[dict[str, Changes]] = {
 
 @pytest.mark.parametrize("standing", SENDERS)
 def test_a_sender_that_complies_no_more_sends_nothing_this_way(clock: Clock, standing: str) -> None:
-    assert found(clock, SENDERS[standing]) == NotAllowed(f"NTA 7516, sender: {standing}")
+    why = NTA_SENDER[STANDINGS[standing]]
+    assert found(clock, SENDERS[standing]) == NotAllowed(f"NTA 7516, sender: {standing}", why)
 
 
 @pytest.mark.parametrize("standing", RECIPIENTS)
 def test_a_recipient_that_complies_no_more_gets_nothing_this_way(clock: Clock, standing: str) -> None:
-    assert found(clock, RECIPIENTS[standing]) == NotAllowed(f"NTA 7516, recipient: {standing}")
+    why = NTA_RECIPIENT[STANDINGS[standing]]
+    assert found(clock, RECIPIENTS[standing]) == NotAllowed(f"NTA 7516, recipient: {standing}", why)
 
 
 TROUBLE: Final = {
@@ -362,6 +368,30 @@ def test_a_plan_that_ends_there_becomes_a_report(post: Post) -> None:
     assert ordinary.heard == []
     assert post.recipient(READER).state == "undeliverable"
     assert len(post.reports()) == 1
+
+
+WHY: Final[dict[str, Cause]] = {
+    "sender: nta-no-record": Cause.NTA_SENDER_RECORD,
+    "recipient: nta-out-of-date": Cause.NTA_RECIPIENT_OUT_OF_DATE,
+    "address not signed": Cause.NTA_NO_PROVEN_HOST,
+    "no TLSA": Cause.NTA_NO_PROVEN_HOST,
+    "TLSA of another": Cause.NTA_NO_PROVEN_HOST,
+    "no TLS": Cause.NTA_NO_PROVEN_HOST,
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("happens", WHY)
+def test_the_report_says_what_of_nta_7516_was_not_met(post: Post, happens: str) -> None:
+    server, _ = nta_host(post, certificates().self_signed), post.mx(CARE)
+    submitted(post, Case(nta=BOTH, asked=Asked(never_email=True)))
+    NO_MORE[happens](post, server)
+    post.settle()
+    assert post.recipient(READER).reason == WHY[happens].value
+    (report,) = post.reports()
+    said = " ".join(words(report).split())
+    assert WHY[happens].nl in said
+    assert WHY[happens].en in said
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import email.policy
 import json
 import re
 import uuid
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
 
 import pytest
-from django.db import connection
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.db import OperationalError, connection
 
 from tests.journey.delivery_ground import (
     PHONE,
@@ -24,14 +30,22 @@ from tests.journey.delivery_ground import (
     everything_in,
     link_in,
     parsed,
+    status_of,
 )
-from tests.journey.delivery_peers import Taken
+from tests.journey.delivery_peers import Taken, server_tls
 from tests.journey.portal_ground import Clock
+from zegel.core.clock import Instant
+from zegel.core.mail.address import Mailbox, parse_reverse_path
+from zegel.core.policy.shrinking import LINK_FROM
 from zegel.core.policy.transport import Authentication, Tls
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
+from zegel.journey.arrival.intake import Envelope
+from zegel.journey.arrival.record import AcceptedRecipient
 from zegel.journey.custody.jobs import LEASE, Kind, Leased, LeaseLost
 from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
+from zegel.journey.delivery import deliver, recording
+from zegel.journey.delivery.recording import Ending
 from zegel.journey.portal import codes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,6 +203,102 @@ def test_two_processes_at_once_send_once(post: Post) -> None:
     assert not Job.objects.exists()
 
 
+# --- what a server took -------------------------------------------------------------------------------------------
+
+
+def broken(post: Post) -> list[str]:
+    """Where something broke; these are ours."""
+    found = [one["where"] for one in post.logged if one["event"] == "broken"]
+    post.logged[:] = [one for one in post.logged if one["event"] != "broken"]
+    return found
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, *causes: Exception) -> list[Exception]:
+    """What is raised where an ending is recorded, each once."""
+    record, left = recording.record, list(causes)
+
+    def failing(ended: Sequence[Ending], *, now: Instant) -> None:
+        if left:
+            raise left.pop(0)
+        record(ended, now=now)
+
+    monkeypatch.setattr(recording, "record", failing)
+    monkeypatch.setattr(deliver, "RECORD_AGAIN", 0.01)
+    return left
+
+
+def test_what_a_server_took_is_recorded_as_soon_as_it_can_be_and_not_sent_again(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    leased = decided(post)
+    left = fails(monkeypatch, *(OperationalError("disk I/O error") for _ in range(4)))
+    post.run(post.delivery.transmit(leased))
+    assert broken(post) == ["recording what a server took"] * 4
+    post.until_nothing_waits()
+    assert left == [] and len(server.taken) == 1
+    assert post.outcomes(GUEST) == ["Accepted"]
+    assert post.recipient(GUEST).state == "notified"
+    (notification,) = post.transmissions("notification")
+    assert (notification.state, notification.tries, notification.sealed) == ("sent", 1, None)
+
+
+def test_who_loses_the_lease_meanwhile_stops_recording(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = post.mx("open.test")
+    post.submit(GUEST)
+    leased = decided(post)
+    left = fails(monkeypatch, OperationalError("disk I/O error"), LeaseLost(), OperationalError("never asked"))
+    with pytest.raises(LeaseLost):
+        post.run(post.delivery.transmit(leased))
+    assert len(left) == len(server.taken) == 1
+    assert broken(post) == ["recording what a server took"]
+
+
+def test_what_no_server_took_is_tried_again_instead(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    post.mx("open.test", answers={"END": [b"451 4.3.0 later\r\n"]})
+    post.submit(GUEST)
+    leased = decided(post)
+    fails(monkeypatch, OperationalError("disk I/O error"))
+    with pytest.raises(OperationalError):
+        post.run(post.delivery.transmit(leased))
+    assert not Attempt.objects.exists() and broken(post) == []
+
+
+# --- what nobody needs any more -----------------------------------------------------------------------------------
+
+
+def test_a_reminder_of_what_was_opened_meanwhile_ends_without_its_link(post: Post) -> None:
+    server = post.mx("open.test")
+    post.ground.organisation.remind_after_days = 3
+    post.ground.organisation.save()
+    post.submit(GUEST)
+    post.settle()
+    server.answers["RCPT"] = [b"451 4.7.1 later\r\n"]
+    post.later(days=3, hours=1)
+    (reminder,) = post.transmissions("reminder")
+    assert (reminder.state, reminder.tries, reminder.sealed is None) == ("queued", 1, False)
+    Recipient.objects.filter(address=GUEST).update(state="opened", opened_at=post.clock.at)
+    post.later(hours=1)
+    reminder.refresh_from_db()
+    assert (reminder.state, reminder.sealed) == ("failed", None)
+    assert not Job.objects.filter(kind=Kind.TRANSMIT).exists()
+    assert len(server.taken) == 1
+
+
+def test_a_notification_of_who_waits_for_nothing_any_more_ends_without_its_link(post: Post) -> None:
+    server = post.mx("open.test", answers={"RCPT": [b"451 4.7.1 later\r\n"]})
+    post.submit(GUEST)
+    post.settle()
+    (notification,) = post.transmissions("notification")
+    assert (notification.state, notification.sealed is None) == ("queued", False)
+    Recipient.objects.filter(address=GUEST).update(state="undeliverable")
+    post.later(hours=1)
+    notification.refresh_from_db()
+    assert (notification.state, notification.sealed) == ("failed", None)
+    assert server.taken == []
+
+
 def test_each_try_is_counted_once_and_waits_longer(post: Post) -> None:
     post.mx("open.test", answers={"RCPT": b"451 4.7.1 later\r\n"})
     post.submit(GUEST)
@@ -224,6 +334,41 @@ def test_an_attempt_that_succeeds_leaves_protocol_cipher_certificate_and_reply(p
         r"mx\.veilig\.test; issued by Zegel local authority .*; sha256 [0-9a-f]{64}", attempt.certificate
     )
     assert attempt.at == post.clock.at
+
+
+def test_what_a_certificate_says_of_itself_is_stored_as_one_line_that_any_database_takes(
+    post: Post, tmp_path: Path
+) -> None:
+    names = ["mx\0.open.test", "mx\x1b[31m.open.test", "mx.open.test\r\nX-Field: 1"]
+    post.mx("open.test", tls=server_tls(saying(tmp_path, names, "Wij\0\x1b[2J\u202e\u200b\nzelf")))
+    post.submit(GUEST)
+    post.settle()
+    (attempt,) = post.attempts(GUEST)
+    assert attempt.outcome == "Accepted"
+    assert attempt.certificate.isprintable()
+    assert "mx .open.test" in attempt.certificate and "[31m.open.test" in attempt.certificate
+    assert re.search(r"sha256 [0-9a-f]{64}$", attempt.certificate)
+
+
+def saying(folder: Path, names: list[str], issuer: str) -> tuple[Path, Path]:
+    """A certificate that nobody vouches for, of what names soever."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    chain, private, pem = folder / "chain.pem", folder / "key.pem", serialization.Encoding.PEM
+    chain.write_bytes(certificate.public_bytes(pem))
+    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return chain, private
 
 
 def test_an_attempt_that_fails_leaves_its_reason(post: Post) -> None:
@@ -313,9 +458,90 @@ def test_a_server_that_quotes_the_link_when_it_refuses_gives_it_to_nobody(post: 
     (token,) = said
     assert token not in everything_in(report)
     assert token.encode() not in database()
-    assert "blocked" in everything_in(report)
-    assert post.attempts(GUEST)[0].reply == "550 5.7.1 blocked: http://localhost…, and …: see help"
+    assert "blocked" not in everything_in(report)
+    assert post.attempts(GUEST)[0].reply == "550 5.7.1"
     assert post.recipient(GUEST).links.count() == 1
+
+
+def folded(said: str, every: int) -> bytes:
+    """A refusal on as many lines as it takes."""
+    pieces = [said[start : start + every] for start in range(0, len(said), every)]
+    lines = [f"554-5.7.1 {piece}\r\n" for piece in pieces[:-1]] + [f"554 5.7.1 {pieces[-1]}\r\n"]
+    return "".join(lines).encode()
+
+
+def encoded(token: str, letters: str = "") -> str:
+    return "".join(f"%{ord(one):02X}" if not one.isalnum() or one in letters else one for one in token)
+
+
+QUOTED: Final[dict[str, Callable[[str], bytes]]] = {
+    "on two lines": lambda token: folded(f"blocked URL http://localhost/m/{token} is listed", 40),
+    "on lines of six": lambda token: folded(token, 6),
+    "the end of it": lambda token: folded(f"see {token[35:]}", 100),
+    "the begin of it": lambda token: folded(f"see {token[:8]}", 100),
+    "from within": lambda token: folded(f"hit: x{token[17:25]}y", 100),
+    "with spaces": lambda token: folded(" ".join(token), 100),
+    "percent-encoded": lambda token: folded(f"http%3A%2F%2Flocalhost%2Fm%2F{encoded(token)} is listed", 200),
+    "all of it percent-encoded": lambda token: folded(encoded(token, token), 200),
+    "percent-encoded and folded": lambda token: folded(encoded(token, token), 50),
+    "in capitals": lambda token: folded(f"HTTP://LOCALHOST/M/{token.upper()}", 200),
+}
+
+
+@pytest.mark.parametrize("code", ["554", "451"])
+@pytest.mark.parametrize("how", QUOTED)
+def test_of_a_reply_that_quotes_a_piece_of_the_link_its_code_is_kept(post: Post, how: str, code: str) -> None:
+    """No piece of eight characters of it stands in the trace, or in any report."""
+
+    def quote(taken: Taken) -> None:
+        tokens.append(link_in(taken.content))
+        server.answers["END"] = QUOTED[how](tokens[-1]).replace(b"554", code.encode()).replace(b"5.7.1", status)
+
+    tokens: list[str] = []
+    status = b"5.7.1" if code == "554" else b"4.7.1"
+    server = post.mx("open.test", at_end=quote)
+    post.submit(GUEST)
+    post.settle()
+    post.later(hours=5)  # where it was put off, the word of the delay
+    (report,) = post.reports()
+    kept = f"{code} {status.decode()}"
+    assert {one.reply for one in post.attempts(GUEST)} == {kept}
+    assert kept in status_of(report)
+    (token,) = set(tokens)
+    said = "".join(everything_in(one) for one in post.heard()).lower()
+    assert not any(token[start : start + 8].lower() in said for start in range(len(token) - 7))
+
+
+def test_a_reply_that_quotes_nothing_is_kept_as_it_is(post: Post) -> None:
+    post.mx(
+        "open.test", answers={"END": b"554-5.7.1 Message refused, see\r\n554 5.7.1 https://hulp.test/spam?id=7\r\n"}
+    )
+    post.submit(GUEST)
+    post.settle()
+    assert [one.reply for one in post.attempts(GUEST)] == ["554 5.7.1 Message refused, see https://hulp.test/spam?id=7"]
+    assert "Message refused" in everything_in(post.reports()[0])
+
+
+def test_a_server_that_quotes_the_link_to_files_gives_it_to_nobody(post: Post) -> None:
+    """In a readable message the link is beside the text."""
+
+    def quote(taken: Taken) -> None:
+        tokens.append(link_in(taken.content))
+        server.answers["END"] = folded(f"blocked {encoded(tokens[-1])}", 20)
+
+    tokens: list[str] = []
+    server = post.proven(extensions=("SIZE 60000000", "8BITMIME"), at_end=quote)
+    message = EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"], message["Message-ID"] = SENDER, READER, "<groot@voorbeeld.test>"
+    message[PROVEN_FIELD[0]] = PROVEN_FIELD[1]
+    message.set_content(SENTENCE + "\n")
+    message.add_attachment(bytes(LINK_FROM), "application", "octet-stream", filename="groot.bin")
+    envelope = Envelope(parse_reverse_path(SENDER), recipients=[AcceptedRecipient(Mailbox.parse(READER))])
+    post.submit_octets(message.as_bytes(), envelope)
+    post.settle()
+    (token,) = set(tokens)
+    assert [one.reply for one in post.attempts(READER)] == ["554 5.7.1"]
+    assert token[20:30] not in everything_in(post.reports()[0])
 
 
 def test_a_server_that_quotes_the_code_gives_it_to_nobody(post: Post) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from django.db import OperationalError
 
 from tests.journey.delivery_ground import SENTENCE, Post, a_post, certificates, link_in, words
 from tests.journey.delivery_peers import server_tls
@@ -18,6 +19,7 @@ from zegel.core.policy.transport import Authentication, Tls
 from zegel.edge.dns import Found, Trouble
 from zegel.edge.fetch import Failed, Fetch, Fetched, NotFetched
 from zegel.journey.custody.models import Attempt, TransportPolicy
+from zegel.journey.delivery import sts
 from zegel.journey.delivery.sts import LOOK_AGAIN, forget_ended
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,6 +164,56 @@ def test_dns_trouble_says_nothing_about_a_policy_that_is_kept(post: Post) -> Non
     post.clock.at += LOOK_AGAIN
     send(post, 2, DEMAND)
     assert len(server.messages()) == 2
+
+
+def broken(post: Post) -> list[str]:
+    """Where something broke; these are ours."""
+    found = [one["where"] for one in post.logged if one["event"] == "broken"]
+    post.logged[:] = [one for one in post.logged if one["event"] != "broken"]
+    return found
+
+
+def test_while_the_kept_policy_can_not_be_read_nothing_leaves(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may forbid the host: that is not known, and so not passed over; not even by a notification."""
+    server = post.proven()
+    publish(post, mx="mx.ander.test")
+    send(post, 1, OTHER)
+    assert TransportPolicy.objects.get().mode == "enforce" and server.heard == []
+    post.start()
+    kept = sts._kept
+
+    def locked(_: Domain) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(sts, "_kept", locked)
+    send(post, 2, OTHER)
+    assert (last(post).outcome, last(post).host) == ("DnsTrouble", "")
+    assert server.heard == []
+    readable = post.transmissions("readable")[-1]
+    assert (readable.state, readable.tries) == ("queued", 1)
+    assert set(broken(post)) == {"mta-sts"}
+    monkeypatch.setattr(sts, "_kept", kept)
+    publish(post, identity="2")
+    post.later(minutes=20)  # asked anew: that nothing could be read was not remembered
+    assert post.transmissions("readable")[-1].state == "sent"
+    assert SENTENCE in words(server.messages()[0])
+
+
+def test_a_policy_that_can_not_be_kept_holds_all_the_same(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = post.mx(DOMAIN, preference=5, host="eerste.ander.test")
+    right = post.proven()
+    publish(post)
+
+    async def full(*_: object) -> None:
+        raise OperationalError("disk is full")
+
+    monkeypatch.setattr(sts.Policies, "_keep", full)
+    send(post, 1, DEMAND)
+    assert not TransportPolicy.objects.exists()
+    assert wrong.heard == []
+    assert SENTENCE in words(right.messages()[0])
+    assert last(post).authentication == Authentication.SIGNED_MX
+    assert broken(post) == ["mta-sts, keeping a policy"]
 
 
 def test_many_messages_ask_once(post: Post) -> None:

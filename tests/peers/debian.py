@@ -85,6 +85,8 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Unpacked("opensmtpd", ("usr/libexec/opensmtpd/encrypt", "trial")),
     Unpacked("pebble", ("usr/bin/pebble", "-help"), needs_root=False),
     Unpacked("opendkim", ("usr/sbin/opendkim", "-V"), needs_root=False),
+    Unpacked("clamav-daemon", ("usr/sbin/clamd", "--config-file=/dev/null", "--version"), needs_root=False),
+    Unpacked("rspamd", ("usr/bin/rspamd", "--version"), needs_root=False),
 )
 
 

@@ -1,4 +1,4 @@
-"""Debian's opendkim: a milter that signs what a Postfix takes."""
+"""Debian's opendkim: a milter that signs what a Postfix takes, or verifies it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.peers import Peer, debian
 
 
-class OpenDkim(Peer):
-    """Signs all mail of ``domain`` that a client on loopback hands in: rsa-sha256, relaxed/relaxed, a fresh key of 2048
-    bits. :attr:`milter` is what Postfix calls it."""
+class _Milter(Peer):
+    """:attr:`milter` is what Postfix calls it."""
 
-    def __init__(self, folder: Path, *, domain: str, selector: str) -> None:
-        """``LookupError`` if opendkim is not on this machine."""
+    def __init__(self, folder: Path, settings: str) -> None:
         root = debian.unpacked("opendkim")
         if root is None:
             raise LookupError("no opendkim: python -m tests.peers.debian")
         super().__init__(folder.absolute(), "127.0.0.1")
         self._root = root
         self._socket = self.folder / "socket"  # TCP would wait for late acknowledgements, message by message
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        key = self.folder / "key"
-        key.touch(mode=0o600)
-        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         (self.folder / "opendkim.conf").write_text(
-            f"""Mode s
-Domain {domain}
-Selector {selector}
-KeyFile {key}
-RequireSafeKeys no
-SignatureAlgorithm rsa-sha256
-Canonicalization relaxed/relaxed
-Socket local:{self._socket}
-UMask 000
-Background no
-Syslog no
-"""
+            f"{settings}Socket local:{self._socket}\nUMask 000\nBackground no\nSyslog no\n"
         )
 
     @property
@@ -63,3 +46,45 @@ Syslog no
 
     def log(self) -> str:
         return ""
+
+
+class OpenDkim(_Milter):
+    """Signs all mail of ``domain`` that a client on loopback hands in: rsa-sha256, relaxed/relaxed, a fresh key of 2048
+    bits."""
+
+    def __init__(self, folder: Path, *, domain: str, selector: str) -> None:
+        """``LookupError`` if opendkim is not on this machine."""
+        key = folder.absolute() / "key"
+        super().__init__(
+            folder,
+            f"""Mode s
+Domain {domain}
+Selector {selector}
+KeyFile {key}
+RequireSafeKeys no
+SignatureAlgorithm rsa-sha256
+Canonicalization relaxed/relaxed
+""",
+        )
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key.touch(mode=0o600)
+        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+class OpenDkimVerifier(_Milter):
+    """Says of the signatures of all mail what it thinks of them, in an ``Authentication-Results`` field of its own
+    (RFC 8601). It knows the key records ``records`` (name to text) and no others."""
+
+    def __init__(self, folder: Path, *, records: Mapping[str, str]) -> None:
+        """``LookupError`` if opendkim is not on this machine."""
+        keys = folder.absolute() / "records"
+        super().__init__(
+            folder,
+            f"""Mode v
+TestPublicKeys {keys}
+InternalHosts 192.0.2.1
+AlwaysAddARHeader yes
+AuthservID opendkim.test
+""",
+        )
+        keys.write_text("".join(f"{name} {text}\n" for name, text in records.items()))

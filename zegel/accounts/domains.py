@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -14,7 +13,6 @@ from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain
 from zegel.core.mail.dkim import Algorithm, SigningKey
 from zegel.core.seal.wrap import SealingKey, wrap
-from zegel.core.secret import Secret
 from zegel.edge.dns import Found, NotThere, Resolver, Trouble
 
 PATIENCE: Final = timedelta(hours=72)  # a record that was there may be missing this long before submissions are refused
@@ -24,10 +22,11 @@ PATIENCE: Final = timedelta(hours=72)  # a record that was there may be missing 
 class Record:
     """A record that the domain's owner publishes."""
 
-    purpose: str  # "ownership", "dkim", "return-path"
+    purpose: str  # "ownership", "dkim", "dkim-ed25519", "return-path"
     name: str
     kind: str
     value: str
+    is_needed: bool = True  # the domain may not send without it
 
 
 def dkim_context(domain: str) -> str:
@@ -35,10 +34,15 @@ def dkim_context(domain: str) -> str:
     return f"dkim/{domain}"
 
 
+def ed25519_context(domain: str) -> str:
+    """What the wrapped second DKIM key is bound to; no domain has a slash in it."""
+    return f"dkim/{domain}/ed25519"
+
+
 def add(organisation: Organisation, domain: Domain, *, sealing: SealingKey) -> SendingDomain:
-    """A new sending domain with its own DKIM key; it may send once :func:`check` found its records."""
+    """A new sending domain with its own DKIM keys; it may send once :func:`check` found its records."""
     key = SigningKey.generate(domain, "zegel", Algorithm.RSA_SHA256)
-    return SendingDomain.objects.create(
+    added = SendingDomain(
         organisation=organisation,
         name=domain.ascii,
         ownership_token=secrets.token_hex(16),
@@ -46,15 +50,36 @@ def add(organisation: Organisation, domain: Domain, *, sealing: SealingKey) -> S
         dkim_key=wrap(key.to_pem(), to=sealing, context=dkim_context(domain.ascii)),
         dkim_record=key.dns_record(),
     )
+    _make_second_key(added, sealing)
+    added.save()
+    return added
+
+
+def complete(domain: SendingDomain, *, sealing: SealingKey) -> None:
+    """Inside a transaction: a second DKIM key for a domain that was added before there were two."""
+    if domain.ed25519_key is None:
+        _make_second_key(domain, sealing)
+        domain.save(update_fields=["ed25519_key", "ed25519_record"])
+
+
+def _make_second_key(domain: SendingDomain, sealing: SealingKey) -> None:
+    key = SigningKey.generate(Domain(domain.name), domain.ed25519_selector, Algorithm.ED25519_SHA256)
+    domain.ed25519_key = wrap(key.to_pem(), to=sealing, context=ed25519_context(domain.name))
+    domain.ed25519_record = key.dns_record()
 
 
 def records(domain: SendingDomain, gateway: str) -> tuple[Record, ...]:
-    """What is to be published, for a gateway with this host name."""
-    return (
+    """What is to be published, for a gateway with this host name. The second DKIM key is for whom it pleases: many
+    verifiers don't know its kind yet, and every mail has the other signature too (RFC 8463 §6)."""
+    needed = (
         Record("ownership", f"_zegel.{domain.name}", "TXT", f"zegel-domain={domain.ownership_token}"),
         Record("dkim", f"{domain.dkim_selector}._domainkey.{domain.name}", "TXT", domain.dkim_record),
         Record("return-path", domain.return_path_host, "CNAME", gateway),
     )
+    if domain.ed25519_key is None:
+        return needed
+    name = f"{domain.ed25519_selector}._domainkey.{domain.name}"
+    return (*needed, Record("dkim-ed25519", name, "TXT", domain.ed25519_record, is_needed=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +98,11 @@ async def look(wanted: tuple[Record, ...], *, dns: Resolver) -> tuple[Finding, .
 
 
 def conclude(domain: SendingDomain, findings: tuple[Finding, ...], *, now: Instant) -> None:
-    """Inside a transaction: records a check. One that was not conclusive (SERVFAIL) changes nothing; a record that
-    disappeared stops the domain only after :data:`PATIENCE`."""
-    if not all(finding.is_conclusive for finding in findings):
+    """Inside a transaction: records a check. One that was not conclusive (SERVFAIL) about a needed record changes
+    nothing; a record that disappeared stops the domain only after :data:`PATIENCE`. The second DKIM key is used from
+    the check that found its record until the one that didn't."""
+    needed = tuple(one for one in findings if one.record.is_needed)
+    if not all(finding.is_conclusive for finding in needed):
         return
     domain.checked_at = now
     domain.findings = [
@@ -87,19 +114,17 @@ def conclude(domain: SendingDomain, findings: tuple[Finding, ...], *, now: Insta
             "right": one.is_right,
         }
         for one in findings
+        if one.is_conclusive
     ]
-    if all(finding.is_right for finding in findings):
+    for one in findings:
+        if one.record.purpose == "dkim-ed25519" and one.is_conclusive:
+            domain.ed25519_published = one.is_right
+    if all(finding.is_right for finding in needed):
         domain.in_place, domain.missing_since = True, None
     else:
         domain.missing_since = domain.missing_since or now
         domain.in_place = domain.in_place and now - domain.missing_since < PATIENCE
     domain.save()
-
-
-def signing_key(domain: SendingDomain, unwrap: Callable[[bytes, str], Secret[bytes]]) -> SigningKey:
-    """The DKIM key; ``unwrap`` opens a wrapped value under a context."""
-    pem = unwrap(bytes(domain.dkim_key), dkim_context(domain.name))
-    return SigningKey.from_pem(Domain(domain.name), domain.dkim_selector, pem)
 
 
 async def _look_for(record: Record, dns: Resolver) -> Finding:
@@ -116,7 +141,7 @@ def _same(record: Record, found: str) -> bool:
     match record.purpose:
         case "return-path":
             return found.rstrip(".").lower() == record.value.rstrip(".").lower()
-        case "dkim":  # white space and tag order are the publisher's business; the key is ours
+        case "dkim" | "dkim-ed25519":  # white space and tag order are the publisher's business; the key is ours
             return _dkim_key(found) == _dkim_key(record.value) != b""
         case _:
             return found.strip() == record.value

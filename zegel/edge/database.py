@@ -173,11 +173,12 @@ class Writer(_Station):
 
     def _results(self, batch: Sequence[_Unit]) -> list[Any]:
         with self._my_turn(), transaction.atomic():
-            return super()._results(batch)
-
-    def _worked_off(self, batch: Sequence[_Unit]) -> None:
+            results = super()._results(batch)
         self.commits += 1
         self.units += len(batch)
+        return results
+
+    def _worked_off(self, batch: Sequence[_Unit]) -> None:
         self._last = len(batch)
         if sum(unit.together is not _each for unit in batch) >= MANY:
             self._crowded()

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -88,6 +89,19 @@ def submission_keys(folder: Path) -> SubmissionKeys:
     """For the submission role. Raises :class:`KeyTrouble`."""
     root = _submission(folder)
     return SubmissionKeys(_sealing(folder), derive(root, "identity"), derive(root, "marker"), derive(root, "failures"))
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the three files, for whoever asks whether they are still those that were copied. Raises ``OSError``."""
+    octets = hashlib.sha256()
+    for name in (SEALING, SUBMISSION, OPENING):
+        octets.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return octets.hexdigest()[:32]
+
+
+def sealing_key(folder: Path) -> SealingKey:
+    """The public half alone; its ``key_id`` tells one gateway's keys from another's. Raises :class:`KeyTrouble`."""
+    return _sealing(folder)
 
 
 def opening_keys(folder: Path) -> OpeningKeys:

@@ -68,6 +68,28 @@ class SignInRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AccountMade(Event):
+    """By a guest, who proved the mailbox; a second factor follows."""
+
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsEnded(Event):
+    """By their owner."""
+
+    account: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReset(Event):
+    """With proof of the mailbox and the second factor."""
+
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
 class CapReached(Event):
     """An alarm: submissions are refused for now (451 4.7.1)."""
 
@@ -96,6 +118,84 @@ class Attempted(Event):
 class Opened(Event):
     recipient: uuid.UUID
     method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked(Event):
+    """By its sender: these recipients can't open the conversation any more."""
+
+    conversation: uuid.UUID
+    recipients: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryChanged(Event):
+    """By its sender."""
+
+    conversation: uuid.UUID
+    until: str  # empty: never
+
+
+@dataclass(frozen=True, slots=True)
+class NotifiedAgain(Event):
+    """The sender asked for it."""
+
+    recipient: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class MethodAsked(Event):
+    """A recipient can't use this method; the sender was told."""
+
+    recipient: uuid.UUID
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodAllowed(Event):
+    """The sender lets the recipient use this method in the place of the one that was decided."""
+
+    recipient: uuid.UUID
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodKept(Event):
+    """The sender wants the recipient to use this method and no other."""
+
+    recipient: uuid.UUID
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRemembered(Event):
+    """A guest needs no code on it from now on."""
+
+    recipient: uuid.UUID
+    device: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceForgotten(Event):
+    """Its owner wanted it."""
+
+    device: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class MalwareRefused(Event):
+    """A guest's answer was refused for what the scanner found in it; nothing of it was kept."""
+
+    conversation: uuid.UUID
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerNotExamined(Event):
+    """A guest's answer was refused for now, because the scanner gave no verdict."""
+
+    conversation: uuid.UUID
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +278,8 @@ _LEVELS: Final[dict[type[Event], str]] = {
     CertificateTroubleSeen: "warning",
     CertificateNotIssued: "warning",
     ListNotRead: "warning",
+    MalwareRefused: "warning",
+    AnswerNotExamined: "warning",
 }
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 

@@ -52,6 +52,12 @@ def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
 
 
 @cache
+def marks(count: int) -> str:
+    """The places of so many values in a statement, for ``IN (…)``."""
+    return ", ".join(["%s"] * count)
+
+
+@cache
 def table(model: type[models.Model]) -> str:
     """The quoted name of its table."""
     return connection.ops.quote_name(model._meta.db_table)
@@ -127,10 +133,10 @@ def _rows(head: str, marks: str, tail: str, count: int) -> str:
 def _insert(model: type[models.Model], names: tuple[str, ...], unless_there: bool) -> tuple[str, str, str, Converter]:
     fields = [_field(model, name) for name in names]
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    marks = ", ".join(["%s"] * len(fields))
+    places = marks(len(fields))
     table = connection.ops.quote_name(model._meta.db_table)
     conflict = " ON CONFLICT DO NOTHING" if unless_there else ""
-    return f"INSERT INTO {table} ({columns})", f"({marks})", conflict, _converter(fields)
+    return f"INSERT INTO {table} ({columns})", f"({places})", conflict, _converter(fields)
 
 
 @cache

@@ -6,10 +6,12 @@ import _ssl
 import ssl
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from zegel.core.smtp.tls_hello import HelloReader
 
 SUITES_TLS_1_2: Final = ":".join(  # NCSC-NL TLS guidelines 2025-05: good and sufficient; TLS 1.3 brings its own
     (
@@ -121,12 +123,60 @@ def _too_weak(certificate: Path) -> CertificateTrouble:
     )
 
 
+class NotVerified(ssl.SSLCertVerificationError):
+    """What OpenSSL says of a certificate that it doesn't believe, and the certificates that were shown."""
+
+    def __init__(self, said: ssl.SSLCertVerificationError, shown: list[bytes]) -> None:
+        super().__init__(*said.args)
+        vars(self).update(vars(said))  # verify_code, verify_message, reason
+        self.shown = shown
+
+
+class ClientTls(ssl.SSLObject):
+    """One connection of :class:`ClientContext`; after the handshake it is what its base class is."""
+
+    _incoming: ssl.MemoryBIO
+    _hello: HelloReader
+
+    def listen(self, incoming: ssl.MemoryBIO) -> None:
+        """``incoming``: where the octets of the server wait until they are read."""
+        self._incoming, self._hello = incoming, HelloReader()
+
+    def do_handshake(self) -> None:
+        """Raises :class:`NotVerified` among the errors of TLS."""
+        if not self._hello.is_done and self._incoming.pending:
+            octets = self._incoming.read()
+            self._incoming.write(octets)
+            self._hello.feed(octets)
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as said:
+            raise NotVerified(said, shown_chain(self)) from None
+
+    @property
+    def key_exchange(self) -> str:
+        """The group that the keys were agreed in, by its registered name; empty where it is not known."""
+        return self._hello.group
+
+
+class ClientContext(ssl.SSLContext):
+    """A context for clients whose connections in memory (all of asyncio's) tell more about themselves."""
+
+    sslobject_class: type[ssl.SSLObject] = ClientTls
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *rest: Any, **named: Any) -> ClientTls:
+        """As the base class does. What waits in ``incoming`` is read along, before OpenSSL takes it."""
+        made = cast(ClientTls, super().wrap_bio(incoming, *rest, **named))
+        made.listen(incoming)
+        return made
+
+
 def verifying_context(extra_ca: Path | None, *, named: str = "delivery.extra_ca") -> ssl.SSLContext:
     """For connections that must prove the server: a trusted CA, a name in the SAN (never the CN), TLS 1.2 at least.
 
     ``named``: the setting that ``extra_ca`` comes from, for :class:`CertificateTrouble`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     context.set_ciphers(SUITES_TLS_1_2)
@@ -142,7 +192,7 @@ def verifying_context(extra_ca: Path | None, *, named: str = "delivery.extra_ca"
 def dane_context() -> ssl.SSLContext:
     """For servers that TLSA records authenticate: as strict as :func:`verifying_context`, except that who connects
     must look at the certificates itself, and sends nothing before (RFC 7672 §3.1)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -161,7 +211,7 @@ def shown_chain(tls: ssl.SSLObject) -> list[bytes]:
 
 def opportunistic_context() -> ssl.SSLContext:
     """For mail without a demand: encrypts where the server can, and proves nothing. Never used for content."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_ciphers("DEFAULT:@SECLEVEL=1")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from zegel.core.clock import Instant
-from zegel.journey.custody.jobs import Kind, put, put_again
+from zegel.journey.custody.jobs import Kind, forget, put, put_again
 
 TOGETHER: Final = timedelta(hours=1)  # recipients of one message are reminded at about the same time
 SPLIT_WINDOW: Final = timedelta(minutes=10)  # D-4: a split names recipients of its other half
@@ -88,9 +88,48 @@ def sms_asked(sms: uuid.UUID, *, now: Instant) -> None:
     put(Kind.SMS, [sms], due=now)
 
 
-def answered(transmissions: Sequence[uuid.UUID], *, now: Instant) -> None:
-    """Portal: an answer is durable and sealed; these mails tell its readers."""
-    put(Kind.TRANSMIT, transmissions, due=now)
+def method_asked(transmission: uuid.UUID, *, now: Instant) -> None:
+    """Portal: a recipient can't use the method that was decided; this mail tells the author."""
+    put(Kind.TRANSMIT, [transmission], due=now)
+
+
+def device_remembered(transmission: uuid.UUID, *, now: Instant) -> None:
+    """Portal: a guest needs no code on a device any more; this mail tells that guest."""
+    put(Kind.TRANSMIT, [transmission], due=now)
+
+
+def answered(message: uuid.UUID, *, now: Instant) -> None:
+    """Portal: an answer is durable and sealed; the other readers of its conversation are to hear of it."""
+    put(Kind.ANSWERED, [message], due=now)
+
+
+def refers(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Arrival: these submissions name earlier messages, and may continue their conversations (D-5)."""
+    put(Kind.CONTINUES, submissions, due=now)
+
+
+def mailbox_asked(proof: uuid.UUID, *, now: Instant) -> None:
+    """Portal: somebody says that a mailbox is theirs; what it is told is decided elsewhere, for all alike (P14)."""
+    put(Kind.MAILBOX, [proof], due=now)
+
+
+def revoked(conversation: uuid.UUID, *, now: Instant) -> None:
+    """Portal: the keys of this conversation were destroyed at its sender's wish; its files are to be removed now, also
+    where that was to be later."""
+    put_again(Kind.EXPIRE, [conversation], due=now)
+
+
+def expires_at_another_time(conversation: uuid.UUID, *, at: Instant | None) -> None:
+    """Portal: the keys of this conversation are to be destroyed then, and no sooner; ``None``: never."""
+    if at is None:
+        forget(Kind.EXPIRE, [conversation])
+    else:
+        put_again(Kind.EXPIRE, [conversation], due=at)
+
+
+def notify_again(transmission: uuid.UUID, *, now: Instant) -> None:
+    """Portal: the sender wants this notification to go out once more."""
+    put(Kind.TRANSMIT, [transmission], due=now)
 
 
 def expires(conversations: Sequence[uuid.UUID], *, at: Instant) -> None:

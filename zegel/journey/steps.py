@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
+from urllib.parse import unquote
 
 from zegel.core.clock import Instant
-from zegel.core.mail.address import Mailbox
+from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy.precedence import Hold, Notify, Plan, Readable, Undeliverable
 from zegel.core.policy.transport import NO_DEMAND, TransportSecurity
+from zegel.core.policy.verification import Method
+from zegel.core.secret import Secret
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
@@ -24,8 +27,9 @@ CAME_HOME: Final = ("Bounced", "DelayedElsewhere", "ArrivedElsewhere", "AutoRepl
 _RETURN_PATH: Final = re.compile(r"bounce\+([0-9a-f]{32})", re.IGNORECASE)
 _SLASH: Final = "(?:/|[%=](?:25)*2f)"  # also where it was encoded
 _LINK: Final = re.compile(  # its token stands behind /m/, or by itself
-    rf"{_SLASH}m{_SLASH}[\w=-]+|(?<![\w-])[\w-]{{43}}(?![\w-])", re.IGNORECASE
+    rf"{_SLASH}m{_SLASH}(?:[\w=-]|%[0-9a-f]{{2}})+(?:\s+[\w=-]{{8,}})?|(?<![\w-])[\w-]{{43}}(?![\w-])", re.IGNORECASE
 )
+_PIECE: Final = 8  # characters of a link's secret that may not be seen
 _RECIPIENT: Final = (
     "plan",
     "step",
@@ -57,11 +61,47 @@ _TRANSMISSION: Final = (
 )
 
 
+@dataclass(slots=True)
+class UnderWay:
+    """A recipient on its way through its plan: what of its row changes there, and what its mails are made of."""
+
+    id: uuid.UUID
+    address: str
+    submission: uuid.UUID
+    organisation: int
+    message_id: str  # of what was submitted
+    sender: Domain
+    state: str
+    plan: dict[str, Any] | None  # as it is stored
+    step: int = 0
+    method: str = ""
+    masked: str = ""
+    code_needs_tls: int = 0
+    code_needs_authentication: int = 0
+    status: str = ""
+    reason: str = ""
+    decided_at: Instant | None = None
+
+    @classmethod
+    def of(cls, recipient: Recipient) -> UnderWay:
+        """With its submission and that one's account loaded."""
+        submission = recipient.submission
+        return cls(
+            recipient.id,
+            recipient.address,
+            submission.id,
+            submission.organisation_id,
+            submission.message_id,
+            submission.account.mailbox.domain,
+            **{name: getattr(recipient, name) for name in _RECIPIENT},
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A recipient (with its submission and that one's account loaded) that now stands at ``plan.steps[index]``."""
+    """A recipient that now stands at ``plan.steps[index]``."""
 
-    recipient: Recipient
+    recipient: UnderWay
     plan: Plan
     index: int
 
@@ -84,7 +124,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
                 transmissions.append(_transmission(one, Transmission.Kind.NOTIFICATION, NO_DEMAND, now))
             case Hold():
                 recipient.state = Recipient.State.HELD
-                held.append(recipient.submission_id)
+                held.append(recipient.submission)
             case Undeliverable(status=status, why=why):
                 _give_up(recipient, status, why.value)
                 lost.append(recipient.id)
@@ -103,26 +143,58 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
 
 def remind(recipient: Recipient, *, now: Instant) -> None:
     """Inside a transaction: a reminder is to be made for a recipient (with its submission and that one's account)."""
-    begun = Begun(recipient, Plan((), ()), recipient.step)
+    begun = Begun(UnderWay.of(recipient), Plan((), ()), recipient.step)
     reminder = _transmission(begun, Transmission.Kind.REMINDER, NO_DEMAND, now)
     rows.insert(Transmission, _TRANSMISSION, [reminder])
     milestones.decided([reminder[0]], now=now)
 
 
-def give_up(recipient: Recipient, *, status: str, reason: str, now: Instant) -> None:
-    """Inside a transaction: nothing is left for the recipient; the sender will be told. Saves the recipient."""
+def can_be_notified_again(recipient: Recipient | None, now: Instant) -> bool:
+    """The recipient (with its conversation) was notified, and what the notification leads to is there."""
+    if recipient is None or recipient.revoked_at is not None:
+        return False
+    conversation = recipient.conversation
+    is_there = conversation.gateway_slot is not None and (
+        conversation.expires_at is None or now < conversation.expires_at
+    )
+    return is_there and recipient.state in (Recipient.State.NOTIFIED, Recipient.State.OPENED)
+
+
+def notify_again(recipient: Recipient, *, now: Instant) -> None:
+    """Inside a transaction: the notification of a recipient (with its submission and that one's account) goes out once
+    more, with a link of its own."""
+    begun = Begun(UnderWay.of(recipient), Plan((), ()), recipient.step)
+    again = _transmission(begun, Transmission.Kind.AGAIN, NO_DEMAND, now)
+    rows.insert(Transmission, _TRANSMISSION, [again])
+    milestones.notify_again(again[0], now=now)
+
+
+def give_up(recipient: Recipient | UnderWay, *, status: str, reason: str, now: Instant) -> None:
+    """Inside a transaction: nothing is left for the recipient; the sender will be told. Its row is changed, too."""
     _give_up(recipient, status, reason)
-    recipient.save(update_fields=["step", "state", "status", "reason"])
+    rows.update(
+        Recipient,
+        ("step", "state", "status", "reason"),
+        [(recipient.step, recipient.state, recipient.status, recipient.reason, recipient.id)],
+    )
     milestones.undeliverable([recipient.id], now=now)
 
 
-def _give_up(recipient: Recipient, status: str, reason: str) -> None:
+def _give_up(recipient: Recipient | UnderWay, status: str, reason: str) -> None:
     recipient.state = Recipient.State.UNDELIVERABLE
     recipient.status = status
     recipient.reason = reason[:300]
 
 
-def _await_verification(recipient: Recipient, step: Notify) -> None:
+def await_verification(recipient: Recipient, step: Notify) -> None:
+    """Inside a transaction: from now on the recipient verifies as this step says; not less safely than before. Saves
+    the recipient."""
+    if recipient.method in ("", Method.EMAIL.value):
+        _await_verification(recipient, step)
+        recipient.save(update_fields=["method", "masked", "code_needs_tls", "code_needs_authentication"])
+
+
+def _await_verification(recipient: Recipient | UnderWay, step: Notify) -> None:
     recipient.method = step.method.value
     recipient.masked = step.masked or ""
     demand = step.code_mail_needs or NO_DEMAND
@@ -131,19 +203,19 @@ def _await_verification(recipient: Recipient, step: Notify) -> None:
 
 
 def _transmission(one: Begun, kind: Transmission.Kind, needs: TransportSecurity, now: Instant) -> tuple[Any, ...]:
-    submission, identity = one.recipient.submission, identifier()
-    domain = submission.account.mailbox.domain
+    recipient, identity = one.recipient, identifier()
+    domain = recipient.sender
     is_readable = kind is Transmission.Kind.READABLE
     return (
         identity,
-        submission.organisation_id,
-        submission.id,
-        one.recipient.id,
+        recipient.organisation,
+        recipient.submission,
+        recipient.id,
         kind.value,
         one.index,
-        f"{RETURN_PATH_PREFIX}{identity.hex}@{RETURN_PATH_HOST}{domain.ascii}",
-        one.recipient.address,
-        submission.message_id if is_readable else f"<{identity.hex}@{domain.ascii}>",
+        return_path(identity, domain),
+        recipient.address,
+        recipient.message_id if is_readable else f"<{identity.hex}@{domain.ascii}>",
         int(needs.tls),
         int(needs.authentication),
         Transmission.State.QUEUED.value,
@@ -153,6 +225,11 @@ def _transmission(one: Begun, kind: Transmission.Kind, needs: TransportSecurity,
     )
 
 
+def return_path(transmission: uuid.UUID, domain: Domain) -> str:
+    """Where a mail comes back to that can't be delivered (VERP); ``domain``: the author's."""
+    return f"{RETURN_PATH_PREFIX}{transmission.hex}@{RETURN_PATH_HOST}{domain.ascii}"
+
+
 def transmission_of(mailbox: Mailbox) -> uuid.UUID | None:
     """Which mail a return path was made for (VERP); ``None`` where it can't be one of ours."""
     found = _RETURN_PATH.fullmatch(mailbox.local)
@@ -160,6 +237,19 @@ def transmission_of(mailbox: Mailbox) -> uuid.UUID | None:
     return uuid.UUID(hex=found[1]) if found is not None and is_ours else None
 
 
+def quotes(text: str, secret: Secret[str] | None) -> bool:
+    """A piece of the secret stands in it, also where the text was folded or encoded."""
+    if secret is None:
+        return False
+    token, plain = secret.reveal().lower(), "".join(unquote(unquote(text)).split()).lower()
+    return any(token[start : start + _PIECE] in plain for start in range(len(token) - _PIECE + 1))
+
+
+def printable(text: str) -> str:
+    """On one line, without what a terminal or a database would take for more than text."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def without_links(text: str) -> str:
     """What servers say of a mail, without what they may quote of it: the link's secret. On one line."""
-    return _LINK.sub("…", "".join(char if char.isprintable() else " " for char in text))
+    return _LINK.sub("…", printable(text))

@@ -1,7 +1,8 @@
 """DKIM signatures (RFC 6376, RFC 8463): relaxed/relaxed, made while the content streams past.
 
 The gateway signs last: what the recipient's server verifies is what left here. No ``l=``: a signature that ends
-before the body does lets a stranger write the rest (RFC 6376 §8.2).
+before the body does lets a stranger write the rest (RFC 6376 §8.2). With two keys there are two signatures, under two
+selectors, since a selector has one key record (RFC 8463 §6).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -250,8 +251,9 @@ def _without_last_crlfs(octets: bytes) -> tuple[bytes, int]:
     return octets[: len(octets) - 2 * crlfs], crlfs
 
 
-def sign(header_octets: bytes, body_hash: bytes, *, key: SigningKey, at: Instant) -> bytes:
-    """The complete ``DKIM-Signature`` field, folded and ended by CRLF, to be put before the header section.
+def sign(header_octets: bytes, body_hash: bytes, *, keys: Sequence[SigningKey], at: Instant) -> bytes:
+    """A complete ``DKIM-Signature`` field for each key, in the order of ``keys``, folded and ended by CRLF, to be put
+    before the header section. They cover the same, and none covers another. No keys, no octets.
 
     ``header_octets`` are the fields as they leave, with CRLF; what stands behind an empty line is not read.
     ``body_hash`` is :meth:`BodyHash.digest`. Raises :class:`Unsignable` unless there is exactly one ``From``.
@@ -260,13 +262,17 @@ def sign(header_octets: bytes, body_hash: bytes, *, key: SigningKey, at: Instant
     if len(fields.get(b"from", ())) != 1:
         raise Unsignable("a message has one From field")
     names = [name for name in SIGNED_FIELDS for _ in range(len(fields.get(name.lower(), ())) + 1)]
+    covered = chosen_fields(fields, names)
+    said = f"\tt={int(at.timestamp())}; bh={base64.b64encode(body_hash).decode('ascii')};\r\n".encode("ascii")
+    said += _folded_names(names) + b"\tb="
+    return b"".join([_signature(covered, said, key) for key in keys])
+
+
+def _signature(covered: bytes, said: bytes, key: SigningKey) -> bytes:
     unsigned = (
-        f"DKIM-Signature: v=1; a={key.algorithm.value}; c=relaxed/relaxed;\r\n"
-        f"\td={key.domain}; s={key.selector};\r\n"
-        f"\tt={int(at.timestamp())}; bh={base64.b64encode(body_hash).decode('ascii')};\r\n"
-    ).encode("ascii")
-    unsigned += _folded_names(names) + b"\tb="
-    signature = base64.b64encode(key.sign(signing_input(fields, names, unsigned)))
+        f"DKIM-Signature: v=1; a={key.algorithm.value}; c=relaxed/relaxed;\r\n\td={key.domain}; s={key.selector};\r\n"
+    ).encode("ascii") + said
+    signature = base64.b64encode(key.sign(signing_input(covered, unsigned)))
     lines = [signature[start : start + _WIDTH - 4] for start in range(0, len(signature), _WIDTH - 4)]
     return unsigned + b"\r\n\t ".join(lines) + b"\r\n"
 
@@ -317,7 +323,7 @@ def chosen_fields(fields: Mapping[bytes, list[bytes]], names: Iterable[bytes]) -
     return b"".join([left[name].pop() for name in map(bytes.lower, names) if left.get(name)])
 
 
-def signing_input(fields: Mapping[bytes, list[bytes]], names: Iterable[bytes], signature: bytes) -> bytes:
-    """What is signed (RFC 6376 §3.7): :func:`chosen_fields`, then ``signature``: the ``DKIM-Signature`` field whose
-    ``b=`` is empty, relaxed."""
-    return chosen_fields(fields, names) + relaxed_field(signature)
+def signing_input(covered: bytes, signature: bytes) -> bytes:
+    """What is signed (RFC 6376 §3.7): ``covered``, of :func:`chosen_fields`, then ``signature``: the ``DKIM-Signature``
+    field whose ``b=`` is empty, relaxed."""
+    return covered + relaxed_field(signature)

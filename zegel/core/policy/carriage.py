@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 from zegel.core.clock import Duration
 from zegel.core.mail.reply import Reply
+from zegel.core.policy.nta7516 import Standing
 from zegel.core.policy.precedence import Notify, Readable, Undeliverable
 from zegel.core.policy.retry import RetryPolicy, next_try
 from zegel.core.policy.transport import TransportSecurity
@@ -42,9 +43,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class InsufficientSecurity:
-    """This connection fell short of what the step needs, or of what DANE demands of every mail; nothing was sent."""
+    """This connection fell short of what the step needs, or of what DANE demands of every mail; nothing was sent.
+    ``why``: where it was never made, since something else forbids it."""
 
     reached: TransportSecurity
+    why: Wording | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,85 @@ class Cause(Wording):
         "The recipient's domain takes no mail. Check the address.",
         "Het domein van de ontvanger neemt geen post aan. Controleer het adres.",
     )
+    NTA_SENDER_RECORD = (
+        "nta-sender-record",
+        "Not possible over NTA 7516: the sender's domain has no NTA 7516 record that is valid and in force. "
+        "Ask the sender's administrator.",
+        "Niet mogelijk via NTA 7516: het domein van de verzender heeft geen NTA 7516-record dat geldig en van "
+        "kracht is. Vraag het de beheerder van de verzender.",
+    )
+    NTA_SENDER_DMARC = (
+        "nta-sender-dmarc",
+        "Not possible over NTA 7516: the DMARC policy of the sender's domain is not quarantine or reject. "
+        "Ask the sender's administrator.",
+        "Niet mogelijk via NTA 7516: het DMARC-beleid van het domein van de verzender is niet quarantine of "
+        "reject. Vraag het de beheerder van de verzender.",
+    )
+    NTA_SENDER_SPF = (
+        "nta-sender-spf",
+        "Not possible over NTA 7516: SPF of the sender's domain doesn't allow the gateway. Ask the sender's "
+        "administrator.",
+        "Niet mogelijk via NTA 7516: SPF van het domein van de verzender staat de gateway niet toe. Vraag het de "
+        "beheerder van de verzender.",
+    )
+    NTA_SENDER_DKIM = (
+        "nta-sender-dkim",
+        "Not possible over NTA 7516: the gateway has no DKIM key of the sender's domain. Ask the sender's "
+        "administrator.",
+        "Niet mogelijk via NTA 7516: de gateway heeft geen DKIM-sleutel van het domein van de verzender. Vraag "
+        "het de beheerder van de verzender.",
+    )
+    NTA_RECIPIENT_NO_RECORD = (
+        "nta-recipient-no-record",
+        "Not possible over NTA 7516: the recipient's domain publishes no NTA 7516 record any more. Ask the "
+        "recipient's administrator.",
+        "Niet mogelijk via NTA 7516: het domein van de ontvanger publiceert geen NTA 7516-record meer. Vraag het "
+        "de beheerder van de ontvanger.",
+    )
+    NTA_RECIPIENT_INVALID = (
+        "nta-recipient-invalid",
+        "Not possible over NTA 7516: the NTA 7516 record of the recipient's domain is not valid. Ask the "
+        "recipient's administrator.",
+        "Niet mogelijk via NTA 7516: het NTA 7516-record van het domein van de ontvanger is niet geldig. Vraag "
+        "het de beheerder van de ontvanger.",
+    )
+    NTA_RECIPIENT_OUT_OF_DATE = (
+        "nta-recipient-out-of-date",
+        "Not possible over NTA 7516: the NTA 7516 record of the recipient's domain is not in force. Ask the "
+        "recipient's administrator.",
+        "Niet mogelijk via NTA 7516: het NTA 7516-record van het domein van de ontvanger is niet van kracht. "
+        "Vraag het de beheerder van de ontvanger.",
+    )
+    NTA_RECIPIENT_NOT_SIGNED = (
+        "nta-recipient-not-signed",
+        "Not possible over NTA 7516: the NTA 7516 record of the recipient's domain is not protected by "
+        "DNSSEC. Ask the recipient's administrator.",
+        "Niet mogelijk via NTA 7516: het NTA 7516-record van het domein van de ontvanger is niet met DNSSEC "
+        "beveiligd. Vraag het de beheerder van de ontvanger.",
+    )
+    NTA_NO_PROVEN_HOST = (
+        "nta-no-proven-host",
+        "Not possible over NTA 7516: none of the recipient's servers proves with DNSSEC and DANE that it is "
+        "the right one. Ask the recipient's administrator.",
+        "Niet mogelijk via NTA 7516: geen van de servers van de ontvanger bewijst met DNSSEC en DANE dat het de "
+        "juiste is. Vraag het de beheerder van de ontvanger.",
+    )
+
+
+# How the two domains stood when the message was to leave; a standing that isn't here stops no mail for good.
+NTA_SENDER: Final[Mapping[Standing, Cause]] = {
+    Standing.NO_RECORD: Cause.NTA_SENDER_RECORD,
+    Standing.INVALID_RECORD: Cause.NTA_SENDER_RECORD,
+    Standing.OUT_OF_DATE: Cause.NTA_SENDER_RECORD,
+    Standing.DMARC_TOO_WEAK: Cause.NTA_SENDER_DMARC,
+    Standing.SPF_DOES_NOT_PASS: Cause.NTA_SENDER_SPF,
+}
+NTA_RECIPIENT: Final[Mapping[Standing, Cause]] = {
+    Standing.NO_RECORD: Cause.NTA_RECIPIENT_NO_RECORD,
+    Standing.INVALID_RECORD: Cause.NTA_RECIPIENT_INVALID,
+    Standing.OUT_OF_DATE: Cause.NTA_RECIPIENT_OUT_OF_DATE,
+    Standing.NOT_SIGNED: Cause.NTA_RECIPIENT_NOT_SIGNED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +350,8 @@ def after(carried: Carried, outcome: Outcome, *, progress: Progress, retry: Retr
             return Bounce(NO_SUCH_SYSTEM, Cause.NO_SUCH_DOMAIN)
         case NullMx():
             return Bounce(NULL_MX_STATUS, Cause.TAKES_NO_MAIL)
-        case InsufficientSecurity(reached):
-            return _after_insufficient_security(carried, reached, progress, retry, spread)
+        case InsufficientSecurity():
+            return _after_insufficient_security(carried, outcome, progress, retry, spread)
         case DnsTrouble():
             return _again(carried, Cause.DNS_TOO_LONG, Stage.CONNECT, progress, retry, spread)
         case NetworkFailure(stage):
@@ -283,16 +365,18 @@ def after(carried: Carried, outcome: Outcome, *, progress: Progress, retry: Retr
 
 
 def _after_insufficient_security(
-    carried: Carried, reached: TransportSecurity, progress: Progress, retry: RetryPolicy, spread: float
+    carried: Carried, outcome: InsufficientSecurity, progress: Progress, retry: RetryPolicy, spread: float
 ) -> Next:
     """Readable: next row at once. NTA 7516: its other hosts first, never ordinary mail (norm 6.1.2)."""
+    reached = outcome.reached
     match carried:
         case Readable(needs=needs, over_nta=over_nta, requires_tls=requires_tls):
             if over_nta and progress.more_hosts:
                 return NextHost()
-            if requires_tls:
+            if requires_tls and outcome.why is None:
                 return NextStep(REQUIRETLS_NEEDED, Cause.REQUIRETLS_NOT_MET)
-            return NextStep(_status_of_shortfall(reached, needs), Cause.LEVEL_NOT_REACHED)
+            general = Cause.NTA_NO_PROVEN_HOST if over_nta else Cause.LEVEL_NOT_REACHED
+            return NextStep(_status_of_shortfall(reached, needs), outcome.why or general)
         case CodeMail(needs=needs) if needs is not None and not reached.meets(needs):
             return Bounce(_status_of_shortfall(reached, needs), Cause.LEVEL_NOT_REACHED)
         case Notify() | CodeMail():

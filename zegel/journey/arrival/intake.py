@@ -28,11 +28,13 @@ from zegel.core.mail.fields import (
     addresses,
     author,
     message_id,
+    references,
 )
 from zegel.core.mail.head import describe
 from zegel.core.mail.mime import MimeIndexer
 from zegel.core.mail.reply import Reply
 from zegel.core.mail.trace import MAX_RECEIVED, carries_own_marker, date_field, loop_marker, received, received_count
+from zegel.core.policy.continuing import MOST_REFERENCES
 from zegel.core.policy.conversation import fields_for_identity, split
 from zegel.core.policy.directives import (
     NOTHING_ASKED,
@@ -359,6 +361,7 @@ class Intake:
             shared_conversation=new_conversation(sink.message_key, to=wrapper) if parts.shared else None,
             blind={one: new_conversation(sink.message_key, to=wrapper) for one in parts.blind},
             lives=directives.expires_after,
+            references=" ".join(references(section, most=MOST_REFERENCES)),
             warn=bool(directives.warnings) or bool(unmatched(directives, recipients)),
         )
 

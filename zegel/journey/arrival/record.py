@@ -63,6 +63,7 @@ class Prepared:
     shared_conversation: NewConversation | None
     blind: dict[Mailbox, NewConversation]
     lives: Duration | None  # as the message asks; else as the organisation's policy says
+    references: str  # Message-IDs of what it answers (D-5)
     warn: bool
 
 
@@ -118,7 +119,7 @@ def _earlier(batch: Sequence[Prepared]) -> _Known:
         FROM {rows.table(Submission)} s
         JOIN {rows.table(Recipient)} r ON r.submission_id = s.id
         JOIN {rows.table(Conversation)} c ON c.id = r.conversation_id
-        WHERE s.identity IN ({", ".join(["%s"] * len(identities))}) AND s.accepted_at > %s
+        WHERE s.identity IN ({rows.marks(len(identities))}) AND s.accepted_at > %s
         AND c.gateway_slot IS NOT NULL
         ORDER BY c.created_at""",  # noqa: S608
         (*identities, rows.moment(oldest)),
@@ -221,6 +222,7 @@ class _Pending:
     recipients: list[tuple[object, ...]] = field(default_factory=list)
     decide: list[uuid.UUID] = field(default_factory=list)
     warn: list[uuid.UUID] = field(default_factory=list)
+    refers: list[tuple[str, uuid.UUID]] = field(default_factory=list)
     expire: list[tuple[uuid.UUID, Instant]] = field(default_factory=list)
     at: Instant | None = None
 
@@ -262,6 +264,9 @@ class _Pending:
         rows.insert(Recipient, _RECIPIENT, self.recipients)
         if self.at is not None:
             milestones.accepted(self.decide, warn=self.warn, now=self.at)
+            if self.refers:  # few messages do; their rows are written twice, and the others stay as small as they are
+                rows.update(Submission, ("references",), self.refers)
+                milestones.refers([one for _, one in self.refers], now=self.at)
         for conversation, at in self.expire:
             milestones.expires([conversation], at=at)
 
@@ -286,6 +291,8 @@ class _Pending:
         self.decide.append(one.submission)
         if one.warn:
             self.warn.append(one.submission)
+        if one.references:
+            self.refers.append((one.references, one.submission))
         self.at = one.at if self.at is None else max(self.at, one.at)
 
     def _conversation(self, keys: NewConversation, one: Prepared, sender: Sender, *, is_blind: bool) -> None:

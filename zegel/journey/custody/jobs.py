@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -35,6 +35,9 @@ class Kind(StrEnum):
     HELD = "held"  # a submission with recipients that are held
     RELEASE = "release"  # a recipient that is held, and about whom something may have become known
     WITHHELD = "withheld"  # a transmission with a code that was not sent
+    ANSWERED = "answered"  # a message that answers
+    CONTINUES = "continues"  # a submission that names earlier messages
+    MAILBOX = "mailbox"  # a mailbox that somebody says is theirs
     EXPIRE = "expire"  # a conversation
 
 
@@ -70,31 +73,45 @@ def put_again(kind: Kind, subjects: Sequence[uuid.UUID], *, due: Instant) -> Non
     put(kind, subjects, due=due)
 
 
-def lease(kinds: Sequence[Kind], *, most: int, now: Instant) -> list[Leased]:
-    """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first.
+def forget(kind: Kind, subjects: Sequence[uuid.UUID]) -> None:
+    """Inside a transaction: this work is not to be done any more; who is doing it loses the lease."""
+    Job.objects.filter(kind=kind.value, subject__in=subjects).delete()
+
+
+def lease(kinds: Sequence[Kind], *, most: int, now: Instant, ours: Collection[uuid.UUID] = frozenset()) -> list[Leased]:
+    """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first; none of ``ours``, which it is
+    doing: after a stall, or where the clock was set forward, their leases look as if nobody did them.
 
     ``kind || ''`` keeps the database from going by kind, and so through every expiry of the years to come.
     """
     skip = " FOR UPDATE SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
-    taken = rows.select(
+    found = rows.select(
         f"""SELECT id, kind, subject FROM {rows.table(Job)}
-        WHERE kind || '' IN ({", ".join(["%s"] * len(kinds))}) AND due_at <= %s
+        WHERE kind || '' IN ({rows.marks(len(kinds))}) AND due_at <= %s
         AND (leased_until IS NULL OR leased_until < %s)
-        ORDER BY due_at LIMIT {int(most)}{skip}""",  # noqa: S608
+        ORDER BY due_at LIMIT {int(most) + len(ours)}{skip}""",  # noqa: S608
         (*(kind.value for kind in kinds), rows.moment(now), rows.moment(now)),
     )
+    taken = [row for row in found if rows.found(row[0]) not in ours][:most]
     token = identifier()
-    leased = [Leased(rows.found(job), Kind(kind), rows.found(subject), token) for job, kind, subject in taken]
-    rows.update(Job, ("lease", "leased_until"), [(token, now + LEASE, one.job) for one in leased])
-    return leased
+    if taken:
+        rows.execute(
+            f"""UPDATE {rows.table(Job)} SET lease = %s, leased_until = %s
+            WHERE id IN ({rows.marks(len(taken))})""",  # noqa: S608
+            (rows.identifier(token), rows.moment(now + LEASE), *(job for job, _, _ in taken)),
+        )
+    return [Leased(rows.found(job), Kind(kind), rows.found(subject), token) for job, kind, subject in taken]
 
 
 def finish(*leased: Leased) -> None:
     """Inside the transaction that records the results; raises :class:`LeaseLost`, which undoes that transaction."""
     done = 0
     for token, ours in groupby(sorted(leased, key=lambda one: one.token), key=lambda one: one.token):
-        found = Job.objects.filter(id__in=[one.job for one in ours], lease=token)
-        done += found._raw_delete(found.db)  # nothing refers to a job: no need to look for what does
+        ids = [rows.identifier(one.job) for one in ours]
+        done += rows.execute(
+            f"DELETE FROM {rows.table(Job)} WHERE id IN ({rows.marks(len(ids))}) AND lease = %s",  # noqa: S608
+            (*ids, rows.identifier(token)),
+        )
     if done != len(leased):
         raise LeaseLost
 
@@ -104,6 +121,11 @@ def postpone(leased: Leased, *, until: Instant) -> None:
     found = Job.objects.filter(id=leased.job, lease=leased.token)
     if not found.update(due_at=until, lease=None, leased_until=None):
         raise LeaseLost
+
+
+def is_held(leased: Leased) -> bool:
+    """Inside a transaction: the job is still this process's. For work that can't be undone."""
+    return Job.objects.filter(id=leased.job, lease=leased.token).exists()
 
 
 def renew(leased: Sequence[Leased], *, now: Instant) -> None:

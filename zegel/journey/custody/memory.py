@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from zegel.accounts.models import Account, Organisation
+from zegel.accounts.models import Account, Organisation, RememberedDevice
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.case import Remembered
@@ -19,7 +19,8 @@ from zegel.core.seal.wrap import CannotOpen, SealingKey
 from zegel.core.secret import Secret
 from zegel.edge import rows
 from zegel.edge.chance import identifier
-from zegel.journey.custody.models import Recipient, VerificationData
+from zegel.journey.custody import erasures
+from zegel.journey.custody.models import PassedMethod, Recipient, VerificationData
 from zegel.journey.custody.seal import wrap_field
 
 REMEMBERED: Final = (Method.SMS, Method.ACCESS_CODE)
@@ -77,7 +78,7 @@ def _rows(askers: Collection[Asker]) -> dict[tuple[int, str], list[_Known]]:
     found: dict[tuple[int, str], list[_Known]] = defaultdict(list)
     for organisation, key, *rest in rows.select(
         f"""SELECT organisation_id, key, id, account_id, method, sealed, confirmed_at
-        FROM {rows.table(VerificationData)} WHERE key IN ({", ".join(["%s"] * len(keys))})
+        FROM {rows.table(VerificationData)} WHERE key IN ({rows.marks(len(keys))})
         ORDER BY confirmed_at DESC""",  # noqa: S608
         tuple(keys),
     ):
@@ -163,12 +164,14 @@ def supply(
     sealing: SealingKey,
 ) -> VerificationData:
     """Inside a transaction: a person says what ``recipient`` is to be verified with, for messages of ``account``, or of
-    everybody (``None``). It replaces what that one had, and holds from the next decision on."""
+    everybody (``None``). It replaces what that one had, and holds from the next decision on; devices that are
+    remembered for an access code are so no longer (ADR 35)."""
     about = VerificationData.objects.select_for_update().filter(
         organisation=organisation, account=account, key=recipient.key, method=method_of(verification).value
     )
     row = about.first() or VerificationData(id=identifier(), organisation=organisation, account=account)
     _put(row, recipient, verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
+    _end_trust(row)
     return row
 
 
@@ -180,14 +183,25 @@ def correct(
     now: Instant,
     sealing: SealingKey,
 ) -> None:
-    """Inside a transaction: another value of the same method. Raises ``ValueError`` for another method."""
+    """Inside a transaction: another value of the same method; for devices as with :func:`supply`. Raises ``ValueError``
+    for another method."""
     if row.method != method_of(verification).value:
         raise ValueError("a correction keeps the method")
     _put(row, Mailbox.parse(row.address), verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
+    _end_trust(row)
+
+
+def _end_trust(row: VerificationData) -> None:
+    """A person entered an access code: who was trusted because of an earlier one enters it. Also where it is the same
+    code, which can't be told here without the power to open. Another number ends the trust by itself."""
+    if row.method == Method.ACCESS_CODE.value:
+        about = RememberedDevice.objects.filter(organisation=row.organisation_id, key=row.key, method=row.method)
+        about.delete()
 
 
 def forget(row: VerificationData) -> None:
     """Inside a transaction: nobody is verified with it any more, from the next decision on. What was decided stays."""
+    erasures.note(erasures.Kind.VERIFICATION, [row.id])
     row.delete()
 
 
@@ -201,6 +215,8 @@ def _put(
     now: Instant,
     sealing: SealingKey,
 ) -> None:
+    if not row._state.adding:  # a backup that is restored must not bring the earlier value back
+        erasures.note(erasures.Kind.VERIFICATION, [row.id], at=now)
     row.address, row.key = str(recipient), recipient.key
     row.method, row.masked = method_of(verification).value, masked(verification)
     row.sealed = wrap_field(verification_to_bytes(verification), name=_NAME, owner=row.id, to=sealing)
@@ -213,6 +229,65 @@ def _value(row: VerificationData, open_field: OpensFields) -> SmsCode | AccessCo
         return verification_of(open_field(row.sealed, name=_NAME, owner=row.id))
     except CannotOpen:
         return None
+
+
+# --- what account holders passed (D-9) -----------------------------------------------------------------------------
+
+_PASSED: Final = "passed-method"
+Passed = dict[tuple[int, int], dict[Method, SmsCode | AccessCode]]
+"""By account and organisation, what was passed."""
+
+
+def note_passed(
+    account: Account, recipient: Recipient, *, now: Instant, open_field: OpensFields, sealing: SealingKey
+) -> None:
+    """Inside a transaction: who is signed in to ``account`` passed the verification of ``recipient``, which is the
+    same mailbox. Does nothing for methods that an account doesn't stand in the place of, and where the data was
+    destroyed."""
+    if recipient.key != account.key or recipient.method not in {method.value for method in REMEMBERED}:
+        return
+    try:
+        used = verification_of(open_field(recipient.verification, name="verification", owner=recipient.id))
+    except CannotOpen:
+        return
+    organisation = recipient.conversation.organisation_id
+    rows_of = PassedMethod.objects.filter(account=account, organisation=organisation, method=recipient.method)
+    row = rows_of.first()
+    if row is not None and is_same(_passed_value(row, open_field), used):
+        return
+    rows_of.delete()
+    row = PassedMethod(id=identifier(), account=account, organisation_id=organisation, method=recipient.method, at=now)
+    row.sealed = wrap_field(verification_to_bytes(used), name=_PASSED, owner=row.id, to=sealing)
+    row.save(force_insert=True)
+
+
+def passed(accounts: Collection[int], organisations: Collection[int], *, open_field: OpensFields) -> Passed:
+    """What the holders of these accounts passed for these organisations. Reads only."""
+    found: Passed = defaultdict(dict)
+    if accounts:
+        for row in PassedMethod.objects.filter(account__in=accounts, organisation__in=organisations):
+            value = _passed_value(row, open_field)
+            if value is not None:
+                found[row.account_id, row.organisation_id][Method(row.method)] = value
+    return found
+
+
+def _passed_value(row: PassedMethod, open_field: OpensFields) -> SmsCode | AccessCode | None:
+    try:
+        return verification_of(open_field(row.sealed, name=_PASSED, owner=row.id))
+    except CannotOpen:
+        return None
+
+
+def is_same(one: Verification | None, other: Verification | None) -> bool:
+    """The same number, or the same access code whatever its hint says."""
+    match one, other:
+        case SmsCode(phone=left), SmsCode(phone=right):
+            return left == right
+        case AccessCode(code=left), AccessCode(code=right):
+            return left == right
+        case _:
+            return False
 
 
 # --- the sealed form ----------------------------------------------------------------------------------------------

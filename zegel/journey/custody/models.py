@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts.models import Account, Organisation, SmtpCredential
+from zegel.accounts.models import Account, Organisation, RememberedDevice, SmtpCredential
 from zegel.edge.chance import identifier
 
 
@@ -48,6 +48,7 @@ class Submission(_Row):
     source = models.CharField(max_length=64)  # client address
     tls = models.CharField(max_length=100)
     accepted_at = models.DateTimeField()
+    references = models.TextField(blank=True, db_default="")  # Message-IDs of what it answers, newest last (D-5)
     warned_at = models.DateTimeField(null=True)  # the author heard of what is odd about its control fields
 
     class Meta:
@@ -68,6 +69,9 @@ class Conversation(_Row):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     destroyed_at = models.DateTimeField(null=True)
+    continues = models.ForeignKey(  # D-5: an earlier one, which its submission's References name
+        "self", models.SET_NULL, null=True, related_name="continued_by"
+    )
 
 
 class Message(_Row):
@@ -123,6 +127,7 @@ class Recipient(_Row):
     opened_at = models.DateTimeField(null=True)
     opened_with = models.CharField(max_length=16, blank=True)
     told_at = models.DateTimeField(null=True)  # the sender heard last that the recipient is held (D-6)
+    revoked_at = models.DateTimeField(null=True)  # the sender took the message back from this recipient
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
@@ -153,6 +158,25 @@ class Link(_Row):
     share = models.BinaryField()  # wrapped: the server's half
     slot = models.BinaryField()  # conversation key, closed with both halves
     created_at = models.DateTimeField()
+
+
+class Draft(_Row):
+    """A text that a reader began, enclosed under the conversation key. Written once: a later one takes its place."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="drafts")
+    recipient = models.ForeignKey(Recipient, models.CASCADE, null=True, db_index=False)  # whose; null: the author's
+    sealed = models.BinaryField()
+    saved_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=("recipient",), condition=Q(recipient__isnull=False), name="one_draft_of_recipient"
+            ),
+            models.UniqueConstraint(
+                fields=("conversation",), condition=Q(recipient__isnull=True), name="one_draft_of_author"
+            ),
+        ]
 
 
 class VerificationData(_Row):
@@ -196,6 +220,24 @@ class VerificationData(_Row):
         indexes: ClassVar = [models.Index(fields=("key", "organisation"), name="verification_known")]
 
 
+class PassedMethod(_Row):
+    """The holder of an account passed the number or code that an organisation verifies that mailbox with (D-9).
+
+    From then on the account stands in the place of that number or code, for messages of that organisation.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="passed_methods", db_index=False)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
+    method = models.CharField(max_length=16)  # core.policy.verification.Method: sms or access-code
+    sealed = models.BinaryField()  # wrapped: the number, or the access code and its hint; another one is another proof
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("account", "organisation", "method"), name="passed_once")
+        ]
+
+
 class Transmission(_Row):
     """One mail on its way to one mailbox: a step of a plan, or a mail of the gateway's own."""
 
@@ -205,6 +247,9 @@ class Transmission(_Row):
         READABLE = "readable"
         NOTIFICATION = "notification"
         REMINDER = "reminder"  # of a notification
+        AGAIN = "again"  # a notification once more, because the sender asked for it
+        ANSWER = "answer"  # word that an answer waits
+        READABLE_ANSWER = "readable-answer"  # an answer, to who got the message itself readable
         CODE = "code"
         REPORT = "report"  # DSN
         NOTICE = "notice"  # to a sender: an answer, a warning
@@ -219,6 +264,9 @@ class Transmission(_Row):
     organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
     submission = models.ForeignKey(Submission, models.CASCADE, null=True)
     recipient = models.ForeignKey(Recipient, models.CASCADE, null=True, related_name="transmissions")
+    answer = models.ForeignKey(  # that it tells of or carries
+        Message, models.CASCADE, null=True, related_name="told", db_index=False
+    )
     kind = models.CharField(max_length=16, choices=Kind.choices)
     step = models.PositiveSmallIntegerField(default=0)
     reverse_path = models.CharField(max_length=254, blank=True)
@@ -232,6 +280,45 @@ class Transmission(_Row):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)  # a code that comes too late helps nobody
     warned = models.BooleanField(default=False)  # the sender had the report of a delay
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=("answer",), condition=Q(answer__isnull=False), name="transmission_of_answer")
+        ]
+
+
+class SharedReading(_Row):
+    """Somebody read a conversation as a functional mailbox: which of its readers, first and last."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="shared_readings", db_index=False)
+    mailbox = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)  # as whom
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")  # who
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)  # last
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("conversation", "mailbox", "account"), name="shared_reading_once")
+        ]
+
+
+class SenderAct(_Row):
+    """What a sender did about a conversation after it was sent."""
+
+    class Kind(models.TextChoices):
+        """What it was."""
+
+        REVOKED = "revoked"
+        EXPIRY = "expiry"  # another moment at which it expires
+        AGAIN = "again"  # the notification goes out once more
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="acts")
+    recipient = models.ForeignKey(Recipient, models.CASCADE, null=True, related_name="acts")  # null: all of them
+    account = models.ForeignKey(Account, models.SET_NULL, null=True)  # who did it
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    at = models.DateTimeField()
+    until = models.DateTimeField(null=True)  # of EXPIRY; null: never
 
 
 class Attempt(models.Model):
@@ -248,6 +335,7 @@ class Attempt(models.Model):
     authentication = models.PositiveSmallIntegerField(default=0)
     protocol = models.CharField(max_length=16, blank=True)
     cipher = models.CharField(max_length=64, blank=True)
+    key_exchange = models.CharField(max_length=32, blank=True)  # the group that the keys were agreed in
     certificate = models.CharField(max_length=500, blank=True)  # subject names, issuer, end of validity, fingerprint
 
 
@@ -262,6 +350,28 @@ class Job(_Row):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("kind", "subject"), name="job_once")]
+
+
+class PutAside(_Row):
+    """Work of the moment at which a backup was made, after it was restored: it may have been done since. An
+    administrator says what becomes of it."""
+
+    kind = models.CharField(max_length=12)
+    subject = models.UUIDField()
+    due_at = models.DateTimeField()
+    put_aside_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("kind", "subject"), name="put_aside_once")]
+
+
+class Erasure(models.Model):
+    """That something was destroyed: its identifier alone. Written with the destruction, in the order of commits, and
+    copied to a journal outside of the database, from which a restored backup learns of it."""
+
+    kind = models.CharField(max_length=16)  # custody.erasures.Kind
+    subject = models.UUIDField()
+    at = models.DateTimeField()
 
 
 class Sms(_Row):
@@ -306,9 +416,48 @@ class Proof(_Row):
     recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="proofs")
     method = models.CharField(max_length=16)
     browser = models.BinaryField()
+    device = models.ForeignKey(RememberedDevice, models.CASCADE, null=True)  # in the place of a code; ends with it
     created_at = models.DateTimeField()
     used_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+
+
+class MethodRequest(_Row):
+    """A recipient can't use the method that was decided, and what the sender made of it."""
+
+    class Answer(models.TextChoices):
+        """The sender's."""
+
+        ALLOWED = "allowed"
+        REFUSED = "refused"
+
+    recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="method_requests")
+    method = models.CharField(max_length=16)  # that can't be used
+    why = models.CharField(max_length=20, blank=True)  # core.policy.another_way.Hindrance; empty: nobody asked
+    at = models.DateTimeField()
+    answer = models.CharField(max_length=8, choices=Answer.choices, blank=True)
+    answered_at = models.DateTimeField(null=True)
+    other = models.CharField(max_length=16, blank=True)  # the method that was allowed
+    masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
+
+
+class TlsResult(models.Model):
+    """How many TLS sessions of one day ended alike (RFC 8460 §4): whom they were for, what they went by, and with which
+    server. Nothing of any mail, and of nobody who sent or got one."""
+
+    key = models.CharField(max_length=64, primary_key=True)  # SHA-256 of all but the count
+    day = models.DateField(db_index=True)  # in UTC
+    domain = models.CharField(max_length=255)  # of the recipients, A-labels
+    policy_type = models.CharField(max_length=16)  # core.smtp.tls_report.PolicyType
+    policy_domain = models.CharField(max_length=255)
+    policy_strings = models.JSONField()
+    policy_hosts = models.JSONField()
+    sent_from = models.CharField(max_length=64, blank=True)  # our IP address
+    host = models.CharField(max_length=255, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    result = models.CharField(max_length=32, blank=True)  # core.smtp.tls_report.ResultType; empty: success
+    reason = models.CharField(max_length=100, blank=True)
+    sessions = models.PositiveBigIntegerField()
 
 
 class TransportPolicy(models.Model):

@@ -19,11 +19,12 @@ from zegel.edge import sqlite
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
-from zegel.journey.custody import jobs
-from zegel.journey.custody.jobs import Kind, Leased
+from zegel.journey.custody import erasures, jobs
+from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
 from zegel.journey.custody.models import (
     Content,
     Conversation,
+    Draft,
     Job,
     Link,
     Message,
@@ -37,6 +38,7 @@ from zegel.journey.custody.models import (
 SWEEP: Final = 3600.0  # seconds between sweeps
 DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
+DRAFTS: Final = timedelta(days=7)  # how long a text is kept that was not sent
 AGAIN: Final = timedelta(minutes=2)  # what was being written at the moment of a destruction is there by then
 STATUS: Final = "5.7.0"  # RFC 3463 §3.8: of who was to get what is destroyed
 
@@ -71,7 +73,7 @@ class Retention:
         crash, a full disk or a reader in the way puts that off and skips nothing, and what another process was about to
         write when the keys were destroyed (a link, a code) goes too.
         """
-        destroyed = await self._writer.write(lambda: self._destroy(leased.subject))
+        destroyed = await self._writer.write(lambda: self._destroy(leased))
         is_cleared = await self._clear(destroyed.contents)
 
         def record() -> None:
@@ -82,7 +84,11 @@ class Retention:
 
         await self._writer.write(record)
 
-    def _destroy(self, conversation: uuid.UUID) -> _Destroyed:
+    def _destroy(self, leased: Leased) -> _Destroyed:
+        """Raises :class:`LeaseLost` where the sender put the expiry off at the last moment."""
+        if not jobs.is_held(leased):
+            raise LeaseLost
+        conversation = leased.subject
         was_before = not Conversation.objects.filter(id=conversation, destroyed_at=None).exists()
         return _Destroyed(destroy(conversation, now=self._now()), was_before)
 
@@ -147,9 +153,12 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     any more; their rows are empty, their blobs are the caller's to remove after the commit (else the sweep's). Who was
     still to get the message won't: the sender is told (P7)."""
     first = Coalesce("destroyed_at", Value(now, DateTimeField()))
+    if Conversation.objects.filter(id=conversation, destroyed_at=None).exists():
+        erasures.note(erasures.Kind.CONVERSATION, [conversation], at=now)
     Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=first)
     _end_waiting(conversation, now)
     Link.objects.filter(recipient__conversation_id=conversation).delete()
+    Draft.objects.filter(conversation_id=conversation).delete()
     SealedVerification.objects.filter(recipient__conversation_id=conversation).delete()
     Transmission.objects.filter(recipient__conversation_id=conversation).update(sealed=None)
     Sms.objects.filter(recipient__conversation_id=conversation, state="queued").update(sealed=None, state="failed")
@@ -164,6 +173,11 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     gone = sorted(contents - alive)
     Content.objects.filter(id__in=gone).update(sealed=None, head=b"")
     return gone
+
+
+def forget_drafts(now: Instant) -> None:
+    """What was begun and not sent for long."""
+    Draft.objects.filter(saved_at__lt=now - DRAFTS).delete()
 
 
 def _end_waiting(conversation: uuid.UUID, now: Instant) -> None:

@@ -6,6 +6,7 @@ import base64
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from zegel.core.mail.head import Head, head_of
 from zegel.core.mail.mime import Part, decoder
@@ -16,7 +17,7 @@ from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
-from zegel.journey.custody.models import Content, Conversation, Link, Message, Recipient
+from zegel.journey.custody.models import Link
 from zegel.journey.custody.seal import (
     content_context,
     conversation_context,
@@ -27,6 +28,48 @@ from zegel.journey.custody.seal import (
     stream_key,
     wrap_field,
 )
+
+_Octets = bytes | memoryview
+
+
+class _ClosedConversation(Protocol):
+    """A conversation, as far as it is opened: the model, or what was read of it."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def gateway_slot(self) -> _Octets | None: ...
+
+
+class _ClosedContent(Protocol):
+    """The sealed octets of a message, likewise."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def header_size(self) -> int: ...
+    @property
+    def sealed(self) -> _Octets | None: ...
+    @property
+    def head(self) -> _Octets: ...
+
+
+class _ClosedMessage(Protocol):
+    """A message, likewise."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def key(self) -> _Octets | None: ...
+
+
+class _Addressee(Protocol):
+    """A recipient, likewise."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +95,7 @@ class Unsealer:
             raise CannotOpen("destroyed")
         return unwrap(bytes(wrapped), with_key=self.keys.opening, context=field_context(name, owner))
 
-    def conversation_key(self, conversation: Conversation) -> Secret[bytes]:
+    def conversation_key(self, conversation: _ClosedConversation) -> Secret[bytes]:
         """Through the gateway's own slot."""
         if conversation.gateway_slot is None:
             raise CannotOpen("destroyed")
@@ -65,24 +108,24 @@ class Unsealer:
         context = field_context("link", link.recipient_id)
         return open_link_slot(bytes(link.slot), secret=link_secret(token), share=share, context=context)
 
-    def make_link(self, recipient: Recipient, conversation: Conversation) -> NewLink:
+    def make_link(self, recipient: _Addressee, conversation: _ClosedConversation) -> NewLink:
         """A new link; the caller stores everything but the token."""
         secret, share = Secret(chance.octets(LINK_SECRET_LENGTH)), chance.key()
         key = self.conversation_key(conversation)
         return NewLink(
-            Secret(base64.urlsafe_b64encode(secret.reveal()).rstrip(b"=").decode()),
+            Secret(_token(secret.reveal())),
             link_hash(secret),
             wrap_field(share.reveal(), name="link-share", owner=recipient.id, to=self.keys.sealing),
             link_slot(key, secret=secret, share=share, context=field_context("link", recipient.id)),
         )
 
-    def message_key(self, message: Message, conversation_key: Secret[bytes]) -> Secret[bytes]:
+    def message_key(self, message: _ClosedMessage, conversation_key: Secret[bytes]) -> Secret[bytes]:
         """The key of a message's content."""
         if message.key is None:
             raise CannotOpen("destroyed")
         return disclose(bytes(message.key), conversation_key, context=message_context(message.id))
 
-    def head(self, content: Content, message_key: Secret[bytes]) -> Head:
+    def head(self, content: _ClosedContent, message_key: Secret[bytes]) -> Head:
         """Subject, names, and the index of parts. Small content that came over SMTP has none stored: arrival had no use
         for it, and it is made here."""
         if not content.head:
@@ -92,7 +135,7 @@ class Unsealer:
         return Head.from_bytes(disclose(bytes(content.head), head_key(message_key), context=context).reveal())
 
     def octets(
-        self, content: Content, message_key: Secret[bytes], offset: int = 0, length: int | None = None
+        self, content: _ClosedContent, message_key: Secret[bytes], offset: int = 0, length: int | None = None
     ) -> Iterator[bytes]:
         """Content in pieces of at most 64 KiB, from ``offset``; each piece was authenticated before it is given."""
         wanted = window(content.size, offset, content.size if length is None else length)
@@ -100,7 +143,7 @@ class Unsealer:
         opener = Opener(stream_key(message_key), head, content_size=content.size, context=content_context(content.id))
         return read(opener, wanted, self._sealed(content, wanted))
 
-    def part(self, content: Content, message_key: Secret[bytes], part: Part) -> Iterator[bytes]:
+    def part(self, content: _ClosedContent, message_key: Secret[bytes], part: Part) -> Iterator[bytes]:
         """A part's content, decoded from its transfer encoding, in pieces."""
         decode = decoder(part.encoding)
         for piece in self.octets(content, message_key, part.offset, part.length):
@@ -109,12 +152,12 @@ class Unsealer:
         if rest := decode.finish():
             yield rest
 
-    def _sealed(self, content: Content, wanted: Window) -> Iterator[bytes]:
+    def _sealed(self, content: _ClosedContent, wanted: Window) -> Iterator[bytes]:
         if content.sealed is not None:
             return iter((bytes(content.sealed[wanted.start : wanted.start + wanted.length]),))
         return self._blob(content, wanted)
 
-    def _blob(self, content: Content, wanted: Window) -> Iterator[bytes]:
+    def _blob(self, content: _ClosedContent, wanted: Window) -> Iterator[bytes]:
         try:
             yield from self._blobs.read(content.id, wanted.start, wanted.length)
         except FileNotFoundError as cause:
@@ -128,6 +171,10 @@ def link_secret(token: Secret[str]) -> Secret[bytes]:
         octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError as cause:
         raise CannotOpen("not a link") from cause
-    if len(octets) != LINK_SECRET_LENGTH:
+    if len(octets) != LINK_SECRET_LENGTH or _token(octets) != text:  # the last character has bits that say nothing
         raise CannotOpen("not a link")
     return Secret(octets)
+
+
+def _token(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()

@@ -18,6 +18,7 @@ Doing = Callable[[Leased], Awaitable[None]]
 LOOK: Final = 1.0  # seconds between looks when nobody rings
 AFTER_DEFECT: Final = timedelta(seconds=30)
 FEW: Final = 8  # jobs at a time while there is a crowd
+SLOW: Final = 5.0  # seconds
 RENEW: Final = 8.0  # seconds; several times within a lease
 ON_TIME: Final = (Kind.EXPIRE,)  # neither a crowd at the door nor receivers that hang keep what has its hour waiting
 LOOK_ON_TIME: Final = 5.0  # seconds
@@ -47,6 +48,7 @@ class Worker:
         self._chores = chores
         self._is_crowded = is_crowded
         self._running: dict[asyncio.Task[None], Leased] = {}
+        self._since: dict[asyncio.Task[None], float] = {}
         self._stopping = False
 
     async def run(self) -> None:
@@ -97,15 +99,23 @@ class Worker:
         return await self._start(kinds, room) if room > 0 else []
 
     def _room(self) -> int:
-        return self._most - sum(leased.kind not in ON_TIME for leased in self._running.values())
+        """Work that takes long counts half: it is most often a server that is slow, and others wait behind it."""
+        now = asyncio.get_running_loop().time()
+        taken = [now - self._since[task] for task, leased in self._running.items() if leased.kind not in ON_TIME]
+        slow = sum(age > SLOW for age in taken)
+        return self._most - len(taken) + slow // 2
 
     async def _start(self, kinds: tuple[Kind, ...], most: int) -> list[Leased]:
-        taken = await self._writer.write(lambda: jobs.lease(kinds, most=most, now=self._now())) if kinds else []
+        taken = await self._writer.write(lambda: self._lease(kinds, most)) if kinds else []
         for leased in taken:
             task = asyncio.create_task(self._do(leased))
-            self._running[task] = leased
+            self._running[task], self._since[task] = leased, asyncio.get_running_loop().time()
             task.add_done_callback(self._done)
         return taken
+
+    def _lease(self, kinds: tuple[Kind, ...], most: int) -> list[Leased]:
+        ours = frozenset(leased.job for leased in tuple(self._running.values()))
+        return jobs.lease(kinds, most=most, now=self._now(), ours=ours)
 
     async def _keep_on_time(self) -> None:
         """Beside everything else: no crowd, no full house puts these off."""
@@ -127,6 +137,7 @@ class Worker:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
+        self._since.pop(task, None)
         self._bell.ring()  # what it did may have made a job, and there is room again
 
     async def _do(self, leased: Leased) -> None:

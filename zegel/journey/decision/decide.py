@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from functools import lru_cache
+from typing import Final, cast
 
+from zegel.accounts.models import Account, Organisation
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy.case import Case
@@ -35,29 +37,58 @@ from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.memory import OpensFields, verification_to_bytes
-from zegel.journey.custody.models import Recipient, SealedVerification, Submission
+from zegel.journey.custody.models import Conversation, Recipient, SealedVerification, Submission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.decision.facts import Question, gather
+from zegel.journey.steps import UnderWay
 
+_FIELDS: Final = """
+r.id, r.address, r.state, CAST(r.plan AS text), r.decided_at, r.told_at,
+s.id, s.organisation_id, s.message_id, s.directives, s.accepted_at, s.requires_tls, a.id, a.email"""
+_ORGANISATION: Final = 7  # its place among them
 NTA_PATIENCE: Final = timedelta(minutes=10)  # a decision waits so long for what the DNS says of NTA 7516
 NTA_AGAIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """A recipient (with its submission and that one's account and organisation), and what is known about it."""
+class Waiting:
+    """A recipient that awaits its decision, with what its submission says."""
 
-    recipient: Recipient
+    recipient: UnderWay
+    organisation: Organisation
+    account: int  # of the author
+    accepted_at: Instant
+    told_at: Instant | None  # that it is held
+    requires_tls: bool
+    directives: Directives
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A recipient, and what is known about it."""
+
+    waiting: Waiting
     case: Case
+
+    @property
+    def recipient(self) -> UnderWay:
+        """On its way."""
+        return self.waiting.recipient
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
     """A recipient and what was decided."""
 
-    recipient: Recipient
+    waiting: Waiting
     case: Case
     plan: Plan
+    is_against: bool  # the policy kept it from what it asked, and the author didn't hear so when it was held
+
+    @property
+    def recipient(self) -> UnderWay:
+        """On its way."""
+        return self.waiting.recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +151,7 @@ class Decision:
         pairs = [_domains(one.recipient) for one in gathered]
         found = await self._nta.facts(set(pairs))
         for one, pair in zip(gathered, pairs, strict=True):
-            is_young = self._now() < one.recipient.submission.accepted_at + NTA_PATIENCE
+            is_young = self._now() < one.waiting.accepted_at + NTA_PATIENCE
             if found[pair].recipient is Standing.NOT_KNOWN_NOW and is_young:
                 return None
         return [
@@ -129,45 +160,77 @@ class Decision:
         ]
 
     def _of_submissions(self, ids: Sequence[uuid.UUID]) -> list[list[Gathered]]:
-        waiting = list(Recipient.objects.filter(submission__in=ids, state=Recipient.State.ACCEPTED))
         found: dict[uuid.UUID, list[Gathered]] = {one: [] for one in ids}
-        for one in self._gather(waiting):
-            found[one.recipient.submission_id].append(one)
+        for one in self._gather("r.submission_id", ids, Recipient.State.ACCEPTED):
+            found[one.recipient.submission].append(one)
         return [found[one] for one in ids]
 
     def _held(self, ids: Sequence[uuid.UUID]) -> list[list[Gathered]]:
-        held = Recipient.objects.filter(id__in=ids, state=Recipient.State.HELD, conversation__destroyed_at=None)
-        found = {one.recipient.id: [one] for one in self._gather(list(held))}
+        found = {one.recipient.id: [one] for one in self._gather("r.id", ids, Recipient.State.HELD)}
         return [found.get(one, []) for one in ids]
 
-    def _gather(self, recipients: Sequence[Recipient]) -> list[Gathered]:
-        submissions = Submission.objects.select_related("organisation", "account").in_bulk(
-            {one.submission_id for one in recipients}
-        )
-        directives = {one.id: self._directives(one) for one in submissions.values()}
-        for recipient in recipients:
-            recipient.submission = submissions[recipient.submission_id]
-        cases = gather(
-            [
-                Question(
-                    Mailbox.parse(one.address),
-                    one.submission.organisation,
-                    one.submission.account_id,
-                    directives[one.submission_id],
-                    requires_tls=one.submission.requires_tls,
-                )
-                for one in recipients
-            ],
-            open_field=self._open_field,
-            now=self._now(),
-        )
-        return [Gathered(recipient, case) for recipient, case in zip(recipients, cases, strict=True)]
+    def _gather(self, named_by: str, ids: Sequence[uuid.UUID], state: Recipient.State) -> list[Gathered]:
+        waiting = self._waiting(named_by, ids, state)
+        questions = [
+            Question(
+                Mailbox.parse(one.recipient.address),
+                one.organisation,
+                one.account,
+                one.directives,
+                requires_tls=one.requires_tls,
+            )
+            for one in waiting
+        ]
+        cases = gather(questions, open_field=self._open_field, now=self._now())
+        return [Gathered(one, case) for one, case in zip(waiting, cases, strict=True)]
 
-    def _directives(self, submission: Submission) -> Directives:
-        if not submission.directives:
+    def _waiting(self, named_by: str, ids: Sequence[uuid.UUID], state: Recipient.State) -> list[Waiting]:
+        table = rows.table
+        found = rows.select(
+            f"""SELECT {_FIELDS} FROM {table(Recipient)} r
+            JOIN {table(Submission)} s ON s.id = r.submission_id JOIN {table(Account)} a ON a.id = s.account_id
+            JOIN {table(Conversation)} c ON c.id = r.conversation_id
+            WHERE {named_by} IN ({rows.marks(len(ids))}) AND r.state = %s
+            AND (c.destroyed_at IS NULL OR r.state = 'accepted')""",  # noqa: S608
+            (*(rows.identifier(one) for one in ids), state.value),
+        )
+        organisations = Organisation.objects.in_bulk({row[_ORGANISATION] for row in found})
+        directives: dict[uuid.UUID, Directives] = {}
+        waiting = []
+        for row in found:
+            identity, address, status, plan, decided, told, *of_submission = row
+            submission, organisation, message_id, wrapped, accepted, requires_tls, account, sender = of_submission
+            its = rows.found(submission)
+            if its not in directives:
+                directives[its] = self._directives(its, wrapped)
+            under_way = UnderWay(
+                rows.found(identity),
+                address,
+                its,
+                organisation,
+                message_id,
+                _sender(sender),
+                status,
+                None if plan is None else rows.loaded(plan),
+                decided_at=rows.instant(decided),
+            )
+            waiting.append(
+                Waiting(
+                    under_way,
+                    organisations[organisation],
+                    account,
+                    cast(Instant, rows.instant(accepted)),
+                    rows.instant(told),
+                    bool(requires_tls),
+                    directives[its],
+                )
+            )
+        return waiting
+
+    def _directives(self, submission: uuid.UUID, wrapped: bytes | memoryview) -> Directives:
+        if not wrapped:
             return Directives()
-        opened = self._open_field(submission.directives, name="directives", owner=submission.id)
-        return from_json_bytes(opened.reveal())
+        return from_json_bytes(self._open_field(wrapped, name="directives", owner=submission).reveal())
 
     # --- record ---------------------------------------------------------------------------------------------------
 
@@ -188,10 +251,15 @@ class Decision:
     @staticmethod
     def _awaiting(verdicts: Sequence[Verdicts]) -> list[Decided]:
         """Those that still await it: who destroyed a message meanwhile ended its recipients, and has them reported."""
-        found = Recipient.objects.filter(
-            submission__in=[one.leased.subject for one in verdicts], state=Recipient.State.ACCEPTED
+        if not verdicts:
+            return []
+        ids = [rows.identifier(one.leased.subject) for one in verdicts]
+        found = rows.select(
+            f"""SELECT id FROM {rows.table(Recipient)}
+            WHERE submission_id IN ({rows.marks(len(ids))}) AND state = %s""",  # noqa: S608
+            (*ids, Recipient.State.ACCEPTED.value),
         )
-        waiting = set(found.values_list("id", flat=True)) if verdicts else set()
+        waiting = {rows.found(identity) for (identity,) in found}
         return [one for verdict in verdicts for one in verdict.decided if one.recipient.id in waiting]
 
     @staticmethod
@@ -212,7 +280,7 @@ class Decision:
                 continue
             if not isinstance(one.plan.steps[-1], Hold):
                 released.append(one)
-            elif _is_over(recipient, now):
+            elif _is_over(one.waiting, now):
                 reason = Why.LACKS_WHAT_POLICY_DEMANDS.value
                 steps.give_up(recipient, status=DELIVERY_NOT_AUTHORISED, reason=reason, now=now)
             else:  # what would do may be something else today
@@ -226,36 +294,36 @@ class Decision:
             for one in decided
             if isinstance(one.plan.verification, SmsCode | AccessCode)
         ]
-        SealedVerification.objects.filter(recipient__in=[recipient for recipient, _ in sealed]).delete()
-        rows.insert(SealedVerification, ("recipient_id", "sealed"), sealed)
+        if sealed:
+            SealedVerification.objects.filter(recipient__in=[recipient for recipient, _ in sealed]).delete()
+            rows.insert(SealedVerification, ("recipient_id", "sealed"), sealed)
 
     def _sealed(self, recipient: uuid.UUID, verification: SmsCode | AccessCode) -> bytes:
         return wrap_field(verification_to_bytes(verification), name="verification", owner=recipient, to=self._sealing)
 
 
-def _domains(recipient: Recipient) -> tuple[Domain, Domain]:
+@lru_cache(1024)
+def _sender(address: str) -> Domain:
+    return Mailbox.parse(address).domain
+
+
+def _domains(recipient: UnderWay) -> tuple[Domain, Domain]:
     """Of the author, and of the recipient."""
-    return recipient.submission.account.mailbox.domain, Mailbox.parse(recipient.address).domain
+    return recipient.sender, Mailbox.parse(recipient.address).domain
 
 
-def _is_over(recipient: Recipient, now: Instant) -> bool:
-    term = timedelta(days=recipient.submission.organisation.hold_days)
-    return isinstance(holding(recipient.decided_at or now, recipient.told_at, term=term, now=now), Over)
+def _is_over(waiting: Waiting, now: Instant) -> bool:
+    term = timedelta(days=waiting.organisation.hold_days)
+    return isinstance(holding(waiting.recipient.decided_at or now, waiting.told_at, term=term, now=now), Over)
 
 
 def _against(decided: Sequence[Decided]) -> list[uuid.UUID]:
     """Submissions whose author is to hear that the policy kept them from what they asked, and did not hear it when the
     recipient was held."""
-    return list(
-        dict.fromkeys(
-            one.recipient.submission_id
-            for one in decided
-            if asked_more_than_allowed(one.case, one.plan) and not _was_against(one.recipient)
-        )
-    )
+    return list(dict.fromkeys(one.recipient.submission for one in decided if one.is_against))
 
 
-def _was_against(recipient: Recipient) -> bool:
+def _was_against(recipient: UnderWay) -> bool:
     if recipient.plan is None:
         return False
     try:
@@ -266,4 +334,10 @@ def _was_against(recipient: Recipient) -> bool:
 
 
 def _decided(gathered: Sequence[Gathered]) -> list[Decided]:
-    return [Decided(one.recipient, one.case, plan(one.case)) for one in gathered]
+    return [_decision(one) for one in gathered]
+
+
+def _decision(gathered: Gathered) -> Decided:
+    decided = plan(gathered.case)
+    is_against = asked_more_than_allowed(gathered.case, decided) and not _was_against(gathered.recipient)
+    return Decided(gathered.waiting, gathered.case, decided, is_against)

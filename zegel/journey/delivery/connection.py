@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -23,18 +23,32 @@ from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox, ReversePath
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.carriage import Accepted, Deferred, InsufficientSecurity, NetworkFailure, Refused, Stage
+from zegel.core.policy.destinations import ADDRESS_PLACES, Later, Scope
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
 from zegel.core.smtp import dane
 from zegel.core.smtp.client import Extensions, NotSmtp, ReplyReader, Stuffer
 from zegel.core.smtp.dane import Tlsa
-from zegel.edge.tls import dane_context, shown_chain
+from zegel.core.smtp.tls_report import (
+    MISMATCHES,
+    NO_STARTTLS,
+    NO_TLSA,
+    NO_USABLE_TLSA,
+    Failure,
+    of_certificate,
+    of_handshake,
+    refused_starttls,
+)
+from zegel.edge.tls import ClientTls, NotVerified, dane_context, shown_chain
 from zegel.journey.delivery.mx import Dane, NextHop
+from zegel.journey.delivery.places import Place, Places
 
 CONNECT: Final = 30.0  # seconds
+STAGGER: Final = 0.25  # seconds until the next address of a host is tried beside one that is slow (RFC 8305 §8)
 KEEP: Final = 4.0  # seconds that an idle connection is kept
 MOST_MAILS: Final = 100  # on one connection
 SHUTTING_DOWN: Final = 421  # RFC 5321 §3.8
 _WRITE: Final = 256 * 1024  # octets buffered before we wait for the peer
+_TOGETHER: Final = 32 * 1024  # octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Evidence:
     security: TransportSecurity = NO_DEMAND
     protocol: str = ""
     cipher: str = ""
+    key_exchange: str = ""  # the group that the keys were agreed in
     certificate: str = ""
     detail: str = ""  # the remote reply, or a word of ours for what went wrong
 
@@ -55,11 +70,13 @@ SendOutcome = Accepted | InsufficientSecurity | NetworkFailure | Deferred | Refu
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one attempt ended, and what is known of it."""
+    """How one attempt ended, and what is known of it. ``Later``: nothing was tried, since the addresses are left alone
+    for now, or asked enough already."""
 
-    outcome: SendOutcome
+    outcome: SendOutcome | Later
     evidence: Evidence
     limit: int | None = None  # octets that the server takes at most, where it was refused for its size before it left
+    tried: tuple[NextHop, ...] = ()  # the one that carried it, and those that failed before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +114,20 @@ class _Broken(Exception):
 class _Weaker(Exception):
     """This way of securing failed, after ``reached``; a mail without a demand may try the next."""
 
-    def __init__(self, reason: str, reached: TransportSecurity = NO_DEMAND, evidence: Evidence | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        reached: TransportSecurity = NO_DEMAND,
+        evidence: Evidence | None = None,
+        *,
+        failure: Failure,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.reached = reached
         self.evidence = evidence
+        self.failure = failure
+        self.sent_from = ""
 
 
 class _Way(Enum):
@@ -109,6 +135,20 @@ class _Way(Enum):
     OPPORTUNISTIC = 1
     CLEAR = 2
     DANE = 3
+
+
+Tell = Callable[[NextHop, Failure | None, str], None]
+"""Hears of each TLS session how it ended, as far as what the receiver promised goes (RFC 8460 §4.3), and from which
+address of ours it was. A session is what was dialled, however many mails follow over it, and however many weaker
+ways."""
+
+
+def _tell_nobody(hop: NextHop, failure: Failure | None, sent_from: str) -> None:
+    """Where no TLS report is made."""
+
+
+async def _at_once() -> None:
+    """Nothing is looked at before a mail is sent."""
 
 
 def _wall_clock() -> Instant:
@@ -126,9 +166,12 @@ class _Channel(asyncio.Protocol):
         self._writable.set()
         self._handshaking = False
         self.lost = False
+        self.sent_from = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("sockname")
+        self.sent_from = str(name[0]) if name else ""
         self.transport.set_write_buffer_limits(high=_WRITE)
 
     def data_received(self, data: bytes) -> None:
@@ -226,10 +269,8 @@ class Connection:
                     return refusal
                 return await self._after_refusal(refusal)
             stage = Stage.END_OF_DATA
-            stuffer = Stuffer()
-            for octets in mail.octets:
-                await self.channel.write(stuffer.feed(octets), self.timeout)
-            await self.channel.write(stuffer.finish(), self.timeout)
+            for octets in _stuffed(mail.octets):
+                await self.channel.write(octets, self.timeout)
             reply = await self.channel.reply(max(self.timeout, 600.0) if self.timeout >= 60 else self.timeout)
         except (OSError, TimeoutError, NotSmtp) as cause:
             self.channel.close()
@@ -310,26 +351,101 @@ class Dialler:
     contexts: Contexts
     timeout: float
     now: Callable[[], Instant] = _wall_clock  # certificates are valid at this time
+    tell: Tell = _tell_nobody
+    addresses: Places = field(default_factory=lambda: Places(ADDRESS_PLACES, _wall_clock, Scope.ADDRESS))
     # By all of the hop: how its MX was found is part of the level that a connection to it reaches.
     _idle: dict[NextHop, list[Connection]] = field(default_factory=lambda: defaultdict(list))
+    _parting: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def send(self, hop: NextHop, mail: Mail, *, needs: TransportSecurity) -> Result:
-        """One attempt at one host. Not an octet of ``mail`` leaves over a connection that doesn't meet ``needs``."""
-        kept = self._kept(hop, needs)
+    async def send(
+        self,
+        hop: NextHop,
+        mail: Mail,
+        *,
+        needs: TransportSecurity,
+        beside: Sequence[NextHop] = (),
+        is_pressing: bool = False,
+        before: Callable[[], Awaitable[None]] = _at_once,
+    ) -> Result:
+        """One attempt at one host. Not an octet of ``mail`` leaves over a connection that doesn't meet ``needs``.
+
+        ``beside``: the host's other addresses, for when this one is slow or away; the first that answers carries the
+        mail. ``is_pressing``: as in :func:`zegel.core.policy.destinations.admit`. ``before`` is awaited when everything
+        is ready for the mail; what it raises is raised here, and nothing was sent.
+        """
+
+        async def use(connection: Connection, at: NextHop) -> Result:
+            return await self._send_over(connection, at, mail, needs, before)
+
+        return await self._attempt((hop, *beside), needs, use, is_pressing=is_pressing)
+
+    async def probe(
+        self, hop: NextHop, *, needs: TransportSecurity, beside: Sequence[NextHop] = (), is_pressing: bool = False
+    ) -> Result:
+        """As :meth:`send`, without a mail: EHLO, STARTTLS and authentication tell whether ``needs`` is met now."""
+
+        async def use(connection: Connection, at: NextHop) -> Result:
+            await connection.quit()
+            if not connection.evidence.security.meets(needs):
+                return self._too_weak(connection)
+            return Result(Accepted(), connection.evidence)
+
+        return await self._attempt((hop, *beside), needs, use, is_pressing=is_pressing)
+
+    async def _attempt(
+        self,
+        hops: Sequence[NextHop],
+        needs: TransportSecurity,
+        use: Callable[[Connection, NextHop], Awaitable[Result]],
+        *,
+        is_pressing: bool,
+    ) -> Result:
+        """With a place at the address that it is at, which is given back with the outcome."""
+        wanted = sorted(hops, key=lambda hop: not self._keeps(hop, needs))  # where a connection stands already
+        place = await self.addresses.take_one_of([hop.address for hop in wanted], is_pressing=is_pressing)
+        if isinstance(place, Later):
+            return Result(place, Evidence(hops[0].host))
+        hop = next(hop for hop in hops if hop.address == place.where)
+        stand = _Stand(hop, place, [one for one in hops if one != hop], is_pressing)
+        result: Result | None = None
+        try:
+            result = await self._use_or_dial(stand, needs, use)
+        finally:
+            if stand.place is not None:
+                outcome = None if result is None or isinstance(result.outcome, Later) else result.outcome
+                self.addresses.give_back(stand.place.where, stand.place.since, outcome)
+        return replace(result, tried=tuple(dict.fromkeys((*stand.failed, stand.hop))))
+
+    async def _use_or_dial(
+        self, stand: _Stand, needs: TransportSecurity, use: Callable[[Connection, NextHop], Awaitable[Result]]
+    ) -> Result:
+        kept = self._kept(stand.hop, needs)
         if kept is not None:
-            result = await self._send_over(kept, hop, mail, needs)
+            result = await use(kept, stand.hop)
             if not _had_ended(result.outcome):
                 return result
         try:
-            connection = await self._dial(hop, needs)
+            connection = await self._dial(stand, needs)
         except _Broken as broken:
-            return _without_connection(hop, broken)
-        return await self._send_over(connection, hop, mail, needs)
+            return _without_connection(stand.hop, broken)
+        return await use(connection, stand.hop)
 
-    async def _send_over(self, connection: Connection, hop: NextHop, mail: Mail, needs: TransportSecurity) -> Result:
+    async def _send_over(
+        self,
+        connection: Connection,
+        hop: NextHop,
+        mail: Mail,
+        needs: TransportSecurity,
+        before: Callable[[], Awaitable[None]],
+    ) -> Result:
         if not connection.evidence.security.meets(needs):
             await connection.quit()
             return self._too_weak(connection)
+        try:
+            await before()
+        except BaseException:
+            self._part_from(connection)
+            raise
         result = await connection.send(mail)
         if connection.is_usable:
             connection.idle_since = asyncio.get_running_loop().time()
@@ -337,17 +453,6 @@ class Dialler:
         else:
             await connection.quit()
         return result
-
-    async def probe(self, hop: NextHop, *, needs: TransportSecurity) -> Result:
-        """As :meth:`send`, without a mail: EHLO, STARTTLS and authentication tell whether ``needs`` is met now."""
-        try:
-            connection = self._kept(hop, needs) or await self._dial(hop, needs)
-        except _Broken as broken:
-            return _without_connection(hop, broken)
-        await connection.quit()
-        if not connection.evidence.security.meets(needs):
-            return self._too_weak(connection)
-        return Result(Accepted(), connection.evidence)
 
     @staticmethod
     def _too_weak(connection: Connection) -> Result:
@@ -365,14 +470,25 @@ class Dialler:
             else:
                 del self._idle[key]
             for connection in late:
-                await connection.quit()
+                self._part_from(connection)
 
     async def close(self) -> None:
         """Ends all idle connections."""
         for connections in self._idle.values():
             for connection in connections:
-                await connection.quit()
+                self._part_from(connection)
         self._idle.clear()
+        if self._parting:
+            await asyncio.wait(self._parting)
+
+    def _part_from(self, connection: Connection) -> None:
+        """Nobody waits for the other side's goodbye."""
+        parting = asyncio.create_task(connection.quit())
+        self._parting.add(parting)
+        parting.add_done_callback(self._parting.discard)
+
+    def _keeps(self, hop: NextHop, needs: TransportSecurity) -> bool:
+        return any(one.is_usable and one.evidence.security.meets(needs) for one in self._idle.get(hop, ()))
 
     def _kept(self, hop: NextHop, needs: TransportSecurity) -> Connection | None:
         idle = self._idle[hop]
@@ -381,25 +497,91 @@ class Dialler:
                 return idle.pop(position)
         return None
 
-    async def _dial(self, hop: NextHop, needs: TransportSecurity) -> Connection:
+    async def _dial(self, stand: _Stand, needs: TransportSecurity) -> Connection:
         """The best way first; a weaker way only as far as nothing is demanded of it."""
-        ways = _ways(hop, needs)
+        ways = _ways(stand.hop, needs)
         reached, reason, evidence = NO_DEMAND, "", None
         for way in ways:
+            channel = await self._reach(stand)
+            hop = stand.hop
             try:
-                return await self._open(hop, way, may_be_clear=_Way.CLEAR in ways)
+                connection = await self._open(channel, hop, way, may_be_clear=_Way.CLEAR in ways)
             except _Weaker as weaker:
                 reached, reason, evidence = weaker.reached, weaker.reason, weaker.evidence
+                if way is ways[0]:
+                    self.tell(hop, weaker.failure, weaker.sent_from)
+            else:
+                if way is ways[0]:
+                    self.tell(hop, _fell_short(connection, hop, needs), connection.channel.sent_from)
+                connection.evidence = _with_why(connection.evidence, evidence)
+                return connection
         raise _Broken(InsufficientSecurity(reached), reason, evidence)
 
-    async def _open(self, hop: NextHop, way: _Way, *, may_be_clear: bool) -> Connection:
-        stage = Stage.CONNECT
+    async def _reach(self, stand: _Stand) -> _Channel:
+        """A connection to the address where it stands, or to one beside it that answers first; from then on there and
+        nowhere else."""
+        beside, stand.beside = stand.beside, []
+        try:
+            return await (self._race(stand, beside) if beside else self._connect(stand.hop))
+        except (OSError, TimeoutError) as cause:
+            raise _Broken(NetworkFailure(Stage.CONNECT), _reason(cause)) from cause
+
+    async def _race(self, stand: _Stand, beside: Sequence[NextHop]) -> _Channel:
+        """Each address a little later than the one before, or at once where that one failed (RFC 8305 §5)."""
+        waiting = deque([stand.hop, *beside])
+        running: dict[asyncio.Task[_Channel], tuple[NextHop, Place]] = {}
+        reasons: list[str] = []
+        try:
+            while waiting or running:
+                if waiting:
+                    hop = waiting.popleft()
+                    place, stand.place = stand.place or self._place_beside(hop, stand), None
+                    if place is None:
+                        continue
+                    running[asyncio.create_task(self._connect(hop))] = hop, place
+                limit = STAGGER if waiting else None
+                await asyncio.wait(running, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+                for task in [one for one in running if one.done()]:
+                    hop, place = running.pop(task)
+                    try:
+                        channel = task.result()
+                    except (OSError, TimeoutError) as cause:
+                        self.addresses.give_back(place.where, place.since, NetworkFailure(Stage.CONNECT))
+                        stand.failed.append(hop)
+                        reasons.append(f"{hop.address}: {_reason(cause)}")
+                    else:
+                        stand.hop, stand.place = hop, place
+                        return channel
+        finally:
+            await self._call_off(running)
+        raise _Broken(NetworkFailure(Stage.CONNECT), "; ".join(reasons))
+
+    def _place_beside(self, hop: NextHop, stand: _Stand) -> Place | None:
+        return self.addresses.take_now(hop.address, is_pressing=stand.is_pressing)
+
+    async def _call_off(self, running: dict[asyncio.Task[_Channel], tuple[NextHop, Place]]) -> None:
+        """Of those that were slower nothing is known: they count neither as there nor as away."""
+        for task, (_, place) in running.items():
+            task.cancel()
+            self.addresses.give_back(place.where, place.since, None)
+        for ended in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(ended, _Channel):
+                ended.close()
+
+    async def _connect(self, hop: NextHop) -> _Channel:
+        """Raises ``OSError``, ``TimeoutError``."""
         channel = _Channel()
         try:
-            loop = asyncio.get_running_loop()
             async with asyncio.timeout(CONNECT):
-                await loop.create_connection(lambda: channel, hop.address, self.port)
-            stage = Stage.GREETING
+                await asyncio.get_running_loop().create_connection(lambda: channel, hop.address, self.port)
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    async def _open(self, channel: _Channel, hop: NextHop, way: _Way, *, may_be_clear: bool) -> Connection:
+        stage = Stage.GREETING
+        try:
             _expect(await channel.reply(self.timeout), stage)
             stage = Stage.EHLO
             extensions = await self._ehlo(channel)
@@ -407,7 +589,7 @@ class Dialler:
             if way is _Way.CLEAR or (may_be_clear and "STARTTLS" not in extensions):
                 return Connection(channel, extensions, evidence, self.timeout)
             if "STARTTLS" not in extensions:
-                raise _Weaker("the server offers no STARTTLS")
+                raise _Weaker("the server offers no STARTTLS", failure=NO_STARTTLS)
             stage = Stage.STARTTLS
             evidence = await self._secure(channel, hop, way)
             stage = Stage.EHLO
@@ -415,7 +597,8 @@ class Dialler:
         except _Broken:
             channel.close()
             raise
-        except _Weaker:
+        except _Weaker as weaker:
+            weaker.sent_from = channel.sent_from
             channel.close()
             raise
         except (OSError, TimeoutError, NotSmtp) as cause:
@@ -437,17 +620,17 @@ class Dialler:
         await channel.write(b"STARTTLS\r\n", self.timeout)
         reply = await channel.reply(self.timeout)
         if reply.code != 220:
-            raise _Weaker(f"STARTTLS: {reply.code}")
+            raise _Weaker(f"STARTTLS: {reply.code}", failure=refused_starttls(reply.code))
         try:
             name = hop.dane.base if hop.dane is not None and way is _Way.DANE else hop.host
             await channel.secure(self._context(way), name, CONNECT)
         except ssl.SSLCertVerificationError as cause:
-            reason = f"certificate: {cause.verify_message or 'not valid for this host'}"
-            raise _Weaker(reason, TransportSecurity(Tls.TLS_1_2, Authentication.NONE)) from cause  # at least 1.2
+            raise _rejected(hop, cause) from cause
         except ssl.SSLError as cause:
-            raise _Weaker(f"TLS: {cause.reason or 'handshake failed'}") from cause
+            failure = of_handshake(cause.reason or "")
+            raise _Weaker(f"TLS: {cause.reason or 'handshake failed'}", failure=failure) from cause
         except (ConnectionError, TimeoutError) as cause:
-            raise _Weaker(f"TLS: {_reason(cause)}") from cause
+            raise _Weaker(f"TLS: {_reason(cause)}", failure=of_handshake(_reason(cause))) from cause
         if way is _Way.DANE:
             assert hop.dane is not None
             return self._authenticated_by_dane(channel, hop, hop.dane)
@@ -472,11 +655,34 @@ class Dialler:
                 level = TransportSecurity(evidence.security.tls, Authentication.DANE)
                 return replace(evidence, security=level, certificate=_summary_by_dane(chain[0], by))
             case dane.NoMatch(why=why):
-                raise _Weaker(f"DANE: {why}", evidence.security, evidence)
+                evidence = replace(evidence, certificate=f"not valid: {why}; {_said_by(chain[0])}" if chain else "")
+                raise _Weaker(f"DANE: {why}", evidence.security, evidence, failure=MISMATCHES[why])
             case dane.NothingUsable():
-                raise _Weaker("DANE: no usable record", evidence.security, evidence)
+                raise _Weaker("DANE: no usable record", evidence.security, evidence, failure=NO_USABLE_TLSA)
             case unreachable:
                 assert_never(unreachable)
+
+
+@dataclass(slots=True)
+class _Stand:
+    """Where an attempt stands: the address that it is at, with the place that it holds there."""
+
+    hop: NextHop
+    place: Place | None
+    beside: list[NextHop]  # addresses that may answer instead
+    is_pressing: bool
+    failed: list[NextHop] = field(default_factory=list)  # addresses that didn't
+
+
+def _stuffed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The content as it is sent, its end included. Short pieces go together: each write is a TLS record."""
+    stuffer, waiting = Stuffer(), b""
+    for piece in pieces:
+        waiting += stuffer.feed(piece)
+        if len(waiting) >= _TOGETHER:
+            yield waiting
+            waiting = b""
+    yield waiting + stuffer.finish()
 
 
 def _ways(hop: NextHop, needs: TransportSecurity) -> tuple[_Way, ...]:
@@ -491,6 +697,15 @@ def _ways(hop: NextHop, needs: TransportSecurity) -> tuple[_Way, ...]:
     if needs != NO_DEMAND or hop.dane is not None:
         return _Way.VERIFIED, _Way.OPPORTUNISTIC
     return _Way.VERIFIED, _Way.OPPORTUNISTIC, _Way.CLEAR
+
+
+def _fell_short(connection: Connection, hop: NextHop, needs: TransportSecurity) -> Failure | None:
+    """What a report says of an open connection; ``None``: nothing is wrong with it."""
+    if not connection.evidence.protocol:
+        return NO_STARTTLS
+    if hop.dane is None:
+        return NO_TLSA if needs.authentication is Authentication.DANE else None
+    return None if connection.evidence.security.authentication is Authentication.DANE else NO_USABLE_TLSA
 
 
 def _tls(channel: _Channel) -> ssl.SSLObject:
@@ -512,8 +727,27 @@ def _evidence(channel: _Channel, hop: NextHop, *, is_verified: bool) -> Evidence
         security=TransportSecurity(level, authentication),
         protocol=version,
         cipher=cipher[0] if cipher else "",
+        key_exchange=tls.key_exchange if isinstance(tls, ClientTls) else "",
         certificate=_summary(tls),
     )
+
+
+def _rejected(hop: NextHop, cause: ssl.SSLCertVerificationError) -> _Weaker:
+    """With who the certificate is for that is not believed, by its own words. At least TLS 1.2 was spoken."""
+    why = cause.verify_message or "not valid for this host"
+    at_least = TransportSecurity(Tls.TLS_1_2, Authentication.NONE)
+    shown = cause.shown if isinstance(cause, NotVerified) else []
+    certificate = f"not valid: {why[:80]}; {_said_by(shown[0])}" if shown else ""
+    evidence = Evidence(hop.host, hop.address, at_least, certificate=certificate)
+    return _Weaker(f"certificate: {why}", at_least, evidence, failure=of_certificate(cause.verify_code))
+
+
+def _with_why(found: Evidence, rejected: Evidence | None) -> Evidence:
+    """On a connection that proves nothing: why its certificate was not believed, if it is that one."""
+    if rejected is None or not found.certificate or found.security.authentication is not Authentication.NONE:
+        return found
+    is_same = found.certificate.rpartition(" ")[2] == rejected.certificate.rpartition(" ")[2]
+    return replace(found, certificate=rejected.certificate) if is_same else found
 
 
 def _summary(tls: ssl.SSLObject) -> str:
@@ -521,24 +755,29 @@ def _summary(tls: ssl.SSLObject) -> str:
     octets = tls.getpeercert(binary_form=True)
     if not octets:
         return ""
-    fingerprint = hashlib.sha256(octets).hexdigest()
     fields = cast(dict[str, Any], tls.getpeercert() or {})
     if not fields:
-        return f"sha256 {fingerprint} (not verified)"
+        return f"not verified; {_said_by(octets)}"
     names = ",".join(name for kind, name in fields.get("subjectAltName", ()) if kind == "DNS")
     issuer = next((value for pairs in fields.get("issuer", ()) for key, value in pairs if key == "commonName"), "")
+    fingerprint = hashlib.sha256(octets).hexdigest()
     return f"{names[:200]}; issued by {issuer[:80]}; until {fields.get('notAfter', '')}; sha256 {fingerprint}"
 
 
 def _summary_by_dane(octets: bytes, by: Tlsa) -> str:
     """As :func:`_summary`. What a certificate says of itself is no more than that where the record is of usage 3."""
-    known = f"sha256 {hashlib.sha256(octets).hexdigest()}; tlsa {by.usage} {by.selector} {by.matching}"
+    return f"{_said_by(octets)}; tlsa {by.usage} {by.selector} {by.matching}"
+
+
+def _said_by(octets: bytes) -> str:
+    """What a certificate says of itself that nobody vouches for, with its SHA-256."""
+    known = f"sha256 {hashlib.sha256(octets).hexdigest()}"
     try:
         certificate = x509.load_der_x509_certificate(octets)
         names = ",".join(dane.host_names(certificate))
         issuer = certificate.issuer.rfc4514_string()
-        return f"{names[:200]}; issued by {issuer[:80]}; until {certificate.not_valid_after_utc:%Y-%m-%d}; {known}"
-    except Exception:  # usage 3 needs nothing of it to be legible
+        return f"{names[:160]}; issued by {issuer[:80]}; until {certificate.not_valid_after_utc:%Y-%m-%d}; {known}"
+    except Exception:  # it need not be legible
         return known
 
 
@@ -549,7 +788,7 @@ def _without_connection(hop: NextHop, broken: _Broken) -> Result:
     return Result(broken.outcome, Evidence(hop.host, hop.address, reached, detail=broken.detail))
 
 
-def _had_ended(outcome: SendOutcome) -> bool:
+def _had_ended(outcome: SendOutcome | Later) -> bool:
     """A kept connection was at its end before the mail began: another one may be tried at once."""
     match outcome:
         case NetworkFailure(stage=Stage.MAIL):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from typing import Final
 
 from zegel.core.mail.address import Domain, NotADomain
 from zegel.core.policy.mta_sts import Mode, Policy
 from zegel.core.smtp import dane
 from zegel.core.smtp.dane import Tlsa
+from zegel.core.smtp.tls_report import HOST_NOT_NAMED, Failure, tlsa_not_known
 from zegel.edge.dns import Found, NotThere, Resolver, Trouble
 
 MOST_ALIASES: Final = 8  # CNAMEs from a host to where its addresses stand
 MOST_HOSTS: Final = 10  # of one domain; RFC 5321 §5.1 asks for two at least, and a hostile zone may name thousands
+MOST_ADDRESSES: Final = 8  # of one host; likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,31 @@ class Dane:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose next hop it is, and what that domain promises by MTA-STS: whom a TLS report is for, and about what."""
+
+    domain: Domain
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A host that no connection was made to, because of what it promises about TLS, or may promise."""
+
+    asked: Asked
+    host: str
+    failure: Failure
+    base: str = ""  # where TLSA records would stand; empty: MTA-STS forbids it
+
+
+Tell = Callable[[PassedOver], None]
+
+
+def tell_nobody(_: PassedOver) -> None:
+    """Where no TLS report is made."""
+
+
+@dataclass(frozen=True, slots=True)
 class NextHop:
     """One host at one address. ``host`` is the MX host name: what its certificate must be for, unless ``dane`` says
     otherwise."""
@@ -36,6 +65,7 @@ class NextHop:
     mx_is_secure: bool = False
     dane: Dane | None = None
     by_policy: bool = False  # MTA-STS enforce names it: no mail goes there but over verified TLS (RFC 8461 §5)
+    asked: Asked | None = field(default=None, compare=False)  # two domains with this host share its connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +88,19 @@ class NotKnownNow:
     """The DNS didn't answer conclusively, or names hosts that are nowhere; try again."""
 
     reason: str
+    tlsa_base: str = ""  # the name whose TLSA records are not to be known
 
 
 NextHops = tuple[NextHop, ...] | NoSuchDomain | TakesNoMail | NoneIsNamed | NotKnownNow
 
 
-async def next_hops(domain: Domain, *, dns: Resolver, policy: Policy | None = None) -> NextHops:
-    """In the order of trying: lowest preference first, equals shuffled. Never empty. ``policy``: the domain's, by
-    MTA-STS; one that is enforced leaves the hosts that it names."""
+async def next_hops(
+    domain: Domain, *, dns: Resolver, policy: Policy | None = None, tell: Tell = tell_nobody
+) -> NextHops:
+    """In the order of trying: lowest preference first, equals shuffled; the addresses of a host stand together. Never
+    empty. ``policy``: the domain's, by MTA-STS; one that is enforced leaves the hosts that it names. ``tell`` hears of
+    hosts that are passed over for what they promise about TLS."""
+    asked = Asked(domain, policy)
     answer = await dns.ask(domain.ascii, "MX")
     match answer:
         case Trouble(reason=reason):
@@ -80,16 +115,20 @@ async def next_hops(domain: Domain, *, dns: Resolver, policy: Policy | None = No
             hosts = _ordered(records)
     is_enforced = policy is not None and policy.mode is Mode.ENFORCE
     if policy is not None and is_enforced:
-        hosts = [host for host in hosts if policy.names(host)]
+        unnamed, hosts = hosts, [host for host in hosts if policy.names(host)]
         if not hosts:
+            for host in unnamed[:1]:
+                tell(PassedOver(asked, host, HOST_NOT_NAMED))
             return NoneIsNamed()
     has_mx = isinstance(answer, Found)
     hops: list[NextHop] = []
     trouble = ""
     for host in hosts:
-        found = await _hops(host, domain, dns=dns, is_secure=secure, by_policy=is_enforced)
+        found = await _hops(host, asked, dns=dns, is_secure=secure, by_policy=is_enforced)
         if isinstance(found, NotKnownNow):
             trouble = trouble or found.reason
+            if found.tlsa_base:
+                tell(PassedOver(asked, host, tlsa_not_known(found.reason), found.tlsa_base))
         else:
             hops.extend(found)
     if hops:
@@ -100,19 +139,20 @@ async def next_hops(domain: Domain, *, dns: Resolver, policy: Policy | None = No
 
 
 async def _hops(
-    host: str, domain: Domain, *, dns: Resolver, is_secure: bool, by_policy: bool
+    host: str, asked: Asked, *, dns: Resolver, is_secure: bool, by_policy: bool
 ) -> tuple[NextHop, ...] | NotKnownNow:
     """TLSA records are looked for where the way to the host is protected by DNSSEC all along (RFC 7672 §2.2)."""
     addresses, are_secure, trouble = await _addresses(host, dns=dns)
     known: Dane | None = None
     if is_secure and are_secure:
-        found = await dane_of(host, domain, dns=dns)
+        found = await dane_of(host, asked.domain, dns=dns)
         if isinstance(found, NotKnownNow):  # perhaps there are records: the host is as good as unreachable
             return found
         known = found
     if not addresses and trouble:
         return NotKnownNow(trouble)
-    return tuple(NextHop(host, address, is_secure, known, by_policy) for address in addresses)
+    hops = (NextHop(host, address, is_secure, known, by_policy, asked) for address in alternating(addresses))
+    return tuple(hops)
 
 
 def _ordered(records: tuple[str, ...]) -> list[str]:
@@ -123,6 +163,19 @@ def _ordered(records: tuple[str, ...]) -> list[str]:
     ]
     random.shuffle(pairs)
     return [host for _, host in sorted(pairs, key=lambda pair: pair[0])][:MOST_HOSTS]
+
+
+def of_first_host(hops: Sequence[NextHop]) -> tuple[NextHop, ...]:
+    """The addresses of the host that comes first, in their order: they may be tried together (RFC 8305 §5)."""
+    return tuple(hop for hop in hops if hop.host == hops[0].host)
+
+
+def alternating(addresses: Sequence[str]) -> list[str]:
+    """IPv6 first, then the two families in turn (RFC 8305 §4), each in the order of the DNS; no more than
+    :data:`MOST_ADDRESSES`."""
+    six = [one for one in addresses if ":" in one]
+    four = [one for one in addresses if ":" not in one]
+    return [one for one in chain.from_iterable(zip_longest(six, four)) if one is not None][:MOST_ADDRESSES]
 
 
 async def _addresses(host: str, *, dns: Resolver) -> tuple[list[str], bool, str]:
@@ -153,7 +206,7 @@ async def dane_of(host: str, next_hop_domain: Domain, *, dns: Resolver) -> Dane 
     for base in dict.fromkeys((expanded, host)):
         match await dns.ask(f"_25._tcp.{base}", "TLSA"):
             case Trouble(reason=reason):
-                return NotKnownNow(f"TLSA of {base}: {reason}")
+                return NotKnownNow(f"TLSA of {base}: {reason}", base)
             case Found(records=texts, secure=True):
                 return Dane(base, tuple(dict.fromkeys((base, next_hop_domain.ascii))), dane.records(texts))
             case Found() | NotThere():

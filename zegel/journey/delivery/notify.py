@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from zegel.accounts.look import palette_of
 from zegel.accounts.models import Organisation
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import compose, writable
 from zegel.core.mail.mime import Part
-from zegel.core.mail.texts import Language, LargeFile, Notification, large_file_text, notification_mail
+from zegel.core.mail.texts import PLAIN, Language, LargeFile, Notification, large_file_text, notification_mail
 from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.verification import Method
+from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.journey.custody.models import Conversation, Message, Transmission
 from zegel.journey.custody.seal import wrap_field
@@ -38,12 +41,14 @@ class Prepared:
     link: NewLink
 
 
-def prepare(transmission: Transmission, message: Message, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
+def prepare(transmission_id: uuid.UUID, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
     """Composes the notification of a recipient, about the message that began the conversation, and makes its link.
     Raises ``CannotOpen`` for a destroyed message."""
+    transmission = Transmission.objects.select_related("recipient__conversation__organisation").get(id=transmission_id)
     recipient = transmission.recipient
     assert recipient is not None
     conversation = recipient.conversation
+    message = _first_message(conversation)
     key = unsealer.conversation_key(conversation)
     head = unsealer.head(message.content, unsealer.message_key(message, key))
     link = unsealer.make_link(recipient, conversation)
@@ -60,6 +65,7 @@ def prepare(transmission: Transmission, message: Message, *, unsealer: Unsealer,
         masked=recipient.masked or None,
         is_anonymous=organisation.subject == Organisation.Subject.HIDDEN,
         is_reminder=transmission.kind == Transmission.Kind.REMINDER,
+        palette=palette_of(organisation) or PLAIN,
     )
     words = notification_mail(told, language_of(organisation), zone=ZONE)
     octets = compose(
@@ -75,6 +81,19 @@ def prepare(transmission: Transmission, message: Message, *, unsealer: Unsealer,
     )
     wrapped = wrap_field(octets, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
     return Prepared(wrapped, link)
+
+
+def method_word(method: Method) -> MethodWord:
+    """As the texts name it."""
+    return _WORDS[method]
+
+
+def _first_message(conversation: Conversation) -> Message:
+    found = Message.objects.filter(conversation=conversation, answered_by=None).select_related("content")
+    message = found.order_by("created_at", "id").first()
+    if message is None:
+        raise CannotOpen("there is no message")
+    return message
 
 
 def language_of(organisation: Organisation) -> Language:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zegel.core.mail.address import Domain
+from zegel.core.policy.carriage import NTA_RECIPIENT, NTA_SENDER, Cause
 from zegel.core.policy.nta7516 import Record, Standing
 from zegel.edge.dns import Answer, Found, NotThere, Resolver, Trouble
 from zegel.edge.nta import NtaLookup
@@ -16,9 +17,11 @@ from zegel.journey.delivery.mx import MOST_HOSTS, NextHop, TakesNoMail
 
 @dataclass(frozen=True, slots=True)
 class NotAllowed:
-    """Nothing may be sent over NTA 7516, and waiting would not help; ``reason`` is for the evidence."""
+    """Nothing may be sent over NTA 7516, and waiting would not help; ``reason`` is for the evidence, ``why`` for
+    people."""
 
     reason: str
+    why: Cause = Cause.NTA_NO_PROVEN_HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,10 @@ async def next_hops(sender: Domain, recipient: Domain, *, lookup: NtaLookup, dns
     hosts (standards A)."""
     standing = await lookup.sender_now(sender)
     if standing is not Standing.COMPLIES:
-        return _not_complying("sender", standing)
+        return _not_complying("sender", standing, NTA_SENDER)
     record = await lookup.recipient_now(recipient)
     if not isinstance(record, Record):
-        return _not_complying("recipient", record)
+        return _not_complying("recipient", record, NTA_RECIPIENT)
     hosts = _named(record) if record.hosts else await _ordinary(recipient, dns)
     if not isinstance(hosts, list):
         return hosts
@@ -55,10 +58,10 @@ async def next_hops(sender: Domain, recipient: Domain, *, lookup: NtaLookup, dns
     return hops or _why_none([one for one in found if not isinstance(one, tuple)])
 
 
-def _not_complying(side: str, standing: Standing) -> NotAllowed | NotKnownNow:
+def _not_complying(side: str, standing: Standing, causes: Mapping[Standing, Cause]) -> NotAllowed | NotKnownNow:
     """``standing.value`` alone: the sentence is for pages."""
     reason = f"NTA 7516, {side}: {standing.value}"
-    return NotKnownNow(reason) if standing is Standing.NOT_KNOWN_NOW else NotAllowed(reason)
+    return NotKnownNow(reason) if standing is Standing.NOT_KNOWN_NOW else NotAllowed(reason, causes[standing])
 
 
 def _why_none(found: Sequence[NotAllowed | NoHost | NotKnownNow]) -> NotAllowed | NoHost | NotKnownNow:
@@ -114,7 +117,9 @@ async def _examine(
         return NotAllowed(f"NTA 7516: {host} has no TLSA records that are protected by DNSSEC")
     if isinstance(records, mx.NotKnownNow):
         return NotKnownNow(records.reason)
-    return tuple(NextHop(host, address, mx_is_secure=True, dane=records) for address in addresses)
+    asked = mx.Asked(next_hop_domain)
+    hops = (NextHop(host, one, mx_is_secure=True, dane=records, asked=asked) for one in mx.alternating(addresses))
+    return tuple(hops)
 
 
 async def _addresses(host: str, dns: Resolver) -> list[str] | NotAllowed | NoHost | NotKnownNow:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain
 from zegel.core.policy.mta_sts import Fetch, Kept, Mode, NotAPolicy, Policy, Use, policy_of, record_id, which
+from zegel.core.smtp.tls_report import Failure, sts_invalid, sts_not_fetched
 from zegel.edge import fetch as web
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Found, Resolver, Trouble
@@ -20,6 +21,10 @@ from zegel.journey.custody.models import TransportPolicy
 LOOK_AGAIN: Final[Duration] = timedelta(minutes=5)  # what was found, or not, is not asked for more often
 MOST_REMEMBERED: Final = 10_000  # domains
 MOST_FETCHES: Final = 10  # at the same time
+
+
+class NotKnown(Exception):
+    """Whether a policy holds can't be told now; a kept one may."""
 
 
 @dataclass(slots=True)
@@ -32,12 +37,13 @@ class Policies:
     readers: Readers
     now: Callable[[], Instant]
     _known: dict[Domain, tuple[Instant, Policy | None]] = field(default_factory=dict)
+    _missed: dict[Domain, Failure] = field(default_factory=dict)
     _asking: dict[Domain, asyncio.Task[Policy | None]] = field(default_factory=dict)
     _fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FETCHES))
 
     async def of(self, domain: Domain) -> Policy | None:
         """What holds; ``None``: the domain has none, or none that it keeps to could be had. Many who ask at the same
-        moment ask once. Never raises."""
+        moment ask once. Raises :class:`NotKnown`."""
         known = self._known.get(domain)
         if known is not None and known[0] <= self.now() < known[0] + LOOK_AGAIN:
             return known[1]
@@ -46,15 +52,21 @@ class Policies:
             asking.add_done_callback(lambda _: self._asking.pop(domain, None))
         return await asyncio.shield(asking)
 
+    def missed(self, domain: Domain) -> Failure | None:
+        """Why there is no policy, where the domain announces one and none could be had: as far as is remembered."""
+        return self._missed.get(domain)
+
     async def _ask(self, domain: Domain) -> Policy | None:
         try:
             policy = await self._find(domain)
-        except Exception as cause:  # the database is away: as if there were none, and asked again for the next message
+        except Exception as cause:  # the database is away: what holds isn't known, and asked again for the next message
             log(Broken("mta-sts", cause))
-            return None
+            raise NotKnown from None
         self._known.pop(domain, None)
         while len(self._known) >= MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._missed.pop(oldest, None)
         self._known[domain] = self.now(), policy
         return policy
 
@@ -62,26 +74,38 @@ class Policies:
         answer = await self.dns.ask(f"_mta-sts.{domain.ascii}", "TXT")
         kept = await self.readers.read(lambda: _kept(domain))
         shown = record_id(answer.records) if isinstance(answer, Found) else None
+        self._missed.pop(domain, None)
         match which(kept, shown, is_known=not isinstance(answer, Trouble), now=self.now()):
             case Use(policy):
                 return policy
             case Fetch(identity, otherwise):
                 fetched = await self._fetched(domain)
-                if fetched is None:
+                if isinstance(fetched, Failure):
+                    if otherwise is None:
+                        self._missed[domain] = fetched
                     return otherwise
-                await self._keep(domain, Kept(fetched, identity, self.now()))
+                try:
+                    await self._keep(domain, Kept(fetched, identity, self.now()))
+                except Exception as cause:  # it holds all the same
+                    log(Broken("mta-sts, keeping a policy", cause))
                 return fetched
 
-    async def _fetched(self, domain: Domain) -> Policy | None:
+    async def _fetched(self, domain: Domain) -> Policy | Failure:
         url = f"https://mta-sts.{domain.ascii}/.well-known/mta-sts.txt"
         async with self._fetches:
             found = await asyncio.to_thread(self.fetch, url)
-        if not isinstance(found, web.Fetched):
-            return None
-        try:
-            return policy_of(found.octets)
-        except NotAPolicy:
-            return None
+        match found:
+            case web.Fetched(octets=octets):
+                try:
+                    return policy_of(octets)
+                except NotAPolicy as cause:
+                    return sts_invalid(str(cause))
+            case web.Failed(why=why):
+                return sts_not_fetched(why.value, by_certificate=why is web.NotFetched.NO_CERTIFICATE)
+            case web.NotModified():  # nobody asked whether it was
+                return sts_not_fetched("not modified")
+            case unreachable:
+                assert_never(unreachable)
 
     async def _keep(self, domain: Domain, kept: Kept) -> None:
         policy = kept.policy

@@ -1,0 +1,58 @@
+"""What a sender takes back: from one recipient, or from all of them. Importable without the power to open."""
+
+from __future__ import annotations
+
+import uuid
+
+from zegel.core.clock import Instant
+from zegel.core.policy.ended import Ended
+from zegel.journey.custody import erasures, jobs, retention
+from zegel.journey.custody.jobs import Kind
+from zegel.journey.custody.models import (
+    Conversation,
+    Job,
+    Link,
+    Proof,
+    Recipient,
+    SealedVerification,
+    Sms,
+    Transmission,
+)
+
+State = Recipient.State
+
+
+def revoke(recipient: Recipient, *, now: Instant) -> bool:
+    """Inside a transaction: ``recipient`` can't open the conversation any more. ``False``: that was so before.
+
+    Its links, its proofs and what it would verify itself with are destroyed. What is on its way to it ends at the next
+    look; who was not decided yet, or is held, gets nothing, and the sender a report (P7).
+    """
+    fresh = Recipient.objects.filter(id=recipient.id, revoked_at=None)
+    if not fresh.update(revoked_at=now):
+        return False
+    erasures.note(erasures.Kind.RECIPIENT, [recipient.id], at=now)
+    queued = Transmission.objects.filter(recipient=recipient, state=Transmission.State.QUEUED)
+    queued.update(sealed=None)  # first: delivery stores a link only beside a mail that it may still send
+    Link.objects.filter(recipient=recipient).delete()
+    SealedVerification.objects.filter(recipient=recipient).delete()
+    Proof.objects.filter(recipient=recipient).delete()
+    Sms.objects.filter(recipient=recipient, state="queued").update(sealed=None, state="failed")
+    waiting = Job.objects.filter(kind=Kind.TRANSMIT, subject__in=list(queued.values_list("id", flat=True)), lease=None)
+    waiting.filter(due_at__gt=now).update(due_at=now)
+    untouched = Recipient.objects.filter(id=recipient.id, state__in=(State.ACCEPTED, State.HELD))
+    if untouched.update(state=State.UNDELIVERABLE, status=retention.STATUS, reason=Ended.REVOKED.value):
+        jobs.put(Kind.REPORT, [recipient.id], due=now)
+    return True
+
+
+def revoke_all(conversation: Conversation, *, now: Instant) -> list[uuid.UUID]:
+    """Inside a transaction: nobody can open the conversation any more, its sender included; every key is destroyed.
+    Returns those from whom it was taken. Whoever got it readable keeps it.
+
+    The caller tells :func:`zegel.journey.milestones.revoked`, so that files and write-ahead log are cleared too.
+    """
+    taken = [one for one in conversation.recipients.exclude(state=State.DELIVERED) if revoke(one, now=now)]
+    retention.destroy(conversation.id, now=now)
+    Proof.objects.filter(recipient__conversation=conversation).delete()
+    return [one.id for one in taken]
