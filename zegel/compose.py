@@ -31,7 +31,9 @@ from zegel.edge.certificates import (
     acme_folder,
     self_signed,
 )
+from zegel.edge.clamd import Clamd
 from zegel.edge.fetch import Fetcher
+from zegel.edge.journal import Journal, JournalTrouble
 from zegel.edge.log import (
     CertificateIssued,
     CertificateLoaded,
@@ -98,11 +100,14 @@ def start_django() -> None:
     django.setup()
 
 
-def prepare(settings: Settings) -> bool:
+def prepare(settings: Settings, *, restores: bool = False) -> bool:
     """Folders, keys, certificate and schema, as far as they are not there; ``True`` at the very first run.
 
     Raises :class:`NotReady` and :class:`zegel.edge.keyring.KeyTrouble`. Run by one process, before the others start.
+    ``restores``: by the one that puts a backup back, which is not over yet.
     """
+    if not restores:
+        refuse_half_restored(settings)
     if not is_safe():
         raise NotReady(
             "The SQLite in use has a defect that can lose data (fixed in 3.51.3). Install the locked requirements, "
@@ -125,7 +130,39 @@ def prepare(settings: Settings) -> bool:
     keyring.submission_keys(settings.keys)
     certificate_sources(settings)
     _migrate()
+    if not restores:
+        _refuse_older_database(settings)
     return is_first
+
+
+def refuse_half_restored(settings: Settings) -> None:
+    """Raises :class:`NotReady` while a backup is being put back, or where that was interrupted."""
+    if settings.restoring.exists():
+        raise NotReady(
+            f"A backup is being restored into {settings.folder}, or that was interrupted: what was destroyed since may "
+            "be readable. Run `zegel restore` again, to its end."
+        )
+
+
+def erasure_journal(settings: Settings) -> Journal:
+    """The journal of erasures of this gateway. Raises :class:`zegel.edge.keyring.KeyTrouble`."""
+    return Journal(settings.erasure_journal, keyring.sealing_key(settings.keys).key_id)
+
+
+def _refuse_older_database(settings: Settings) -> None:
+    """A database that was put back by hand would bring back what was destroyed. Raises :class:`NotReady`."""
+    from django.db import connection
+
+    from zegel.journey.custody import erasures
+
+    journal = erasure_journal(settings)
+    try:
+        if journal.path.exists():
+            erasures.after(journal.last())
+    except JournalTrouble as cause:
+        raise NotReady(str(cause)) from cause
+    finally:
+        connection.close()
 
 
 def release_leases() -> None:
@@ -196,7 +233,7 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
             blobs=Blobs(settings.blobs),
             writer=writer,
             readers=readers,
-            dns=DnsResolver(settings.resolver(), trusted=_is_trusted(settings)),
+            dns=DnsResolver(settings.resolver(), trusted=is_trusted(settings)),
             now=now,
             ring=Rope(settings.run).pull,
         )
@@ -303,21 +340,28 @@ async def certificates(settings: Settings, ready: Callable[[], None]) -> None:
 
 async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     """Decision, delivery and report, until SIGTERM. Holds the opening key."""
-    from zegel.accounts import credentials, lists, throttle
+    from zegel.accounts import credentials, devices, lists, throttle
+    from zegel.accounts.sessions import forget_ended as forget_ended_sessions
     from zegel.accounts.submitting import forget_usage
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
     from zegel.edge.nta import NtaLookup
+    from zegel.journey.custody.erasures import keep_journal
     from zegel.journey.custody.jobs import Kind
-    from zegel.journey.custody.retention import Retention
+    from zegel.journey.custody.retention import Retention, forget_drafts
     from zegel.journey.custody.unseal import Unsealer
     from zegel.journey.custody.worker import Worker
+    from zegel.journey.decision.continuing import Continuing
     from zegel.journey.decision.decide import Decision
+    from zegel.journey.delivery.answers import Answers
     from zegel.journey.delivery.connection import Contexts, Dialler
     from zegel.journey.delivery.deliver import Delivery
     from zegel.journey.delivery.places import Places
     from zegel.journey.delivery.sts import Policies, forget_ended
     from zegel.journey.delivery.texting import Texting
+    from zegel.journey.delivery.tls_results import TlsResults
+    from zegel.journey.delivery.tls_results import forget_old as forget_old_tls_results
+    from zegel.journey.report.mailbox import MailboxMails
     from zegel.journey.report.tell import Telling
     from zegel.web.sessions import forget_expired
 
@@ -326,14 +370,17 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     writer, readers, bell = Writer(settings.run / WRITERS, is_crowded=crowd.is_there), Readers(), Bell(settings.run)
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
+    dns = DnsResolver(settings.resolver(), trusted=is_trusted(settings))
+    policies = Policies(dns, _policy_fetcher(settings), writer, readers, now)
+    tls_results = TlsResults(writer, now, policies.missed)
     dialler = Dialler(
         helo=settings.hostname,
         port=settings.delivery.mx_port,
         contexts=Contexts(verifying_context(settings.delivery.extra_ca), opportunistic_context()),
         timeout=settings.delivery.timeout,
         now=now,
+        tell=tls_results.ended,
     )
-    dns = DnsResolver(settings.resolver(), trusted=_is_trusted(settings))
     nta = NtaLookup(dns, settings.hostname, now)
     decision = Decision(writer, readers, open_field=unsealer.field, sealing=keys.sealing, nta=nta, now=now)
     delivery = Delivery(
@@ -342,17 +389,21 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         unsealer=unsealer,
         dns=dns,
         nta=nta,
-        policies=Policies(dns, _policy_fetcher(settings), writer, readers, now),
+        policies=policies,
         places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
         hostname=settings.hostname,
         url=settings.portal.url,
         first_retry=timedelta(seconds=settings.delivery.retry_first),
         now=now,
+        passed_over=tls_results.passed_over,
     )
     telling = Telling(writer, readers, unsealer, hostname=settings.hostname, url=settings.portal.url, now=now)
+    mailbox_mails = MailboxMails(writer, readers, unsealer, url=settings.portal.url, now=now)
     texting = Texting(writer, readers, unsealer, sms_driver(settings), now=now)
     retention = Retention(writer, blobs, now=now)
+    answers = Answers(writer, readers, unsealer, url=settings.portal.url, now=now)
+    continuing = Continuing(writer, readers, now=now)
     worker = Worker(
         {
             Kind.DECIDE: decision.decide,
@@ -367,6 +418,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             Kind.HELD: telling.held,
             Kind.WITHHELD: telling.code_withheld,
             Kind.SMS: texting.send,
+            Kind.MAILBOX: mailbox_mails.tell,
+            Kind.ANSWERED: answers.answered,
+            Kind.CONTINUES: continuing.continues,
             Kind.EXPIRE: retention.expire,
         },
         writer=writer,
@@ -379,23 +433,32 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     sweeping = asyncio.create_task(
         retention.keep_sweeping(
             lambda: forget_expired(now()),
+            lambda: forget_drafts(now()),
             lambda: throttle.forget_old(now()),
             lambda: credentials.forget_failures(now()),
+            lambda: devices.forget_expired(now()),
+            lambda: forget_ended_sessions(now()),
             lambda: forget_usage(now()),
             lambda: forget_ended(now()),
+            lambda: forget_old_tls_results(now()),
         )
     )
     refreshing = lists.Refreshing(lists.fetcher(settings), now=now, gained=release_held(settings))
     refreshing.start()
     log(Started("dispatch", ""))
     ready()
+    counting = asyncio.create_task(tls_results.keep_writing())
     running = asyncio.create_task(worker.run())
+    journalling = asyncio.create_task(keep_journal(erasure_journal(settings), readers))
     await stop.wait()
     worker.stop()
     await running
     refreshing.stop()
     sweeping.cancel()
+    journalling.cancel()
     await dialler.close()
+    tls_results.stop()
+    await counting
     bell.close()
     writer.close()
     readers.close()
@@ -428,7 +491,7 @@ def sms_driver(settings: Settings) -> SmsDriver:
     return NoSms()
 
 
-def _is_trusted(settings: Settings) -> bool:
+def is_trusted(settings: Settings) -> bool:
     """standards B: the AD bit counts from a validator on loopback, or from one that the settings name."""
     resolver = settings.resolver()
     return resolver is not None and (settings.delivery.resolver is not None or ip_address(resolver[0]).is_loopback)
@@ -459,6 +522,8 @@ def web_application() -> Any:
             url=settings.portal.url,
             ring=lambda: ring(settings.run),
             now=now,
+            answer_limit=settings.portal.answer_limit,
+            scanner=Clamd(settings.portal.clamd) if settings.portal.clamd is not None else None,
         )
     )
     _end_with_parent()
@@ -472,7 +537,7 @@ def dry_run(settings: Settings, open_field: OpensFields, marker: Secret[bytes]) 
     from zegel.journey.explain import Surroundings
 
     def nta() -> NtaLookup:
-        return NtaLookup(DnsResolver(settings.resolver(), trusted=_is_trusted(settings)), settings.hostname, now)
+        return NtaLookup(DnsResolver(settings.resolver(), trusted=is_trusted(settings)), settings.hostname, now)
 
     return Surroundings(open_field, marker, nta, now)
 
@@ -511,6 +576,7 @@ def serve_web(settings: Settings) -> None:
 
 def run_role(settings: Settings, role: Role) -> None:
     """Runs one role in this process until SIGTERM, or until the process that started it is gone."""
+    refuse_half_restored(settings)
     configure(settings.log_level, together=role in ("submission", "inbound", "dispatch"))
     if role != "certificates":
         start_django()

@@ -6,7 +6,7 @@ Every module gets the values that it needs as arguments; only :mod:`zegel.compos
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,9 @@ from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 
 CONFIG_VARIABLE = "ZEGEL_CONFIG"
 LONGEST_HOST_NAME = 64  # of zegel.core.mail.trace.loop_marker
+
+
+_LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 class BadSettings(Exception):
@@ -134,6 +137,33 @@ def _require_mail_name(value: str) -> str:
     return value
 
 
+def _parse_scanner(value: object) -> object:
+    """``host:port``, or the path of a socket."""
+    if not isinstance(value, str) or value.startswith(("/", "~")):
+        return value
+    host, colon, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        is_port = bool(colon) and port.isdigit() and int(port) < 65536
+        if not is_port or (not _is_ip(host) and _parse_host_name(host) != host):
+            raise ValueError(value)
+    except ValueError as cause:
+        raise ValueError(
+            "write an address and a port, like 127.0.0.1:3310, or the path of a socket, like /run/clamav/clamd.ctl, "
+            f"instead of {value!r}"
+        ) from cause
+    return {"host": host, "port": int(port)}
+
+
+def _parse_network(value: object) -> object:
+    try:
+        return ip_network(str(value))
+    except ValueError as cause:
+        raise ValueError(f"write an IP address or a network, like 192.0.2.0/24, instead of {value!r}") from cause
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
+ScannerPlace = Annotated[Listen | Path, BeforeValidator(_parse_scanner)]
 ResolverAddress = Annotated[str, AfterValidator(_require_resolver)]
 HostName = Annotated[str, AfterValidator(_parse_host_name), AfterValidator(_require_mail_name)]
 Url = Annotated[str, AfterValidator(_parse_url)]
@@ -148,13 +178,13 @@ class _Section(BaseModel):
 class Submission(_Section):
     """The door for mail servers (port 587)."""
 
-    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=587),)  # noqa: S104
-    listen_implicit_tls: tuple[Address, ...] = ()
+    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=587),)  # IP addresses and ports; STARTTLS  # noqa: S104
+    listen_implicit_tls: tuple[Address, ...] = ()  # the same with TLS from the first octet (port 465)
     certificate: Path | None = None  # PEM chain; without one a self-signed certificate is made at first run
-    certificate_key: Path | None = None
-    processes: int = Field(default=1, ge=1, le=64)
-    max_size: int = Field(default=150_000_000, ge=100_000)
-    max_recipients: int = Field(default=1000, ge=1, le=10_000)
+    certificate_key: Path | None = None  # its key, PEM
+    processes: int = Field(default=1, ge=1, le=64)  # they share the ports
+    max_size: int = Field(default=150_000_000, ge=100_000)  # octets of a message
+    max_recipients: int = Field(default=1000, ge=1, le=10_000)  # of a message
 
 
 class Inbound(_Section):
@@ -166,7 +196,7 @@ class Inbound(_Section):
 class Delivery(_Section):
     """Outgoing mail."""
 
-    processes: int = Field(default=1, ge=1, le=64)
+    processes: int = Field(default=1, ge=1, le=64)  # that decide and deliver
     connections: int = Field(default=50, ge=1, le=1000)  # per process
     resolver: ResolverAddress | None = None  # IP address of the DNS resolver; a port (IP:port) only while testing
     mx_port: int = Field(default=25, ge=1, le=65535)  # other than 25 only while testing
@@ -178,12 +208,15 @@ class Delivery(_Section):
 class Portal(_Section):
     """The web pages for recipients, senders and administrators."""
 
-    url: Url = "http://localhost:8080"
-    listen: Address = Listen(host="127.0.0.1", port=8080)
+    url: Url = "http://localhost:8080"  # as recipients reach it, without a path; stands in every notification
+    listen: Address = Listen(host="127.0.0.1", port=8080)  # IP address and port
     certificate: Path | None = None  # PEM chain: the portal then speaks HTTPS itself; else put a TLS proxy before it
-    certificate_key: Path | None = None
-    processes: int = Field(default=1, ge=1, le=64)
-    threads: int = Field(default=8, ge=1, le=128)
+    certificate_key: Path | None = None  # its key, PEM
+    trusted_proxies: tuple[Network, ...] | None = None  # networks; believed about visitors' addresses
+    processes: int = Field(default=1, ge=1, le=64)  # that make pages
+    threads: int = Field(default=8, ge=1, le=128)  # of each process
+    answer_limit: int = Field(default=100_000_000, ge=1_000_000, le=2_000_000_000)  # octets of a file in an answer
+    clamd: ScannerPlace | None = None  # examines what guests send; empty: nobody does
 
 
 class Acme(_Section):
@@ -193,15 +226,15 @@ class Acme(_Section):
     agree_to_terms: bool = False  # to those of the authority; nothing is asked without
     contact: Contact = ""  # an e-mail address for the authority
     names: tuple[HostName, ...] = ()  # of the certificate; empty: the hostname
-    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=80),)  # noqa: S104
+    listen: tuple[Address, ...] = (Listen(host="0.0.0.0", port=80),)  # where the authority looks  # noqa: S104
     extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
 
 
 class Sms(_Section):
     """Where codes for telephones go."""
 
-    driver: Literal["none", "folder"] = "none"
-    folder: Path | None = None
+    driver: Literal["none", "folder"] = "none"  # "folder" is for tests: it writes codes to files
+    folder: Path | None = None  # of that driver
 
 
 class Settings(BaseSettings):
@@ -210,10 +243,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="ZEGEL_", env_nested_delimiter="__", toml_file=None
     )
-    testing: bool = False
+    testing: bool = False  # accepts settings that only tests may use; never for real mail
     hostname: HostName = "localhost"  # the gateway's own name in mail: greeting, Received, MAILER-DAEMON
     folder: Path = Path("state")  # all state: database, blobs, keys
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    keyring: Path | None = None  # folder of the keys; none: keys in folder
+    erasures: Path | None = None  # folder for the journal of erasures, best on another disk; none: in folder
+    log_level: Literal["debug", "info", "warning", "error"] = "info"  # debug, info, warning or error
     submission: Submission = Submission()
     inbound: Inbound = Inbound()
     acme: Acme = Acme()
@@ -275,6 +310,15 @@ class Settings(BaseSettings):
         """What the certificate is for."""
         return self.acme.names or (self.hostname,)
 
+    def trusted_proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Who is believed about a visitor's address. Where nothing is set: this machine, if the pages can be had over
+        loopback alone and in clear, so that whoever comes from elsewhere came through a TLS proxy. Else nobody."""
+        portal = self.portal
+        if portal.trusted_proxies is not None:
+            return portal.trusted_proxies
+        is_behind_proxy = portal.certificate is None and ip_address(portal.listen.host).is_loopback
+        return _LOOPBACK if is_behind_proxy else ()
+
     @property
     def database(self) -> Path:
         return self.folder / "zegel.sqlite3"
@@ -285,7 +329,17 @@ class Settings(BaseSettings):
 
     @property
     def keys(self) -> Path:
-        return self.folder / "keys"
+        return self.keyring or self.folder / "keys"
+
+    @property
+    def erasure_journal(self) -> Path:
+        """What was destroyed, so that no backup brings it back."""
+        return (self.erasures or self.folder) / "erasures"
+
+    @property
+    def restoring(self) -> Path:
+        """It is there while a backup is being put back: nothing starts then."""
+        return self.folder / "restoring"
 
     @property
     def run(self) -> Path:
@@ -352,13 +406,18 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             raise BadSettings(f"{str(path)!r} can't be a path: write it in full, without ~user.") from cause
 
     def section(one: _Section, *names: str) -> _Section:
-        return one.model_copy(update={name: anchor(getattr(one, name)) for name in names})
+        paths = {name: getattr(one, name) for name in names}
+        return one.model_copy(
+            update={name: anchor(path) if isinstance(path, Path) else path for name, path in paths.items()}
+        )
 
     return settings.model_copy(
         update={
             "folder": anchor(settings.folder),
+            "keyring": anchor(settings.keyring),
+            "erasures": anchor(settings.erasures),
             "submission": section(settings.submission, "certificate", "certificate_key"),
-            "portal": section(settings.portal, "certificate", "certificate_key"),
+            "portal": section(settings.portal, "certificate", "certificate_key", "clamd"),
             "delivery": section(settings.delivery, "extra_ca"),
             "acme": section(settings.acme, "extra_ca"),
             "sms": section(settings.sms, "folder"),

@@ -96,7 +96,20 @@ def test_an_organisation_that_there_is_not_is_told_with_those_that_there_are(she
 
 
 def test_what_is_not_named_stays(shell: Typing) -> None:
-    given = ("--allow", "sms, email", "--hold", "9", "--expire-after", "30", "--remind-after", "never")
+    given = (
+        "--allow",
+        "sms, email",
+        "--hold",
+        "9",
+        "--expire-after",
+        "30",
+        "--remind-after",
+        "never",
+        "--remember-devices",
+        "14",
+        "--answer-limit",
+        "50",
+    )
     shell("policy", "recipients", *given, *OURS)
     shell("policy", "recipients", "--no-direct-delivery", "--subject", "hidden", *OURS)
     assert shell("policy", "show", *OURS) == (
@@ -106,6 +119,8 @@ def test_what_is_not_named_stays(shell: Typing) -> None:
         "inbound direct delivery: off\n"
         "conversations expire: after 30 days\n"
         "recipients are reminded: never\n"
+        "devices are remembered: for 14 days\n"
+        "a file in an answer: at most 50 MB\n"
         "subject of notifications: hidden\n"
     )
     shell("policy", "recipients", "--allow", "account,sms,access-code,email", "--bounce", *OURS)
@@ -113,6 +128,14 @@ def test_what_is_not_named_stays(shell: Typing) -> None:
     assert shown.startswith("allowed: account,sms,access-code,email\n")
     assert "reported at once" in shown and "conversations expire: never" in shown
     assert "held for 9 days" in shell("policy", "recipients", "--hold", "9", *OURS)
+    assert "devices are remembered: never\n" in shell("policy", "recipients", "--remember-devices", "never", *OURS)
+    for days in ("0", "91", "-1", "x"):
+        assert "days" in shell.refusal("policy", "recipients", "--remember-devices", days, *OURS)
+
+
+@pytest.mark.parametrize("megabytes", ["0", "2001", "-1", "1.5", "veel", "9" * 40])
+def test_what_is_no_number_of_megabytes_is_refused(shell: Typing, megabytes: str) -> None:
+    assert "megabytes" in shell.refusal("policy", "recipients", "--answer-limit", megabytes, *OURS)
 
 
 def test_inbound_direct_delivery_is_switched_on_with_a_sentence_of_what_it_means(shell: Typing) -> None:

@@ -13,6 +13,7 @@ from django.db import DatabaseError
 
 from zegel import compose
 from zegel.cli.supervise import CONFIGURATION
+from zegel.edge.journal import JournalTrouble
 from zegel.edge.keyring import KeyTrouble
 from zegel.edge.tls import CertificateTrouble
 from zegel.settings import BadSettings, Settings, load, load_from_environment
@@ -46,7 +47,7 @@ def tells_trouble(command: Callable[P, R]) -> Callable[P, R]:
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (BadSettings, KeyTrouble, CertificateTrouble, compose.NotReady) as cause:
+        except (BadSettings, KeyTrouble, JournalTrouble, CertificateTrouble, compose.NotReady) as cause:
             raise Trouble(str(cause)) from cause
         except DatabaseError as cause:
             raise Trouble(f"The database can't be used: {cause}. {compose.DATABASE_REMEDY}") from cause

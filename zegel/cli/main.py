@@ -9,10 +9,10 @@ from typing import cast
 import click
 
 from zegel import VERSION, compose
-from zegel.cli import explain, lists, manage, policies, prove, recipients, tokens
+from zegel.cli import backup, explain, init, lists, manage, policies, prove, readers, recipients, tls_report, tokens
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
-from zegel.cli.supervise import Supervisor, require_free
+from zegel.cli.supervise import Supervisor, require_free, tell_service_manager
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
@@ -27,8 +27,8 @@ def main() -> None:
     Your mail server hands Zegel its outgoing mail over SMTP; Zegel delivers every message to every recipient in the
     safest way that this recipient can use, and can show what it did.
 
-    Start here: `zegel local` runs everything on this machine to look at. `zegel run --config FILE` is the real thing;
-    `zegel doctor --config FILE` says whether all is well, and what to do if not.
+    Start here: `zegel local` runs everything on this machine to look at. `zegel init` sets the real thing up,
+    `zegel run --config FILE` runs it, and `zegel doctor --config FILE` says whether all is well, and what to do if not.
     """
 
 
@@ -84,8 +84,10 @@ def supervise(supervisor: Supervisor) -> None:
     """Starts, watches until told to stop, and stops."""
     try:
         supervisor.start()
+        tell_service_manager("READY=1")
         supervisor.watch()
     finally:
+        tell_service_manager("STOPPING=1")
         supervisor.stop()
 
 
@@ -118,6 +120,7 @@ def migrate(config: Path | None) -> None:
 
 
 for command in (
+    *init.COMMANDS,
     *manage.COMMANDS,
     *policies.COMMANDS,
     *recipients.COMMANDS,
@@ -125,6 +128,9 @@ for command in (
     *tokens.COMMANDS,
     *explain.COMMANDS,
     *prove.COMMANDS,
+    *backup.COMMANDS,
+    *tls_report.COMMANDS,
     surroundings,
 ):
     main.add_command(command)
+manage.account.add_command(readers.readers)

@@ -18,7 +18,7 @@ from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_ne
 from zegel.edge import keyring
 
 if TYPE_CHECKING:
-    from zegel.accounts.models import Organisation, SendingDomain, SmtpCredential
+    from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCredential
     from zegel.settings import Settings
 
 
@@ -76,7 +76,7 @@ def domain_add(name: str, organisation_name: str, config: Path | None) -> None:
     if SendingDomain.objects.filter(name=parsed.ascii).exists():
         raise Trouble(f"{parsed} is a sending domain already.")
     added = domains.add(owner, parsed, sealing=keyring.submission_keys(settings.keys).sealing)
-    _print_records(added, settings)
+    print_records(added, settings)
     click.echo(f"\nPublish these records, then run: zegel domain check {parsed}")
 
 
@@ -101,6 +101,7 @@ def check_domain(found: SendingDomain, settings: Settings, *, quiet: bool = Fals
     from zegel.accounts import domains
     from zegel.edge.dns import DnsResolver
 
+    domains.complete(found, sealing=keyring.submission_keys(settings.keys).sealing)
     wanted = domains.records(found, settings.hostname)
     findings = asyncio.run(domains.look(wanted, dns=DnsResolver(settings.resolver())))
     domains.conclude(found, findings, now=compose.now())
@@ -108,7 +109,8 @@ def check_domain(found: SendingDomain, settings: Settings, *, quiet: bool = Fals
         for one in findings:
             state = "right" if one.is_right else "not found" if not one.found else "different"
             state = state if one.is_conclusive else "not to be known now: the name server gave no usable answer"
-            click.echo(f"{one.record.kind:5} {one.record.name}: {state}")
+            aside = "" if one.record.is_needed else " (optional)"
+            click.echo(f"{one.record.kind:5} {one.record.name}: {state}{aside}")
             if not one.is_right:
                 click.echo(f"      expected: {one.record.value}")
                 for text in one.found:
@@ -139,32 +141,65 @@ def account_add(
     *,
     administrator: bool,
 ) -> None:
-    """Add an account."""
+    """Add an account, or take in the one that a guest made for an address in the organisation's own domain."""
     ready(config)
-    from django.contrib.auth.password_validation import validate_password
-    from django.core.exceptions import ValidationError
-
     from zegel.accounts.models import Account
 
     mailbox = mailbox_named(address)
     owner = organisation_named(organisation_name)
-    if Account.objects.filter(key=mailbox.key).exists():
-        raise Trouble(f"{mailbox} has an account already.")
-    if password is None:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if password != "-":  # noqa: S105
-        try:
-            validate_password(password)
-        except ValidationError as cause:
-            raise Trouble(f"This password is not accepted: {' '.join(cause.messages)}") from cause
+    existing = Account.objects.filter(key=mailbox.key).first()
+    if existing is not None:
+        _take_in(existing, owner, display_name, password, administrator=administrator)
+        return
     Account.objects.create_user(
         str(mailbox),
-        None if password == "-" else password,  # noqa: S105
+        _accepted(password),
         organisation=owner,
         display_name=display_name,
         is_administrator=administrator,
     )
     click.echo(f"Added {mailbox}.")
+
+
+def _accepted(password: str | None) -> str | None:
+    """As given, or as asked for now; ``None`` for '-'. Raises :class:`Trouble` for one that is too weak."""
+    from django.contrib.auth.password_validation import validate_password
+    from django.core.exceptions import ValidationError
+
+    if password is None:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if password == "-":  # noqa: S105
+        return None
+    try:
+        validate_password(password)
+    except ValidationError as cause:
+        raise Trouble(f"This password is not accepted: {' '.join(cause.messages)}") from cause
+    return password
+
+
+def _take_in(
+    guest: Account, owner: Organisation, display_name: str, password: str | None, *, administrator: bool
+) -> None:
+    from zegel.accounts import taking_in
+    from zegel.accounts.sign_in import has_second_factor
+
+    try:
+        taking_in.refuse_what_is_not_theirs(guest, owner)
+        is_finished = has_second_factor(guest)
+        if is_finished and password not in (None, "-"):
+            raise Trouble(f"{guest} has a free account with a password, which stays. Leave --password out.")
+        taking_in.take_in(
+            guest,
+            owner,
+            display_name=display_name,
+            is_administrator=administrator,
+            password=None if is_finished else _accepted(password),
+            now=compose.now(),
+        )
+    except taking_in.StaysItsOwn as cause:
+        raise Trouble(str(cause)) from cause
+    kept = "its password and second step stay" if is_finished else "it was not finished, and nothing of it stays"
+    click.echo(f"Took in the free account of {guest}: {kept}. It is signed out everywhere.")
 
 
 @click.group()
@@ -348,11 +383,14 @@ def _credential(username: str) -> SmtpCredential:
     return found
 
 
-def _print_records(added: SendingDomain, settings: Settings) -> None:
+def print_records(added: SendingDomain, settings: Settings) -> None:
+    """What its owner publishes, as a zone file has it."""
     from zegel.accounts import domains
 
     for record in domains.records(added, settings.hostname):
         value = f"{record.value}." if record.kind == "CNAME" else f'"{record.value}"'
+        if not record.is_needed:
+            click.echo("\nOptional, for a second DKIM signature (Ed25519):")
         click.echo(f"{record.name}. {record.kind} {value}")
 
 

@@ -13,9 +13,11 @@ from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.manage import cap, caps_options, print_caps, rule
 from zegel.cli.named import domain_named, organisation_named
+from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
 from zegel.core.policy.holding import LONGEST_HOLD
 from zegel.core.policy.permitting import (
+    LARGEST_ANSWER,
     LONGEST_EXPIRY_DAYS,
     NotAPolicy,
     RecipientPolicy,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NO_MINIMUM = "none"
 NEVER = "never"
+DEFAULT = "default"
 
 organisation_option = click.option("--organisation", "organisation_name", required=True)
 
@@ -87,6 +90,12 @@ def show(organisation_name: str, config: Path | None) -> None:
 @click.option("--expire-after", "expire_after", metavar=f"DAYS|{NEVER}", help="Unless the message says otherwise.")
 @click.option("--remind-after", "remind_after", metavar=f"DAYS|{NEVER}", help="Remind who has not opened a message.")
 @click.option(
+    "--answer-limit", "answer_limit", metavar=f"MB|{DEFAULT}", help="Most of a file in an answer; portal.answer_limit."
+)
+@click.option(
+    "--remember-devices", "remember_devices", metavar=f"DAYS|{NEVER}", help="Let recipients need no code on a device."
+)
+@click.option(
     "--subject", type=click.Choice(["shown", "generic", "hidden"]), help="What notifications show as subject."
 )
 @config_option
@@ -97,6 +106,8 @@ def recipients(
     hold_days: int | None,
     expire_after: str | None,
     remind_after: str | None,
+    answer_limit: str | None,
+    remember_devices: str | None,
     subject: str | None,
     config: Path | None,
     *,
@@ -122,6 +133,10 @@ def recipients(
             takes_inbound_direct_delivery=_or(inbound, held.takes_inbound_direct_delivery),
             expires_after_days=held.expires_after_days if expire_after is None else _days(expire_after),
             remind_after_days=held.remind_after_days if remind_after is None else _days(remind_after),
+            answer_megabytes=held.answer_megabytes if answer_limit is None else _megabytes(answer_limit),
+            remembers_devices_days=(
+                held.remembers_devices_days if remember_devices is None else _days(remember_devices)
+            ),
             subject=_or(subject, held.subject),
         )
     )
@@ -137,6 +152,14 @@ def _days(text: str) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(LONGEST_EXPIRY_DAYS))):
         raise NotAPolicy(f"{text[:50]!r} is not a number of days; write it like 30, or {NEVER}")
+    return int(text)
+
+
+def _megabytes(text: str) -> int | None:
+    if text == DEFAULT:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ANSWER))):
+        raise NotAPolicy(f"{text[:50]!r} is not a number of megabytes; write it like 50, or {DEFAULT}")
     return int(text)
 
 
@@ -202,6 +225,45 @@ def minimum(name: str, method: str, organisation_name: str, config: Path | None)
         other = policies.minimum_for(owner, parsed)
         click.echo(f"{parsed}: no minimum of its own{f', so {other.value}, as every other' if other else ''}.")
     _print_cautions(owner, domain=parsed)
+
+
+# --- look --------------------------------------------------------------------------------------------------------
+
+
+@policy.command("look")
+@organisation_option
+@click.option("--colour", metavar=f"HEX|{DEFAULT}", help="Of links and buttons, such as '#0f5666'.")
+@click.option("--logo", metavar=f"FILE|{NO_MINIMUM}", help="A PNG image, at most 100 kB and 1200 by 400 pixels.")
+@config_option
+@tells_trouble
+def look(organisation_name: str, colour: str | None, logo: str | None, config: Path | None) -> None:
+    """Set the colour and the logo of pages and notifications. What isn't named stays."""
+    ready(config)
+    from django.db import transaction
+
+    from zegel.accounts import look as looks
+
+    owner = organisation_named(organisation_name)
+    try:
+        accent = None if colour is None else "" if colour == DEFAULT else parse_colour(colour)
+        wanted = None if logo in (None, NO_MINIMUM) else parse_logo(_file(str(logo)))
+        with transaction.atomic():
+            if accent is not None:
+                looks.paint(owner, accent)
+            if logo is not None:
+                looks.show_logo(owner, wanted)
+    except NotALook as cause:
+        raise Trouble(f"{str(cause)[0].upper()}{str(cause)[1:]}.") from cause
+    click.echo(f"colour: {owner.accent or DEFAULT}")
+    click.echo(f"logo: {'shown' if owner.logo_name else NO_MINIMUM}")
+
+
+def _file(name: str) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(LARGEST_LOGO + 1)
+    except OSError as cause:
+        raise Trouble(f"{name} can't be read: {cause.strerror}.") from cause
 
 
 # --- submission --------------------------------------------------------------------------------------------------
@@ -292,6 +354,11 @@ def _print_recipients(owner: Organisation) -> None:
         ("inbound direct delivery", "on" if held.takes_inbound_direct_delivery else "off"),
         ("conversations expire", f"after {days} days" if days else NEVER),
         ("recipients are reminded", f"after {held.remind_after_days} days" if held.remind_after_days else NEVER),
+        (
+            "devices are remembered",
+            f"for {held.remembers_devices_days} days" if held.remembers_devices_days else NEVER,
+        ),
+        ("a file in an answer", f"at most {held.answer_megabytes} MB" if held.answer_megabytes else DEFAULT),
         ("subject of notifications", held.subject),
     ):
         click.echo(f"{name}: {value}")

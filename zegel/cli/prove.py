@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -23,16 +25,28 @@ from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import keyring, sqlite
 from zegel.edge.certificates import Fault, acme_files, acme_folder, self_signed_files
 from zegel.edge.certificates import examine as examine_certificate
+from zegel.edge.clamd import Clamd, NotExamined
+from zegel.edge.journal import JournalTrouble
 from zegel.edge.tls import CertificateTrouble, verifying_context
 
 if TYPE_CHECKING:
+    from zegel.accounts.models import SendingDomain
+    from zegel.edge.dns import Answer, Resolver
     from zegel.journey.custody.models import Conversation, Recipient
     from zegel.settings import Settings
 
-Verdict = Literal["good", "look", "bad"]
+Verdict = Literal["good", "look", "test", "bad"]
 BACKUP_MARK = "backup-made"
-_SIGNS: dict[Verdict, tuple[str, str]] = {"good": ("ok  ", "green"), "look": ("look", "yellow"), "bad": ("BAD ", "red")}
+_SIGNS: dict[Verdict, tuple[str, str]] = {
+    "good": ("ok  ", "green"),
+    "look": ("look", "yellow"),
+    "test": ("TEST", "red"),  # as red as it gets, and no fault where a gateway is being tested
+    "bad": ("BAD ", "red"),
+}
+MOST_DOMAINS = 50  # whose records are looked up
 LOW_SPACE = 1_000_000_000  # octets
+_KEYS = (keyring.SEALING, keyring.SUBMISSION, keyring.OPENING)
+_LARGEST_KEY = 100_000  # octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +62,7 @@ class Check:
 @config_option
 @tells_trouble
 def doctor(config: Path | None) -> None:
-    """Check configuration, keys, disk, database, resolver, clock, certificates and domains; say what to do.
+    """Check configuration, keys, disk, database, resolver, clock, certificates, ports and domains; say what to do.
 
     Exit code 1 when something is bad.
     """
@@ -69,15 +83,18 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield Check("good", f"configuration: folder {settings.folder}, host name {settings.hostname}")
     if settings.testing:
         yield Check(
-            "look", "testing = true: settings for tests are in force", "Remove it before real mail passes here."
+            "test", "testing = true: settings for tests are in force", "Remove it before real mail passes here."
         )
     if settings.hostname == "localhost" and not settings.testing:
         yield Check("bad", "hostname is localhost", "Set hostname to the name that mail servers know this machine by.")
     for examiner in (
         _keys,
         _backup,
+        _folders,
         _disk,
         _database,
+        _erasures,
+        _restored,
         _certificate,
         _resolver,
         _clock,
@@ -85,12 +102,30 @@ def examine(settings: Settings) -> Iterator[Check]:
         _domains,
         _lists,
         _sms,
+        scanner,
     ):
         try:
             yield from examiner(settings)
         except Exception as cause:  # a doctor that faints helps nobody
             name, why = examiner.__name__.strip("_"), getattr(cause, "strerror", None) or cause
             yield Check("bad", f"{name}: could not be checked ({type(cause).__name__})", f"It said: {why}")
+
+
+def scanner(settings: Settings) -> Iterator[Check]:
+    """Whether the malware scanner answers, where one is set."""
+    place = settings.portal.clamd
+    if place is None:
+        return
+    try:
+        version = Clamd(place, patience=5.0).version()
+    except NotExamined as cause:
+        yield Check(
+            "bad",
+            f"malware: no answer of clamd at {place} ({cause.why.value})",
+            "Guests can't send answers until it answers. Start it, or correct portal.clamd.",
+        )
+    else:
+        yield Check("good", f"malware: {version} answers at {place}")
 
 
 def _keys(settings: Settings) -> Iterator[Check]:
@@ -107,12 +142,27 @@ def _keys(settings: Settings) -> Iterator[Check]:
 
 
 def _backup(settings: Settings) -> Iterator[Check]:
-    if keyring.is_there(settings.keys) and not (settings.keys / BACKUP_MARK).exists():
-        yield Check(
-            "look",
-            "keys: no backup was made",
-            "Without the keys nobody reads the stored mail again. Run: zegel keys backup FILE, and keep it elsewhere.",
-        )
+    if not keyring.is_there(settings.keys):
+        return
+    remedy = "Without the keys nobody reads the stored mail again. Run: zegel keys backup FILE, and keep it elsewhere."
+    try:
+        made, _, of = (settings.keys / BACKUP_MARK).read_text("ascii").strip().partition(" ")
+    except FileNotFoundError:
+        yield Check("look", "keys: no backup was made", remedy)
+        return
+    if of != keyring.fingerprint(settings.keys):
+        yield Check("look", f"keys: they are others than those of the backup of {made or 'an earlier version'}", remedy)
+    else:
+        yield Check("good", f"keys: backup made on {made}")
+
+
+def _folders(settings: Settings) -> Iterator[Check]:
+    """Whoever may write in a folder may put other keys, or another database, in the place of ours."""
+    for folder in (settings.folder, settings.keys, settings.blobs):
+        if folder.is_dir() and (mode := folder.stat().st_mode & 0o077):
+            what = "written" if mode & 0o022 else "looked into"
+            verdict: Verdict = "bad" if mode & 0o022 else "look"
+            yield Check(verdict, f"folder {folder} can be {what} by other users", f"Run: chmod 700 {folder}")
 
 
 def _disk(settings: Settings) -> Iterator[Check]:
@@ -157,8 +207,72 @@ def _database(settings: Settings) -> Iterator[Check]:
     elif executor.migration_plan(executor.loader.graph.leaf_nodes()):
         yield Check("look", "database: of an older Zegel", "`zegel run` brings it up to date; make a backup first.")
     else:
-        version = ".".join(map(str, sqlite.version()))
-        yield Check("good", f"database: up to date (SQLite {version}, WAL, synchronous FULL)")
+        yield _durability()
+
+
+def _durability() -> Check:
+    """Of this connection, which is set as every other one is."""
+    from django.db import connection
+
+    version = ".".join(map(str, sqlite.version()))
+    with connection.cursor() as cursor:
+        journal, synchronous = (
+            cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        )
+    if (journal, synchronous) != ("wal", 2):
+        remedy = "A power cut could lose accepted mail. Put folder on a disk of this machine, not on the network."
+        return Check("bad", f"database: journal {journal}, synchronous {synchronous}, not WAL and FULL", remedy)
+    return Check("good", f"database: up to date (SQLite {version}, WAL, synchronous FULL)")
+
+
+def _erasures(settings: Settings) -> Iterator[Check]:
+    """Whether a restored backup would learn what was destroyed since."""
+    from django.db import DatabaseError
+
+    from zegel.journey.custody import erasures
+
+    if not settings.database.exists() or not keyring.is_there(settings.keys):
+        return
+    journal = compose.erasure_journal(settings)
+    try:
+        missing = len(erasures.after(journal.last() if journal.path.exists() else 0))
+    except DatabaseError:  # told above
+        return
+    except JournalTrouble as cause:
+        yield Check("bad", "erasures", str(cause))
+        return
+    if missing and not is_running(settings):
+        yield Check("look", f"erasures: {missing} are not in the journal", "`zegel run` writes them to it.")
+    elif missing > 1:  # those of the last seconds
+        yield Check("look", f"erasures: {missing} are not in the journal yet", "Look again; if they stay, see the log.")
+    nearest = next(path for path in journal.path.parents if path.exists())  # its folder is made with the first of them
+    if nearest.stat().st_dev == settings.folder.stat().st_dev:
+        yield Check(
+            "look",
+            "erasures: their journal is on the disk of the data, and is lost with it",
+            "A restored backup would bring back what was destroyed since. Set erasures to a folder on another disk.",
+        )
+    else:
+        yield Check("good", f"erasures: their journal is on another disk ({journal.path})")
+
+
+def _restored(settings: Settings) -> Iterator[Check]:
+    """Whether a restore is unfinished, or mail is held since one."""
+    from django.db import DatabaseError
+
+    from zegel.journey.custody import restoring
+
+    if settings.restoring.exists():
+        yield Check("bad", "restore: not finished, nothing starts", "Run `zegel restore` again, to its end.")
+    if not settings.database.exists():
+        return
+    try:
+        held = restoring.waiting()
+    except DatabaseError:  # told above
+        return
+    if held is not None:
+        remedy = "See: zegel queue show; then zegel queue release, or zegel queue end."
+        yield Check("look", f"restore: {held.counts.total()} jobs are held since {held.since:%F %T} UTC", remedy)
 
 
 def _certificate(settings: Settings) -> Iterator[Check]:
@@ -221,12 +335,13 @@ def _certificate_check(what: str, certificate: Path, key: Path, *, wanted: Seque
 
 
 def _resolver(settings: Settings) -> Iterator[Check]:
-    from zegel.edge.dns import DnsResolver
+    from zegel.edge.dns import DnsResolver, Found
     from zegel.edge.dns import Trouble as DnsTrouble
 
     name = settings.delivery.resolver or "of this machine"
+    is_trusted = compose.is_trusted(settings)
     try:
-        resolver = DnsResolver(settings.resolver())
+        resolver = DnsResolver(settings.resolver(), trusted=is_trusted)
         started = time.monotonic()
         answer = asyncio.run(resolver.ask("test" if settings.testing else "nl", "SOA"))
     except Exception as cause:
@@ -238,8 +353,58 @@ def _resolver(settings: Settings) -> Iterator[Check]:
             f"resolver {name}: no answer ({answer.reason})",
             "Mail waits until it answers. Start it, or set delivery.resolver to another.",
         )
+        return
+    took = f"{(time.monotonic() - started) * 1000:.0f} ms"
+    if isinstance(answer, Found) and answer.secure:
+        yield Check("good", f"resolver {name}: validates, answered in {took}")
+    elif is_trusted:
+        remedy = "Without DNSSEC no DANE. Install unbound, or name a resolver that validates."
+        yield Check("look", f"resolver {name}: answered in {took}, and does not validate", remedy)
     else:
-        yield Check("good", f"resolver {name}: answered in {(time.monotonic() - started) * 1000:.0f} ms")
+        remedy = 'It is not trusted with DNSSEC: no DANE. Install unbound, and set delivery.resolver = "127.0.0.1".'
+        yield Check("look", f"resolver {name}: answered in {took}", remedy)
+    yield from asyncio.run(_names(settings, resolver))
+
+
+async def _names(settings: Settings, resolver: Resolver) -> list[Check]:
+    """What the DNS says of the gateway's own name, and whether the records of its domains are there now."""
+    from zegel.edge.dns import Found
+
+    checks = []
+    host = settings.hostname
+    if "." in host and not host.replace(".", "").isdigit():
+        addresses = [one for kind in ("A", "AAAA") for one in _records_of(await resolver.ask(host, kind))]
+        if not addresses:
+            remedy = "Mail servers don't find this gateway. Publish an A or AAAA record for it, or correct hostname."
+            checks.append(Check("bad", f"hostname {host}: has no address in the DNS", remedy))
+        for address in addresses:
+            checks.append(_named_back(host, address, await resolver.ask(reverse_name(address), "PTR")))
+    portal = urlsplit(settings.portal.url).hostname or ""
+    if "." in portal and portal != host and not portal.replace(".", "").isdigit():
+        answers = [await resolver.ask(portal, kind) for kind in ("A", "AAAA")]
+        if not any(isinstance(one, Found) for one in answers):
+            remedy = "Recipients don't find the portal. Publish an A or AAAA record for it, or correct portal.url."
+            checks.append(Check("bad", f"portal.url: {portal} has no address in the DNS", remedy))
+    return checks
+
+
+def _records_of(answer: Answer) -> tuple[str, ...]:
+    from zegel.edge.dns import Found
+
+    return answer.records if isinstance(answer, Found) else ()
+
+
+def _named_back(host: str, address: str, answer: Answer) -> Check:
+    names = [one.rstrip(".").lower() for one in _records_of(answer)]
+    if host.lower() in names or ip_address(address).is_loopback:
+        return Check("good", f"hostname {host}: {address}")
+    remedy = f"Receiving servers distrust that. Have the owner of {address} publish a PTR record with {host}."
+    return Check("look", f"hostname {host}: {address} does not name it back", remedy)
+
+
+def reverse_name(address: str) -> str:
+    """Where the PTR record of an address is (RFC 1035 §3.5)."""
+    return ip_address(address).reverse_pointer
 
 
 def _clock(settings: Settings) -> Iterator[Check]:
@@ -293,12 +458,39 @@ def _domains(settings: Settings) -> Iterator[Check]:
         found = list(SendingDomain.objects.order_by("name"))
     except DatabaseError:  # told above
         return
+    live = _missing_now(settings, found[:MOST_DOMAINS])
     for domain in found:
+        for name, kind in live.get(domain.name, ()):
+            remedy = f"See what is expected with: zegel domain check {domain.name}"
+            yield Check("look", f"domain {domain.name}: {name} {kind} is not found, or different", remedy)
         if domain.in_place:
             yield Check("good", f"domain {domain.name}: DNS settings in place")
         else:
             remedy = f"See what lacks with: zegel domain check {domain.name}"
             yield Check("bad", f"domain {domain.name}: DNS settings not in place, its mail is refused", remedy)
+
+
+def _missing_now(settings: Settings, found: Sequence[SendingDomain]) -> dict[str, list[tuple[str, str]]]:
+    """By domain the needed records that the DNS surely doesn't have as they should be; nothing is recorded of it."""
+    from zegel.accounts import domains
+    from zegel.edge.dns import DnsResolver, Trouble
+
+    async def look() -> dict[str, list[tuple[str, str]]]:
+        resolver = DnsResolver(settings.resolver(), lifetime=3.0)
+        if not found or isinstance(await resolver.ask(found[0].name, "SOA"), Trouble):
+            return {}
+        wanted = [domains.records(one, settings.hostname) for one in found]
+        seen = await asyncio.gather(*(domains.look(one, dns=resolver) for one in wanted))
+        return {
+            domain.name: [
+                (one.record.name, one.record.kind)
+                for one in findings
+                if one.record.is_needed and one.is_conclusive and not one.is_right
+            ]
+            for domain, findings in zip(found, seen, strict=True)
+        }
+
+    return asyncio.run(look())
 
 
 def _lists(settings: Settings) -> Iterator[Check]:
@@ -340,6 +532,23 @@ def _sms(settings: Settings) -> Iterator[Check]:
         yield Check("look", "sms: codes are written to a folder", "Nobody gets them. Choose a provider's driver.")
     else:
         yield Check("good", f"sms: driver {settings.sms.driver}")
+
+
+@click.command()
+@config_option
+@tells_trouble
+def alive(config: Path | None) -> None:
+    """Whether every door of this gateway answers, for a program that watches it. Exit code 1 when one doesn't."""
+    settings = settings_of(config)
+    doors = (
+        *settings.submission.listen,
+        *settings.submission.listen_implicit_tls,
+        *settings.inbound.listen,
+        settings.portal.listen,
+    )
+    silent = [str(listen) for listen in doors if not answers(listen)]
+    click.echo(f"Nobody answers at {', '.join(silent)}." if silent else "All doors answer.")
+    raise click.exceptions.Exit(int(bool(silent)))
 
 
 @click.command()
@@ -432,13 +641,56 @@ def keys_backup(file: Path, config: Path | None) -> None:
         raise Trouble(f"{file} exists. Choose another name; a backup is never overwritten.")
     try:
         file.touch(mode=0o600)
-        with tarfile.open(file, "w") as archive:
-            for name in (keyring.SEALING, keyring.SUBMISSION, keyring.OPENING):
-                archive.add(settings.keys / name, arcname=name)
+        with file.open("wb") as written:
+            with tarfile.open(fileobj=written, mode="w") as archive:
+                for name in _KEYS:
+                    archive.add(settings.keys / name, arcname=name)
+            written.flush()
+            os.fsync(written.fileno())
     except OSError as cause:
         raise Trouble(f"{file} can't be written: {cause.strerror}.") from cause
-    (settings.keys / BACKUP_MARK).touch(mode=0o600)
+    mark = settings.keys / BACKUP_MARK
+    mark.touch(mode=0o600)
+    mark.write_text(f"{compose.now():%F} {keyring.fingerprint(settings.keys)}\n", "ascii")
     click.echo(f"Wrote {file}. Keep it offline, apart from the backups of the data folder.")
 
 
-COMMANDS: Sequence[click.Command] = (doctor, evidence, keys)
+@keys.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@config_option
+@tells_trouble
+def keys_restore(file: Path, config: Path | None) -> None:
+    """Put the keys in FILE, which `zegel keys backup` wrote, in their place. Keys that are there stay."""
+    settings = settings_of(config)
+    if keyring.is_there(settings.keys):
+        raise Trouble(f"There are keys in {settings.keys}. Move them away first; keys are never overwritten.")
+    try:
+        with tarfile.open(file) as archive:
+            octets = {name: _member(archive, name) for name in _KEYS}
+    except (tarfile.TarError, KeyError, EOFError) as cause:
+        raise Trouble(f"{file} is not a backup of keys, or is damaged. Use another copy.") from cause
+    fresh = settings.keys.with_name(f"{settings.keys.name}.restored")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True, mode=0o700)
+    for name, content in octets.items():
+        (fresh / name).touch(mode=0o600)
+        (fresh / name).write_bytes(content)
+    try:
+        keyring.opening_keys(fresh)
+        keyring.submission_keys(fresh)
+        settings.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in _KEYS:
+            (fresh / name).rename(settings.keys / name)
+    finally:
+        shutil.rmtree(fresh)
+    click.echo(f"Put the keys back in {settings.keys}.")
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(name)
+    return file.read(_LARGEST_KEY)
+
+
+COMMANDS: Sequence[click.Command] = (doctor, alive, evidence, keys)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from zegel.settings import CONFIG_VARIABLE, Listen, Settings
 START_LIMIT: Final = 60.0  # seconds until a role must be ready
 STOP_LIMIT: Final = 15.0
 PORT_LIMIT: Final = 3.0
+NOTIFY_VARIABLE: Final = "NOTIFY_SOCKET"
 CONFIGURATION: Final = 78  # EX_CONFIG: the child said what is wrong; starting it again would not help
 _BACK_OFF: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -133,6 +135,7 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         environment = {**os.environ, "ZEGEL_CHILD": "1", ROLE_VARIABLE: child.role, "PYTHONUNBUFFERED": "1"}
+        environment.pop(NOTIFY_VARIABLE, None)  # that is ours
         if self.config is not None:
             environment[CONFIG_VARIABLE] = str(self.config.resolve())
         child.started = time.monotonic()
@@ -199,6 +202,15 @@ def answers(listen: Listen) -> bool:
             return True
     except OSError:
         return False
+
+
+def tell_service_manager(state: str) -> None:
+    """``READY=1``, ``STOPPING=1``: to systemd, where it started us and asked to hear of it (sd_notify(3))."""
+    address = os.environ.get(NOTIFY_VARIABLE)
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.sendto(state.encode("ascii"), f"\0{address[1:]}" if address.startswith("@") else address)
 
 
 def is_running(settings: Settings) -> bool:
