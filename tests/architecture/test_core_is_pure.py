@@ -41,6 +41,7 @@ PURE: Final = frozenset(
         "unicodedata",
         "urllib.parse",
         "zegel.core",
+        "zlib",
     }
 )
 # Who asks what time it is, rolls dice, reads a file or says something. ``datetime`` and the built-ins need no import.

@@ -25,7 +25,9 @@ from zegel.core.mail.fields import HeaderSection, addresses, author, decode_word
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
 from zegel.core.secret import Secret
+from zegel.edge import chance
 from zegel.edge.blobs import Blobs
+from zegel.edge.clamd import Clamd
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.models import (
     Content,
@@ -37,7 +39,7 @@ from zegel.journey.custody.models import (
     Submission,
     Transmission,
 )
-from zegel.journey.custody.seal import ContentSink, Wrapper, new_conversation, wrap_field
+from zegel.journey.custody.seal import ContentSink, Wrapper, enclose_message_key, new_conversation, wrap_field
 from zegel.journey.custody.unseal import Unsealer
 from zegel.journey.portal.setup import Portal, configure
 
@@ -89,7 +91,7 @@ class Ground:
         )
         self.author = self.account("balie@voorbeeld.test", display_name="Balie Poli 4")
 
-    def configure(self, *, url: str = PORTAL, answer_limit: int = 100_000_000) -> None:
+    def configure(self, *, url: str = PORTAL, answer_limit: int = 100_000_000, scanner: Clamd | None = None) -> None:
         configure(
             Portal(
                 unsealer=self.unsealer,
@@ -99,6 +101,7 @@ class Ground:
                 ring=lambda: self.rings.append(self.clock()),
                 now=self.clock,
                 answer_limit=answer_limit,
+                scanner=scanner,
             )
         )
 
@@ -148,6 +151,28 @@ class Ground:
             created_at=self.clock(),
         )
         return conversation
+
+    def add(self, conversation: Conversation, octets: bytes, *, answered_by: Recipient | None = None) -> Message:
+        """One more message in it."""
+        sink, head, header_size = seal(octets, self.blobs)
+        message = chance.identifier()
+        content = Content.objects.create(
+            id=sink.id,
+            size=len(octets),
+            header_size=header_size,
+            sealed=sink.finish(),
+            head=sink.enclosed_head(head.to_bytes()),
+            created_at=self.clock(),
+        )
+        key = self.unsealer.conversation_key(conversation)
+        return Message.objects.create(
+            id=message,
+            conversation=conversation,
+            content=content,
+            key=enclose_message_key(sink.message_key, key, message),
+            answered_by=answered_by,
+            created_at=self.clock(),
+        )
 
     def recipient(
         self,

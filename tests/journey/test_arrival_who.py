@@ -242,7 +242,7 @@ def signed(doorstep: Doorstep, content: bytes, *, domain: str = "voorbeeld.test"
     header, _, body = content.partition(b"\r\n\r\n")
     body_hash = BodyHash()
     body_hash.feed(body)
-    return sign(header + b"\r\n", body_hash.digest(), key=key, at=doorstep.clock()) + content
+    return sign(header + b"\r\n", body_hash.digest(), keys=[key], at=doorstep.clock()) + content
 
 
 @pytest.fixture

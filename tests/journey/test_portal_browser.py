@@ -171,7 +171,8 @@ def test_each_way_in_fits_the_window(
     with chromium.visit(java_script_enabled=False, width=width) as visit:
         page = visit.page
         page.goto(f"{live_server.url}/m/{ground.link(recipient)}")
-        page.locator("summary").click()
+        for more in page.locator("summary").all():
+            more.click()
         page.screenshot(path=tmp_path / f"{method}-{width}.png", full_page=True)
         assert fits(page)
         if method == "access-code":

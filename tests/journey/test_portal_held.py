@@ -12,6 +12,7 @@ from django.db import transaction
 from django.test import Client
 
 from tests.journey.portal_ground import MARKER, NOON, PASSWORD, TOTP, Clock, Ground, dump, mail, signed_in, words
+from zegel.accounts import mailboxes
 from zegel.accounts.models import Account, Organisation
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.core.policy.verification import AccessCode, SmsCode
@@ -129,6 +130,22 @@ def test_an_author_who_left_the_organisation_fills_in_nothing_there(
     held(ground, conversation)
     Account.objects.filter(id=ground.author.id).update(organisation=Organisation.objects.create(name="Elders"))
     assert author.get(page_of(conversation)).status_code == 404
+
+
+def test_who_reads_the_mailbox_that_sent_it_fills_in_as_its_sender(ground: Ground) -> None:
+    info = Account.objects.create_user("info@voorbeeld.test", organisation=ground.organisation)
+    conversation = ground.conversation(mail(), author=info)
+    one = held(ground, conversation)
+    reader = ground.account("lezer@voorbeeld.test")
+    client = signed_in(reader)
+    assert client.get(page_of(conversation)).status_code == 404
+    mailboxes.add_reader(info, reader)
+    assert page_of(conversation) in client.get(f"/inbox/{conversation.id}/").content.decode()
+    assert client.post(page_of(conversation), filled(one, phone="06 12345678")).status_code == 303
+    row = VerificationData.objects.get()
+    assert (row.account, row.origin) == (info, "sender") and released() == {one.id}
+    mailboxes.remove_reader(info, reader)
+    assert client.get(page_of(conversation)).status_code == 404
 
 
 def test_an_administrator_fills_in_for_the_author_and_reads_nothing(ground: Ground, conversation: Conversation) -> None:

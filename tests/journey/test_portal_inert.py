@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Dialog, Route
 
-from tests.journey.hostile import HIDDEN, HOSTILE
+from tests.journey.hostile import HIDDEN, HOSTILE, NOT_LOADED, REMOTE
 from tests.needs import needs
 from tests.peers.chromium import Chromium, Visit, browser
 from zegel.journey.portal import reading
@@ -127,6 +128,43 @@ def test_text_can_not_look_like_the_place_of_an_image() -> None:
 @pytest.mark.parametrize("value", ["url(x)", "u\\72l(x)", "-1px", "99999px", "expression(1)", "var(--x)", "1px/**/"])
 def test_a_value_that_could_do_more_than_look_is_dropped(value: str) -> None:
     assert style(f"margin:{value};width:{value};color:{value};padding:{value};font:{value}") == ""
+
+
+# Images from elsewhere, when the reader asks for them
+
+
+def loaded_of(source: str) -> list[str]:
+    """The addresses that images have in that mode."""
+    pieces = make_inert(source, remote_images=True).pieces
+    found = re.findall(r'<img [^>]*src="(?!data:)([^"]*)"', "".join(one for one in pieces if isinstance(one, str)))
+    return [html.unescape(one) for one in found]
+
+
+@pytest.mark.parametrize("source", REMOTE.values(), ids=REMOTE.keys())
+def test_an_image_keeps_its_address_only_when_it_is_asked_for(source: str) -> None:
+    markup = source.format("kaart.png?a=1&amp;b=2")
+    assert loaded_of(markup) == ["https://images.example.org/kaart.png?a=1&b=2"]
+    assert "images.example.org/kaart" not in markup_of(markup)
+    assert make_inert(markup).loadable == make_inert(markup).withheld == 1
+    assert make_inert(markup, remote_images=True).withheld == 0
+
+
+@pytest.mark.parametrize("place", NOT_LOADED)
+def test_no_image_is_loaded_from_a_place_that_could_be_another_one(place: str) -> None:
+    markup = f'<img src="{html.escape(place)}">'
+    assert loaded_of(markup) == []
+    assert make_inert(markup).loadable == 0
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+def test_asking_for_images_gives_nothing_else_an_address(source: str) -> None:
+    with_images = "".join(
+        one if isinstance(one, str) else 'src="data:image/png;base64,AAAA"'
+        for one in make_inert(source, remote_images=True).pieces
+    )
+    without = markup_of(source)
+    images = re.compile(r'<img [^>]*>|<span class="withheld">.*?</span>')
+    assert images.sub("", with_images) == images.sub("", without)
 
 
 # Whatever it is

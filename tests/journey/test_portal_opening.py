@@ -358,6 +358,51 @@ def test_a_code_may_be_typed_in_groups(ground: Ground, recipient: Recipient, tok
     assert visitor.enter(recipient, f" {code[:3]} {code[3:]}\n").status_code == 303
 
 
+@pytest.mark.parametrize("between", ["-", " - ", "\u00a0", "\u2013", "\u2011", ".", "\t", "\u200b", "\ufeff", "\r\n"])
+def test_a_code_may_be_pasted_as_others_show_it(
+    ground: Ground, recipient: Recipient, token: str, visitor: Visitor, between: str
+) -> None:
+    visitor.follow(token)
+    visitor.ask(recipient)
+    code = ground.last_code()
+    assert visitor.enter(recipient, f"{between}{code[:3]}{between}{code[3:]}{between}").status_code == 303
+
+
+def test_a_code_may_be_typed_in_the_wide_digits_of_another_keyboard(
+    ground: Ground, recipient: Recipient, token: str, visitor: Visitor
+) -> None:
+    visitor.follow(token)
+    visitor.ask(recipient)
+    wide = "".join(chr(ord(digit) - ord("0") + 0xFF10) for digit in ground.last_code())
+    assert visitor.enter(recipient, wide).status_code == 303
+
+
+def test_a_text_message_ends_with_the_line_by_which_browsers_fill_in_the_code(
+    ground: Ground, recipient: Recipient, token: str, visitor: Visitor
+) -> None:
+    """Of this host alone, in one text message, and without who writes to whom."""
+    visitor.follow(token)
+    visitor.ask(recipient)
+    text = ground.text_messages()[-1]["text"]
+    assert text.splitlines()[-1] == f"@localhost #{ground.last_code()}"
+    assert len(text) <= 160 and text.isascii()
+    assert not any(name in text for name in ("Balie", "Voorbeeldziekenhuis", "voorbeeld.test", token))
+
+
+def test_the_field_asks_for_digits_takes_what_is_pasted_and_is_filled_in_by_browsers(
+    ground: Ground, recipient: Recipient, token: str, visitor: Visitor
+) -> None:
+    visitor.follow(token)
+    visitor.ask(recipient)
+    page = visitor.client.get(visitor.page("guest-verify", recipient)).content.decode()
+    field = re.search(r'<input[^>]* name="code"[^>]*>|<input[^>]*name="code"[^>]*>', page)
+    assert field is not None
+    for wanted in ('type="text"', 'inputmode="numeric"', 'autocomplete="one-time-code"', "required"):
+        assert wanted in field[0]
+    assert 'maxlength="200"' in field[0] and "pattern" not in field[0]  # what is pasted fits, with all around it
+    assert "+31 6 ****5678" in page and "612345678" not in page
+
+
 def test_the_code_is_stored_as_a_mac_and_the_number_nowhere_in_clear(
     ground: Ground, recipient: Recipient, token: str, visitor: Visitor
 ) -> None:

@@ -10,17 +10,22 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
+from django.utils.translation import override
 
 from tests.web.conftest import signed_in
 from zegel.accounts import credentials, domains
 from zegel.accounts.models import Account, Organisation, SmtpCredential
 from zegel.accounts.sign_in import enrol_totp
+from zegel.console import words
 from zegel.core.mail.address import Domain
+from zegel.core.policy.carriage import Cause
 from zegel.core.policy.case import Asked, Case
+from zegel.core.policy.nta7516 import Standing
 from zegel.core.policy.precedence import plan, plan_to_json
 from zegel.core.policy.reasons import Why
 from zegel.core.policy.transport import PROVEN
 from zegel.core.policy.verification import SmsCode
+from zegel.core.policy.wording import Wording
 from zegel.core.seal.wrap import OpeningKey, SealingKey
 from zegel.core.secret import Secret
 from zegel.edge.chance import identifier
@@ -181,6 +186,7 @@ def test_the_trace_shows_the_plan_the_reasons_and_the_evidence(administrator: Ac
         authentication=0,
         protocol="TLSv1.2",
         cipher="ECDHE-RSA-AES256-GCM-SHA384",
+        key_exchange="secp384r1",
         certificate="self-signed",
         reply="250 <b>mx</b>",
     )
@@ -194,6 +200,7 @@ def test_the_trace_shows_the_plan_the_reasons_and_the_evidence(administrator: Ac
         "E-mail verification",
         "mx.example.org [192.0.2.25]",
         "TLSv1.2, ECDHE-RSA-AES256-GCM-SHA384",
+        "secp384r1",
         "server not authenticated",
         "connection not secure enough; nothing was sent",
         "250 &lt;b&gt;mx&lt;/b&gt;",
@@ -201,6 +208,27 @@ def test_the_trace_shows_the_plan_the_reasons_and_the_evidence(administrator: Ac
     ):
         assert shown in page, shown
     assert "612345678" not in page
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("NTA 7516, sender: nta-spf-does-not-pass", Cause.NTA_SENDER_SPF),
+        ("NTA 7516, sender: no DKIM key", Cause.NTA_SENDER_DKIM),
+        ("NTA 7516, recipient: nta-out-of-date", Cause.NTA_RECIPIENT_OUT_OF_DATE),
+        ("NTA 7516, recipient: nta-not-known-now", Standing.NOT_KNOWN_NOW),
+        ("NTA 7516: mx.zorg.test has no TLSA records that are protected by DNSSEC", Cause.NTA_NO_PROVEN_HOST),
+    ],
+)
+def test_what_nta_7516_lacked_is_said_in_words(reply: str, said: Wording) -> None:
+    with override("nl"):
+        assert words.of_nta(reply) == said.nl
+    with override("en"):
+        assert words.of_nta(reply) == said.en
+
+
+def test_what_a_server_says_is_not_explained() -> None:
+    assert words.of_nta("250 2.0.0 NTA 7516: taken") == ""
 
 
 @pytest.mark.parametrize("stored", [None, {}, {"form": 99}, {"form": 1, "steps": [], "findings": []}])
@@ -260,15 +288,16 @@ def test_domains_show_what_to_publish_and_what_was_found(administrator: Account,
     page = client.get("/console/domains/").content.decode()
     assert f"zegel-domain={domain.ownership_token}" in page
     assert "not checked yet" in page
-    ownership, dkim, return_path = domains.records(domain, "gateway.test")
+    ownership, dkim, return_path, second = domains.records(domain, "gateway.test")
     findings = (
         domains.Finding(ownership, (ownership.value,), is_right=True, is_conclusive=True),
         domains.Finding(dkim, (), is_right=False, is_conclusive=True),
         domains.Finding(return_path, ("elders.test",), is_right=False, is_conclusive=True),
+        domains.Finding(second, (), is_right=False, is_conclusive=True),
     )
     domains.conclude(domain, findings, now=NOW - timedelta(hours=1))
     page = client.get("/console/domains/").content.decode()
-    for shown in ("may not send yet", "right", "missing", "different", "elders.test"):
+    for shown in ("may not send yet", "right", "missing", "different", "elders.test", "optional", "not published"):
         assert shown in page
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from tests.web.conftest import SECRET, signed_in
 from tests.web.test_console_submission import strip, text, version
@@ -18,6 +20,7 @@ from zegel.accounts.models import (
     DirectDeliveryList,
     DomainMinimum,
     Organisation,
+    RememberedDevice,
     SendingDomain,
 )
 from zegel.accounts.sign_in import enrol_totp
@@ -38,6 +41,7 @@ FILLED: dict[str, str | list[str]] = {
     "hold_days": "5",
     "expires_after_days": "",
     "remind_after_days": "3",
+    "answer_megabytes": "",
     "subject": "generic",
 }
 
@@ -240,6 +244,40 @@ def test_a_policy_is_stored_as_it_was_filled_in(client: Client, organisation: Or
     organisation.refresh_from_db()
     assert policies.policy_of(organisation) == RecipientPolicy(holds=False, hold_days=12)
     assert organisation.allowed_methods is None, "all, also those that are still to come"
+
+
+def test_the_most_of_a_file_in_an_answer_is_stored_and_what_is_no_number_is_not(
+    organisation: Organisation, client: Client
+) -> None:
+    assert permit(client, answer_megabytes="50").status_code == 302
+    organisation.refresh_from_db()
+    assert policies.answer_limit_of(organisation) == 50_000_000
+    for wrong in ("0", "2001", "-1", "1.5", "veel"):
+        page = permit(client, answer_megabytes=wrong)
+        assert "whole number of megabytes from 1 to 2000" in page.content.decode()
+    organisation.refresh_from_db()
+    assert policies.answer_limit_of(organisation) == 50_000_000
+    permit(client, answer_megabytes="")
+    organisation.refresh_from_db()
+    assert policies.answer_limit_of(organisation) is None
+
+
+def test_devices_are_remembered_for_as_many_days_as_were_filled_in_and_forgotten_at_once_for_fewer(
+    client: Client, organisation: Organisation
+) -> None:
+    assert permit(client, remembers_devices_days="30").status_code == 302
+    organisation.refresh_from_db()
+    assert policies.policy_of(organisation).remembers_devices_days == 30
+    moment = timezone.now()
+    times = {"created_at": moment, "used_at": moment, "expires_at": moment}
+    RememberedDevice.objects.create(id=uuid.uuid4(), organisation=organisation, secret_hash=b"", **times)
+    for days, left in (("30", 1), ("90", 1), ("89", 0)):
+        permit(client, remembers_devices_days=days)
+        assert RememberedDevice.objects.count() == left
+    for days in ("0", "91", "x"):
+        assert permit(client, remembers_devices_days=days).status_code in (200, 422)
+    organisation.refresh_from_db()
+    assert organisation.remembers_devices_days == 89
 
 
 def test_what_may_not_be_meant_is_pointed_out(client: Client, organisation: Organisation) -> None:

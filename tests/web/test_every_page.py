@@ -25,7 +25,7 @@ from zegel.web.application import application
 from zegel.web.urls import handler500  # noqa: F401
 from zegel.web.urls import urlpatterns as all_patterns
 
-OPEN = ("/", "/account/sign-in/", "/account/password/forgotten/", "/nowhere", "/console/", "/inbox/", "/m/abc")
+OPEN = ("/", "/account/sign-in/", "/join/", "/forgotten/", "/nowhere", "/console/", "/inbox/", "/m/abc")
 SIGNED_IN = (
     "/console/",
     "/console/domains/",
@@ -44,6 +44,8 @@ SIGNED_IN = (
     "/account/security/",
     "/account/password/",
     "/account/sign-out/",
+    "/account/sessions/",
+    "/account/settings/",
     "/account/security/webauthn/",
     "/account/security/totp/activate/",
     "/account/security/totp/deactivate/",

@@ -71,7 +71,7 @@ def tokens(scheme: str) -> dict[str, str]:
     css = CSS.read_text()
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
-        for block in re.findall(r":root \{(.*?)\}", css.partition("@media print")[0], re.DOTALL)
+        for block in re.findall(r":root \{(.*?)\}", css.partition("@media (prefers-contrast")[0], re.DOTALL)
     )
     return light if scheme == "light" else {**light, **dark}
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, RequestFactory
+from django.test import Client, RequestFactory, override_settings
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from tests.web.conftest import PASSWORD, SECRET, browser, give_code, give_password, signed_in
 from zegel.accounts import throttle
@@ -25,6 +29,7 @@ from zegel.accounts.throttle import (
     begin,
     wait_after,
 )
+from zegel.settings import Portal
 
 ADDRESS = "beheer@voorbeeld.test"
 
@@ -189,6 +194,86 @@ def test_only_typing_errors_are_forgotten_by_time(db: None) -> None:
     everything_is(timedelta(days=31))
     throttle.forget_old(timezone.now())
     assert [row.failures for row in SignInFailure.objects.all()] == [FREE]
+
+
+# Behind a proxy
+
+
+def told(peer: str, *written: str) -> HttpRequest:
+    """As the proxy with this address passes it on."""
+    return RequestFactory().post("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=", ".join(written))
+
+
+@pytest.fixture
+def proxies() -> Iterator[None]:
+    networks = (ip_network("192.0.2.0/28"), ip_network("2001:db8:1::/64"))
+    with override_settings(ZEGEL=django_settings.ZEGEL.model_copy(update={"portal": Portal(trusted_proxies=networks)})):
+        yield
+
+
+@pytest.mark.usefixtures("proxies")
+@pytest.mark.parametrize("peer", ["198.51.100.66", "127.0.0.1", "192.0.2.16", "2001:db8:2::1", "::ffff:198.51.100.66"])
+def test_nobody_but_a_trusted_proxy_says_where_a_visitor_is(peer: str) -> None:
+    assert throttle.address_of(told(peer, "203.0.113.1")) == peer.removeprefix("::ffff:")
+    assert throttle.place_of(told(peer, "203.0.113.1")) == throttle.place_of(told(peer, "203.0.113.2"))
+
+
+@pytest.mark.usefixtures("proxies")
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (("203.0.113.1",), "203.0.113.1"),
+        (("10.0.0.1", "127.0.0.1", "203.0.113.1"), "203.0.113.1"),  # what the visitor wrote stands before
+        (("192.0.2.3", "203.0.113.1"), "203.0.113.1"),  # also when it looks like a proxy
+        (("203.0.113.1", "192.0.2.2"), "203.0.113.1"),  # two proxies
+        (("203.0.113.1", "2001:db8:1::7"), "203.0.113.1"),
+        (("198.51.100.1", "203.0.113.1", "192.0.2.2", "192.0.2.3"), "203.0.113.1"),
+        (("192.0.2.5",), "192.0.2.5"),  # somebody on the proxy itself
+        (("2001:db8:7::1",), "2001:db8:7::1"),
+        (("::ffff:203.0.113.1",), "203.0.113.1"),
+        (("203.0.113.1", ""), "192.0.2.1"),
+        (("203.0.113.1", "unknown"), "192.0.2.1"),
+        (("203.0.113.1", "203.0.113.2:4711"), "192.0.2.1"),
+        (("203.0.113.1 203.0.113.2",), "192.0.2.1"),
+        (("fe80::1%<script>",), "fe80::1"),
+        (("\u0661.2.3.4",), "192.0.2.1"),
+        (("0" * 100_000,), "192.0.2.1"),
+        ((), "192.0.2.1"),
+    ],
+)
+def test_the_last_who_is_no_proxy_is_the_visitor(written: tuple[str, ...], found: str) -> None:
+    assert throttle.address_of(told("192.0.2.1", *written)) == found
+
+
+@pytest.mark.usefixtures("proxies")
+def test_what_a_visitor_writes_before_makes_no_other_place(db: None) -> None:
+    for number in range(FREE):
+        begin(told("192.0.2.1", f"203.0.113.{number}", "198.51.100.66"), "password", ADDRESS)
+    with pytest.raises(TooManyTries):
+        begin(told("192.0.2.1", "203.0.113.99", "198.51.100.66"), "password", ADDRESS)
+    begin(told("192.0.2.1", "203.0.113.99"), "password", ADDRESS)
+
+
+def test_a_proxy_on_this_machine_is_believed_where_nothing_is_set(administrator: Account) -> None:
+    one = Client(REMOTE_ADDR="127.0.0.1", HTTP_X_FORWARDED_FOR="203.0.113.9")
+    for _ in range(FREE):
+        give_password(one, ADDRESS, "something else entirely")
+    assert give_password(one, ADDRESS).status_code == 200
+    other = Client(REMOTE_ADDR="127.0.0.1", HTTP_X_FORWARDED_FOR="203.0.113.9, 198.51.100.7")
+    assert give_password(other, ADDRESS).status_code == 302
+
+
+def test_the_log_of_refused_sign_ins_names_the_visitor(db: None) -> None:
+    client = Client(REMOTE_ADDR="127.0.0.1", HTTP_X_FORWARDED_FOR="198.51.100.7")
+    with capture_logs() as logged:
+        give_password(client, "niemand@voorbeeld.test")
+    assert [one["source"] for one in logged if one["event"] == "sign_in_refused"] == ["198.51.100.7"]
+
+
+def test_visitors_of_a_socket_for_both_families_are_not_one_network() -> None:
+    one, other = (visitor(f"::ffff:203.0.113.{number}") for number in (1, 2))
+    assert throttle.place_of(one) != throttle.place_of(other)
+    assert throttle.place_of(one) == throttle.place_of(visitor("203.0.113.1"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.internal.stagekit import clear_login
 from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.contrib.auth import authenticate
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -27,6 +31,7 @@ from zegel.edge import chance
 from zegel.edge.log import SignInRefused, log
 from zegel.web.keys import web_key
 
+_BEGUN: Final = "sign-in-begun"  # in the session: which password the account had when its sign-in began
 PASSWORD = "password"  # noqa: S105 a kind of secret, not one
 _MFA_CONTEXT = "mfa"
 
@@ -43,7 +48,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Accounts are made by administrators."""
+        """Accounts are made by administrators, and by guests in the portal, who prove their mailbox first."""
         return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Account | None:
@@ -51,10 +56,24 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         one = self._begin(request, key_of(credentials.get("email", "")))
         account = authenticate(request, **credentials)
         if not isinstance(account, Account):
-            log(SignInRefused(source=request.META.get("REMOTE_ADDR", ""), at="portal"))
+            log(SignInRefused(source=throttle.address_of(request), at="portal"))
             return None
         one.succeeded()
         return account
+
+    def pre_login(self, request: HttpRequest, user: Account, **how: Any) -> HttpResponse | None:
+        """Where a sign-in begins, before its second step. It is kept with it what the account's sessions depend on."""
+        request.session[_BEGUN] = user.get_session_auth_hash()
+        refused: HttpResponse | None = super().pre_login(request, user, **how)
+        return refused
+
+    def login(self, request: HttpRequest, user: Account) -> None:
+        """Where it ends. One that began before the password was changed ends like every session of then."""
+        begun = str(request.session.pop(_BEGUN, ""))
+        if not hmac.compare_digest(begun.encode(), user.get_session_auth_hash().encode()):
+            clear_login(request)
+            raise ImmediateHttpResponse(redirect("account_login"))
+        super().login(request, user)
 
     def reauthenticate(self, user: Account, password: str) -> bool:
         """The account's own password, counted like any other try."""

@@ -10,12 +10,18 @@ from zegel.core.mail.address import Domain, Mailbox
 LOCAL_PART: Final = "zegel"
 
 
+def own_address(organisation: Organisation) -> Mailbox | None:
+    """As :func:`own_mailbox`; ``None`` for an organisation without a sending domain."""
+    domain = organisation.sending_domains.order_by("-in_place", "id").first()
+    return None if domain is None else Mailbox(LOCAL_PART, Domain(domain.name))
+
+
 def own_mailbox(organisation: Organisation) -> tuple[str, Mailbox]:
     """Display name and mailbox of mail about a message: codes, answers, warnings.
 
     Raises ``SendingDomain.DoesNotExist`` for an organisation without a sending domain, which never accepted mail.
     """
-    domain = organisation.sending_domains.order_by("-in_place", "id").first()
-    if domain is None:
+    address = own_address(organisation)
+    if address is None:
         raise organisation.sending_domains.model.DoesNotExist
-    return organisation.name, Mailbox(LOCAL_PART, Domain(domain.name))
+    return organisation.name, address

@@ -20,6 +20,8 @@ _OPEN: Final = frozenset(
     {
         "account_logout",
         "account_reauthenticate",
+        "look_logo",
+        "look_sheet",
         "mfa_activate_totp",
         "mfa_add_webauthn",
         "mfa_reauthenticate",

@@ -51,10 +51,27 @@ class Organisation(_Capped):
     subject = models.CharField(max_length=10, choices=Subject.choices, default=Subject.GENERIC)
     expires_after_days = models.PositiveIntegerField(null=True, default=None)  # default expiry of conversations
     remind_after_days = models.PositiveSmallIntegerField(null=True, default=3)  # of what was not opened; null: never
+    answer_megabytes = models.PositiveSmallIntegerField(  # most of a file in an answer; null: as the gateway allows
+        null=True, default=None
+    )
+    remembers_devices_days = models.PositiveSmallIntegerField(null=True, default=None)  # of guests; null: never
     authentication = models.CharField(max_length=12, choices=Authentication.choices, default=Authentication.CREDENTIALS)
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
+    accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
+    logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty
     created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OrganisationLogo(models.Model):
+    """An organisation's logo, as pages show it; apart, so that who reads an organisation doesn't read it too."""
+
+    organisation = models.OneToOneField(Organisation, models.CASCADE, related_name="logo")
+    name = models.CharField(max_length=64, db_index=True)  # core.look.Logo.name
+    octets = models.BinaryField()
 
     def __str__(self) -> str:
         return self.name
@@ -130,6 +147,10 @@ class SendingDomain(models.Model):
     dkim_selector = models.CharField(max_length=63, default="zegel")
     dkim_key = models.BinaryField()  # wrapped to the gateway
     dkim_record = models.TextField()  # what the TXT record must say
+    ed25519_selector = models.CharField(max_length=63, default="zegel-ed25519")
+    ed25519_key = models.BinaryField(null=True)  # likewise; None for a domain that is older than this and not checked
+    ed25519_record = models.TextField(default="")
+    ed25519_published = models.BooleanField(default=False)  # signed with as well while the last look found the record
     checked_at = models.DateTimeField(null=True)  # the last check that was conclusive
     in_place = models.BooleanField(default=False)  # as of that check
     missing_since = models.DateTimeField(null=True)
@@ -228,6 +249,87 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RememberedDevice(models.Model):
+    """A browser on which a guest need not enter a code again, for messages of one organisation (ADR 35)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="remembered_devices", db_index=False)
+    key = models.CharField(max_length=254)  # Mailbox.key of the recipient
+    method = models.CharField(max_length=16)  # core.policy.verification.Method that was passed
+    sealed = models.BinaryField(null=True)  # wrapped: the number, where a text message proved it
+    needs_tls = models.PositiveSmallIntegerField(default=0)  # level that a mail with its code had to travel at
+    needs_authentication = models.PositiveSmallIntegerField(default=0)
+    secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; the browser has it
+    browser = models.CharField(max_length=40)  # roughly, for its owner to recognise
+    created_at = models.DateTimeField()
+    used_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("organisation", "key"), name="devices_of_guest")]
+
+    def __str__(self) -> str:
+        return self.browser
+
+
+class MailboxReader(models.Model):
+    """Somebody who reads and answers as a functional mailbox of the same organisation, such as info@example.org."""
+
+    mailbox = models.ForeignKey(Account, models.CASCADE, related_name="readers", db_index=False)
+    reader = models.ForeignKey(Account, models.CASCADE, related_name="mailboxes")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("mailbox", "reader"), name="reader_once")]
+
+    def __str__(self) -> str:
+        return f"{self.reader}: {self.mailbox}"
+
+
+class AccountSession(models.Model):
+    """Where an account is signed in, for its owner to recognise and end. What the session holds is sealed elsewhere."""
+
+    session = models.CharField(max_length=40, primary_key=True)  # name of the row: zegel.web.sessions.name_of
+    account = models.ForeignKey(Account, models.CASCADE, related_name="sessions")
+    browser = models.CharField(max_length=40, blank=True)  # roughly
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.browser
+
+
+class MailboxProof(models.Model):
+    """Somebody says that a mailbox is theirs; a code that is sent to it will tell. Answered in the session that asked.
+
+    Rows are equal for addresses that have an account and those that have none (P14).
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    address = models.CharField(max_length=254)  # as it was typed; nothing is ever sent to that
+    key = models.CharField(max_length=254)  # Mailbox.key
+    purpose = models.CharField(max_length=8)  # core.policy.joining.Purpose
+    language = models.CharField(max_length=5)
+    place = models.BinaryField()  # keyed hash of the network, or the known browser, that asked
+    by_known_browser = models.BooleanField(default=False)  # both factors of the account were given in it before
+    mailed_to = models.CharField(max_length=254, blank=True, default="")  # as it was on record; what a code proves
+    code = models.BinaryField(null=True)  # keyed MAC; null: none was sent
+    told = models.CharField(max_length=16, blank=True)  # core.policy.joining.Told; empty: no mail went out
+    created_at = models.DateTimeField(db_index=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    passed_at = models.DateTimeField(null=True)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=("key", "created_at"), name="mailbox_proofs_of"),
+            models.Index(fields=("place", "created_at"), name="mailbox_proofs_from"),
+        ]
+
+    def __str__(self) -> str:
+        return self.purpose
 
 
 class Usage(models.Model):

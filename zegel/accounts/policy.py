@@ -8,9 +8,18 @@ transaction.
 
 from __future__ import annotations
 
+from zegel.accounts import devices
 from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation
 from zegel.core.mail.address import Domain
-from zegel.core.policy.permitting import Cautioned, RecipientPolicy, cautions, checked, is_laxer, is_lower
+from zegel.core.policy.permitting import (
+    Cautioned,
+    RecipientPolicy,
+    cautions,
+    checked,
+    is_laxer,
+    is_lower,
+    trusts_less,
+)
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 
@@ -32,13 +41,16 @@ def policy_of(organisation: Organisation) -> RecipientPolicy:
         takes_inbound_direct_delivery=organisation.takes_inbound_direct_delivery,
         expires_after_days=organisation.expires_after_days,
         remind_after_days=organisation.remind_after_days,
+        answer_megabytes=organisation.answer_megabytes,
+        remembers_devices_days=organisation.remembers_devices_days,
         subject=organisation.subject,
     )
 
 
 def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
-    """From now on; ``True`` where somebody who is held may be served now. Raises ``NotAPolicy``, and ``ValueError`` for
-    a subject that is none."""
+    """From now on; ``True`` where somebody who is held may be served now. Devices are forgotten at once where they
+    would be remembered no longer, or not so long. Inside a transaction. Raises ``NotAPolicy``, and ``ValueError`` for a
+    subject that is none."""
     new, old = checked(policy), policy_of(organisation)
     is_everything = set(new.allowed) == set(Method)
     organisation.allowed_methods = None if is_everything else [method.value for method in new.allowed]
@@ -47,6 +59,8 @@ def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
     organisation.takes_inbound_direct_delivery = new.takes_inbound_direct_delivery
     organisation.expires_after_days = new.expires_after_days
     organisation.remind_after_days = new.remind_after_days
+    organisation.answer_megabytes = new.answer_megabytes
+    organisation.remembers_devices_days = new.remembers_devices_days
     organisation.subject = Organisation.Subject(new.subject)
     organisation.save(
         update_fields=[
@@ -57,10 +71,20 @@ def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
             "takes_inbound_direct_delivery",
             "expires_after_days",
             "remind_after_days",
+            "answer_megabytes",
+            "remembers_devices_days",
             "subject",
         ]
     )
+    if trusts_less(new, old):
+        devices.forget_all(organisation)
     return is_laxer(new, old)
+
+
+def answer_limit_of(organisation: Organisation) -> int | None:
+    """Octets of a file in an answer; ``None``: as many as the gateway allows anybody."""
+    megabytes: int | None = organisation.answer_megabytes
+    return None if megabytes is None else megabytes * 1_000_000
 
 
 # --- direct-delivery domains -------------------------------------------------------------------------------------

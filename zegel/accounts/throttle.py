@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from django.conf import settings
 from django.core import signing
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
@@ -33,6 +34,7 @@ KNOWN_COOKIE: Final = "__Host-known"
 _KNOWN_AGE: Final = 365 * 24 * 3600
 _KNOWN_SALT: Final = "zegel.known-browser"
 _STRANGERS: Final = b"strangers"
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TooManyTries(Exception):
@@ -60,8 +62,8 @@ class Try:
 
 def begin(request: HttpRequest, kind: str, key: str) -> Try:
     """Counts a try for the secret ``kind`` of the account or address ``key``; raises :class:`TooManyTries`."""
-    known = _known_browser(request, key)
-    one = Try(_mac(f"{kind}/{key}"), _mac(f"browser/{known}" if known else f"network/{_network(request)}"))
+    place = place_for(request, key)
+    known, one = place.is_known_browser, Try(_mac(f"{kind}/{key}"), place.name)
     now = timezone.now()
     with transaction.atomic():
         strangers = None if known else _locked(one.whose, _STRANGERS, now)
@@ -116,20 +118,64 @@ def _may_try(row: SignInFailure, now: Instant, *, most: int) -> bool:
     return row.failures < most and now - row.last_at >= wait_after(row.failures)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where requests count together."""
+
+    name: bytes  # a keyed hash
+    is_known_browser: bool  # of the account that it is about; else a network
+
+
+def place_for(request: HttpRequest, key: str) -> Place:
+    """Whose tries for the account or address ``key`` count together."""
+    known = _known_browser(request, key)
+    return Place(_mac(f"browser/{known}"), True) if known else Place(place_of(request), False)
+
+
 def place_of(request: HttpRequest) -> bytes:
     """Whose tries count together: a keyed hash of the network that a request comes from."""
     return _mac(f"network/{_network(request)}")
 
 
+def address_of(request: HttpRequest) -> str:
+    """The IP address of the visitor, as far as whom we trust says; empty where it isn't known at all.
+
+    ``X-Forwarded-For`` is read from its end, where each proxy writes whom it heard from: the first who is no trusted
+    proxy is the visitor. What stands before that, or comes from anybody else, is the visitor's own to invent.
+    """
+    nearest = _parsed(str(request.META.get("REMOTE_ADDR", "")))
+    told = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    while nearest is not None and told and _is_trusted_proxy(nearest):
+        before = _parsed(told.pop())
+        if before is None:  # nobody can say who that was: all who come this way count together
+            break
+        nearest = before
+    return "" if nearest is None else str(nearest)
+
+
+def _is_trusted_proxy(address: _Address) -> bool:
+    return any(address in network for network in settings.ZEGEL.trusted_proxies())
+
+
+def _parsed(text: str) -> _Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    # A socket for both families shows IPv4 so (RFC 4291 §2.5.5.2). A zone, which can be any text, is left out.
+    return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+
+
 def _network(request: HttpRequest) -> str:
     """An IPv4 address; of IPv6 the network that one subscriber has (RFC 6177)."""
-    try:
-        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
+    address = _parsed(address_of(request))
+    if address is None:
         return "unknown"
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def _mac(text: str) -> bytes:

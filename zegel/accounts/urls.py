@@ -1,10 +1,13 @@
-"""Addresses of signing in and of one's own security. Only what is offered: no sign-up, no reset by mail."""
+"""Addresses of signing in and of one's own security. Making an account and forgotten passwords are the portal's: both
+send mail."""
 
 from __future__ import annotations
 
 from allauth.account import views
 from django.urls import include, path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView
+
+from zegel.accounts import look_pages
 
 urlpatterns = [
     path("sign-in/", views.login, name="account_login"),
@@ -14,8 +17,10 @@ urlpatterns = [
     path("password/", views.password_change, name="account_change_password"),
     path(
         "password/forgotten/",
-        TemplateView.as_view(template_name="account/password_reset.html"),
+        RedirectView.as_view(pattern_name="portal:forgotten"),
         name="account_reset_password",
     ),
     path("security/", include("allauth.mfa.urls")),
+    path("look/<str:name>.css", look_pages.sheet, name="look_sheet"),
+    path("look/<str:name>.png", look_pages.logo, name="look_logo"),
 ]

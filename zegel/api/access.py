@@ -70,7 +70,7 @@ def _shown(request: HttpRequest) -> Secret[str]:
 
 
 def _turn_away(request: HttpRequest, why: str, now: Instant) -> None:
-    log(SignInRefused(str(request.META.get("REMOTE_ADDR", "")), at="api", why=why))
+    log(SignInRefused(throttle.address_of(request), at="api", why=why))
     with transaction.atomic():
         is_guessing = tokens.counts_as_guessing(throttle.place_of(request), now=now)
     if is_guessing:

@@ -21,7 +21,14 @@ from zegel.console import words
 from zegel.console.rules import Binding, Proof
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 from zegel.core.policy.holding import LONGEST_HOLD
-from zegel.core.policy.permitting import LONGEST_EXPIRY_DAYS, LONGEST_WAIT, RecipientPolicy, parse_minimum_domain
+from zegel.core.policy.permitting import (
+    LARGEST_ANSWER,
+    LONGEST_EXPIRY_DAYS,
+    LONGEST_TRUST,
+    LONGEST_WAIT,
+    RecipientPolicy,
+    parse_minimum_domain,
+)
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
@@ -232,8 +239,10 @@ class _Checks(forms.CheckboxSelectMultiple):
     template_name = "console/choices.html"
 
 
-class _DaysField(forms.Field):
-    """A number of days in digits alone, of at least one."""
+class _NumberField(forms.Field):
+    """A number in digits alone, of at least one."""
+
+    wrong: str | Promise  # with places for field, given, most, example
 
     def __init__(self, *, most: int, example: int, **options: Any) -> None:
         self._most, self._example = most, example
@@ -247,10 +256,7 @@ class _DaysField(forms.Field):
             return None
         if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= self._most:
             raise ValidationError(
-                gettext(
-                    "%(field)s: “%(given)s” can’t be that. Write a whole number of days from 1 to %(most)s, such as "
-                    "%(example)s."
-                )
+                str(self.wrong)
                 % {
                     "field": self.label,
                     "given": text[:_LONGEST_WORD],
@@ -259,6 +265,23 @@ class _DaysField(forms.Field):
                 }
             )
         return int(text)
+
+
+class _DaysField(_NumberField):
+    """Of days."""
+
+    wrong = _(
+        "%(field)s: “%(given)s” can’t be that. Write a whole number of days from 1 to %(most)s, such as %(example)s."
+    )
+
+
+class _MegabytesField(_NumberField):
+    """Of megabytes."""
+
+    wrong = _(
+        "%(field)s: “%(given)s” can’t be that. Write a whole number of megabytes from 1 to %(most)s, such as "
+        "%(example)s."
+    )
 
 
 _METHOD_CHOICES: Final = [(method.value, words.method(method.value)) for method in Method]
@@ -316,6 +339,23 @@ class RecipientPolicyForm(forms.Form):
         label=_("Days until who has not opened a message is reminded"),
         help_text=_("Once, with a new link; the sender hears of it. Empty: never."),
     )
+    remembers_devices_days = _DaysField(
+        most=LONGEST_TRUST,
+        example=30,
+        required=False,
+        label=_("Days that a recipient’s device is remembered"),
+        help_text=_(
+            "If the recipient wants it: further messages then open on that device without a code. Fewer days or none: "
+            "all devices are forgotten at once. Empty: never."
+        ),
+    )
+    answer_megabytes = _MegabytesField(
+        most=LARGEST_ANSWER,
+        example=50,
+        required=False,
+        label=_("Most megabytes of a file in an answer"),
+        help_text=_("All files of an answer together: five times that. Empty: as many as this gateway allows."),
+    )
     subject = forms.ChoiceField(
         label=_("Subject of a notification"),
         help_text=_("A notification travels like ordinary mail: what its subject shows is not protected."),
@@ -355,6 +395,8 @@ class RecipientPolicyForm(forms.Form):
             takes_inbound_direct_delivery=found["takes_inbound_direct_delivery"],
             expires_after_days=found["expires_after_days"],
             remind_after_days=found["remind_after_days"],
+            answer_megabytes=found["answer_megabytes"],
+            remembers_devices_days=found["remembers_devices_days"],
             subject=found["subject"],
         )
 

@@ -117,6 +117,7 @@ class _NewList(LevelForm):
         help_text=gettext_lazy("What you call the list, such as “hospitals”."),
         max_length=lists.LONGEST_NAME,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": gettext_lazy("Name: fill in what you call the list.")},
     )
 
     def clean_name(self) -> str:
@@ -151,6 +152,9 @@ class UrlListForm(_NewList):
         help_text=gettext_lazy("Begins with https://. The gateway reads it now, and again every hour."),
         max_length=LONGEST_URL,
         widget=forms.TextInput(attrs={**_PLAIN_INPUT, "inputmode": "url"}),
+        error_messages={
+            "required": gettext_lazy("Address: fill in where the list stands, such as https://example.org/list.")
+        },
     )
 
 

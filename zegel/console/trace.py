@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -28,7 +30,7 @@ from zegel.core.policy.precedence import (
     plan_from_json,
     replay,
 )
-from zegel.journey.custody.models import Attempt, Recipient, Submission, Transmission
+from zegel.journey.custody.models import Attempt, MethodRequest, Recipient, SenderAct, Submission, Transmission
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Tried:
     carries: Words
     outcome: Badge
     authentication: Words
+    because: str  # where the reply is a code of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class RecipientTrace:
 def of_submission(organisation: Organisation, submission: Submission) -> tuple[RecipientTrace, ...]:
     """One trace for each recipient, in the order of their addresses."""
     recipients = Recipient.objects.filter(submission=submission, conversation__organisation=organisation)
-    found = recipients.prefetch_related("transmissions__attempts").order_by("key")
+    found = recipients.prefetch_related("transmissions__attempts", "acts__account").order_by("key")
     return tuple(_of_recipient(recipient, submission) for recipient in found)
 
 
@@ -191,7 +194,58 @@ def _tried(attempt: Attempt, transmission: Transmission) -> Tried:
         words.kind(transmission.kind),
         words.outcome(attempt.outcome),
         words.authentication(attempt.authentication),
+        words.of_nta(attempt.reply),
     )
+
+
+def _shared_readings(recipient: Recipient) -> list[Moment]:
+    """Where the recipient is a functional mailbox: which of its readers opened it."""
+    found = recipient.conversation.shared_readings.filter(mailbox__key=recipient.key).select_related("account")
+    return [
+        Moment(one.first_at, _("Read by %(who)s, for this mailbox") % {"who": one.account.email}, "done")
+        for one in found.order_by("first_at", "id")
+    ]
+
+
+def _acts(recipient: Recipient) -> list[Moment]:
+    """What the sender did about it: for this recipient, or for the whole conversation."""
+    own = list(recipient.acts.all())
+    of_all = recipient.conversation.acts.filter(recipient=None).select_related("account")
+    return [
+        Moment(act.at, _act_words(act), "done") for act in sorted([*own, *of_all], key=lambda act: (act.at, act.id))
+    ]
+
+
+def _act_words(act: SenderAct) -> str:
+    who = {"who": act.account.email if act.account else _("an account that is gone")}
+    match SenderAct.Kind(act.kind):
+        case SenderAct.Kind.REVOKED:
+            return _("Revoked by %(who)s") % who
+        case SenderAct.Kind.EXPIRY if act.until is None:
+            return _("Changed by %(who)s: it does not expire") % who
+        case SenderAct.Kind.EXPIRY:
+            until = date_format(timezone.localtime(act.until), "j F Y H:i")
+            return _("Changed by %(who)s: it expires on %(until)s") % {**who, "until": until}
+        case SenderAct.Kind.AGAIN:
+            return _("Notified once more, asked by %(who)s") % who
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _other_methods(recipient: Recipient) -> list[Moment]:
+    """What the recipient could not use, and what the sender made of it."""
+    moments = []
+    for one in recipient.method_requests.order_by("at", "id"):
+        if one.why:
+            could_not = _("The recipient could not use this method, and the sender was told: %(method)s")
+            moments.append(Moment(one.at, could_not % {"method": words.method(one.method)}, "done"))
+        if one.answer == MethodRequest.Answer.ALLOWED:
+            other = f"{words.method(one.other)} {one.masked}".strip()
+            allowed = _("The sender allowed another method: %(method)s") % {"method": other}
+            moments.append(Moment(one.answered_at, allowed, "done"))
+        elif one.answer == MethodRequest.Answer.REFUSED:
+            moments.append(Moment(one.answered_at, _("The sender allowed no other method"), "done"))
+    return moments
 
 
 def _moments(recipient: Recipient, submission: Submission) -> tuple[Moment, ...]:
@@ -218,6 +272,9 @@ def _moments(recipient: Recipient, submission: Submission) -> tuple[Moment, ...]
         moments.append(Moment(recipient.opened_at, opened, "done"))
     elif state == Recipient.State.NOTIFIED:
         moments.append(Moment(None, _("Not opened yet"), "current"))
+    moments += _shared_readings(recipient)
+    moments += _acts(recipient)
+    moments += _other_methods(recipient)
     if state == Recipient.State.UNDELIVERABLE:
         moments.append(Moment(None, _("Undeliverable: the sender was told"), "failed"))
     return tuple(moments)

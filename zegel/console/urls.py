@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from zegel.console import lists, recipients, submission, verification, views
+from zegel.console import lists, look, recipients, submission, verification, views
 
 app_name = "console"
 urlpatterns = [
@@ -32,6 +32,7 @@ urlpatterns = [
     path("verification/add/", verification.add, name="verification_add"),
     path("verification/<uuid:row>/", verification.correct, name="verification_correct"),
     path("verification/<uuid:row>/remove/", verification.remove, name="verification_remove"),
+    path("look/", look.look, name="look"),
     path("lists/", lists.overview, name="lists"),
     path("lists/add/", lists.add_url, name="list_add_url"),
     path("lists/add-file/", lists.add_file, name="list_add_file"),

@@ -99,6 +99,7 @@ class Published:
     value: str
     found: tuple[str, ...] | None  # None: not checked yet
     is_right: bool
+    is_needed: bool
 
 
 def _published(domain: SendingDomain) -> tuple[Published, ...]:
@@ -111,6 +112,7 @@ def _published(domain: SendingDomain) -> tuple[Published, ...]:
             record.value,
             tuple(findings[record.purpose]["found"]) if record.purpose in findings else None,
             bool(findings.get(record.purpose, {}).get("right")),
+            record.is_needed,
         )
         for record in records(domain, settings.ZEGEL.hostname)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,9 @@ from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from zegel.core.policy.carriage import NTA_RECIPIENT, NTA_SENDER, Cause
 from zegel.core.policy.ended import wording_of
+from zegel.core.policy.nta7516 import Standing
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 from zegel.core.policy.wording import Wording
@@ -51,6 +54,7 @@ _OUTCOMES: Final[dict[str, Badge]] = {
     "AutoReply": Badge(_("an automatic reply came back"), ""),
     "Unclear": Badge(_("something came back that is no report"), ""),
 }
+_OF_NTA: Final = re.compile(r"NTA 7516(, (?P<side>sender|recipient))?: (?P<code>.*)")
 _METHODS: Final[dict[str, Words]] = {
     Method.ACCOUNT.value: _("account"),
     Method.SMS.value: _("SMS code"),
@@ -61,6 +65,9 @@ _KINDS: Final[dict[str, Words]] = {
     Transmission.Kind.READABLE: _("readable message"),
     Transmission.Kind.NOTIFICATION: _("notification"),
     Transmission.Kind.REMINDER: _("reminder"),
+    Transmission.Kind.AGAIN: _("notification, once more"),
+    Transmission.Kind.ANSWER: _("word of an answer"),
+    Transmission.Kind.READABLE_ANSWER: _("readable answer"),
     Transmission.Kind.CODE: _("code"),
     Transmission.Kind.REPORT: _("report"),
     Transmission.Kind.NOTICE: _("notice"),
@@ -112,6 +119,19 @@ def level(security: TransportSecurity) -> str:
 def said(wording: Wording) -> str:
     """The sentence in the visitor's language."""
     return wording.nl if get_language() == "nl" else wording.en
+
+
+def of_nta(reply: str) -> str:
+    """What an attempt over NTA 7516 was held up by, for a reply that is a word of ours; empty for any other."""
+    found = _OF_NTA.fullmatch(reply)
+    if found is None:
+        return ""
+    if found["side"] is None:
+        return said(Cause.NTA_NO_PROVEN_HOST)
+    causes = NTA_SENDER if found["side"] == "sender" else NTA_RECIPIENT
+    known: dict[str, Wording] = {standing.value: cause for standing, cause in causes.items()}
+    wording = {**known, Standing.NOT_KNOWN_NOW.value: Standing.NOT_KNOWN_NOW}.get(found["code"])
+    return said(wording or Cause.NTA_SENDER_DKIM)
 
 
 def reason(code: str) -> str:

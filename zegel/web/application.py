@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+
+from zegel.web.middleware import STRICT_TRANSPORT
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _SENTENCE: Final = b"411: send the length of the body (Content-Length).\n"
@@ -36,9 +39,18 @@ def _refuse(start_response: StartResponse) -> Iterable[bytes]:
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(_SENTENCE))),
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+            (
+                "Content-Security-Policy",
+                "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+            ),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            *(
+                [("Strict-Transport-Security", STRICT_TRANSPORT)]
+                if settings.ZEGEL.portal.url.startswith("https:")
+                else []
+            ),
             ("Connection", "close"),  # what follows in this connection is the body
         ],
     )

@@ -7,12 +7,32 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from zegel.core.look import NotALook, sheet_name
+
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """``brand``: whose pages these are; a view's own goes before it. ``testing``: settings for tests are on."""
+    """``brand``: whose pages these are; a view's own goes before it. ``look_sheet`` and ``look_logo``: names of its
+    colours and its logo, or empty. ``testing``: settings for tests are on.
+
+    A view that speaks for another organisation than the visitor's own sets ``request.organisation``.
+    """
+
+    def whose() -> Any:
+        found = getattr(request, "organisation", None)
+        return found or getattr(getattr(request, "user", None), "organisation", None)
 
     def brand() -> str:
-        organisation = getattr(getattr(request, "user", None), "organisation", None)
+        organisation = whose()
         return organisation.name if organisation else ""
 
-    return {"brand": brand, "testing": settings.ZEGEL.testing}
+    def look_sheet() -> str:
+        accent = getattr(whose(), "accent", "")
+        try:
+            return sheet_name(accent) if accent else ""
+        except NotALook:  # another version took it: the colours of the style sheet can be read by everybody
+            return ""
+
+    def look_logo() -> str:
+        return getattr(whose(), "logo_name", "")
+
+    return {"brand": brand, "look_sheet": look_sheet, "look_logo": look_logo, "testing": settings.ZEGEL.testing}

@@ -1,15 +1,16 @@
-"""What holds for every page: nothing is kept by a cache, and no session outlives its owner's attention."""
+"""What holds for every answer: how a browser may use it, who may keep it, and how long a session lasts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
 from zegel.edge.log import Broken, log
 
@@ -41,8 +42,12 @@ _PERMISSIONS: Final = ", ".join(
 )
 
 
-class PrivatePages:
-    """Headers of everything that isn't a static file."""
+_METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST")
+STRICT_TRANSPORT: Final = "max-age=31536000; includeSubDomains"  # RFC 6797 §6.1, OWASP ASVS §3.4.1
+
+
+class EveryAnswer:
+    """Headers of whatever is answered, static files and refusals too."""
 
     def __init__(self, get_response: Page) -> None:
         self._get_response = get_response
@@ -51,17 +56,36 @@ class PrivatePages:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        if "no-store" not in response.get("Cache-Control", ""):
-            response["Cache-Control"] = "no-store"
         response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         if self._is_https:
-            response["Strict-Transport-Security"] = "max-age=31536000"
+            response["Strict-Transport-Security"] = STRICT_TRANSPORT
         return response
 
 
+class PrivatePages:
+    """No cache keeps what isn't a static file, and nothing is asked with a method that no form has."""
+
+    def __init__(self, get_response: Page) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        kept = response.get("Cache-Control", "")
+        if "no-store" not in kept and "immutable" not in kept:  # immutable: says nothing of anybody
+            response["Cache-Control"] = "no-store"
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, *_: Any) -> HttpResponseBase | None:
+        """Our own views say what they take. Django's classes take PUT for POST, or redirect whatever comes."""
+        if hasattr(view, "view_class") and request.method not in _METHODS:
+            return HttpResponseNotAllowed(_METHODS)
+        return None
+
+
 class SessionLimits:
-    """Ends a session 30 minutes after it was last used and 12 hours after it began, on the server (P19)."""
+    """Ends a session on the server 30 minutes after it was last used, 12 hours after it began, and once its account may
+    not be used (P19)."""
 
     def __init__(self, get_response: Page) -> None:
         self._get_response = get_response
@@ -71,6 +95,8 @@ class SessionLimits:
         if session.session_key is not None and not _within_limits(session, time.time()):
             session.flush()
         response = self._get_response(request)
+        if SESSION_KEY in session and not request.user.is_authenticated:
+            session.flush()  # or it would go on where its account is allowed again (OWASP ASVS §7.4.2)
         if not session.is_empty():
             holds_more = session.modified
             _note(session, time.time())

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.contrib.sessions.models import Session
@@ -72,6 +74,22 @@ class SessionStore(DatabaseSessions):
 
 def _row(session_key: str) -> str:
     return hashlib.sha256(b"zegel/session/v1/" + session_key.encode()).hexdigest()[:40]  # the column's length
+
+
+def name_of(session: SessionBase) -> str:
+    """What the row of a session is named after; empty for one that isn't stored."""
+    return _row(session.session_key) if session.session_key else ""
+
+
+def those_of(names: Collection[str], now: datetime) -> set[str]:
+    """Which of these rows are still there."""
+    found = Session.objects.filter(session_key__in=names, expire_date__gt=now)
+    return set(found.values_list("session_key", flat=True))
+
+
+def end(names: Collection[str]) -> None:
+    """On the server: whoever holds one of these sessions is signed out at the next click."""
+    Session.objects.filter(session_key__in=names).delete()
 
 
 def forget_expired(now: datetime) -> int:

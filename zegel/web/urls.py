@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.urls import include, path
+from django.views.decorators.http import require_http_methods
 from django.views.i18n import set_language
 
 from zegel.web import views
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("language/", set_language, name="set_language"),
+    path("language/", require_http_methods(["GET", "HEAD", "POST"])(set_language), name="set_language"),
     path("account/", include("zegel.accounts.urls")),
     path("console/", include("zegel.console.urls")),
     path("api/", include("zegel.api.urls")),

@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 import idna
@@ -120,8 +121,18 @@ class Mailbox:
 
 def _folded(local: str) -> str:
     """Composed or not, in capitals or not, it is the same text (RFC 6532 §3.1). Nothing more is: ``groß`` and ``gross``
-    look alike to a comparison of words, and are the mailboxes of two people."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
+    look alike to a comparison of words, and are the mailboxes of two people. So are ``k`` and the sign for kelvin."""
+    return "".join(
+        "".join(run) if is_other else unicodedata.normalize("NFC", unicodedata.normalize("NFC", "".join(run)).lower())
+        for is_other, run in groupby(local, _is_a_letter_in_another_place)
+    )
+
+
+def _is_a_letter_in_another_place(char: str) -> bool:
+    """Unicode has this letter twice, and calls both the same (a singleton, such as U+212A for ``K``), or the capital of
+    the same (U+03F4). No mail server has to: whoever can choose such a spelling may not get another's mail with it."""
+    one = unicodedata.decomposition(char)
+    return char == "\u03f4" or (one != "" and " " not in one)
 
 
 @lru_cache(4096)

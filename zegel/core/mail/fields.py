@@ -18,6 +18,7 @@ MAX_HEADER_SECTION: Final = 262_144  # octets; twice what the largest header sec
 
 _FIELD: Final = re.compile(rb"([!-9;-~]++):[^\r\n\0]*+(?:\r\n[ \t][^\r\n\0]*+)*+\r\n")  # RFC 5322 §2.2, §2.2.3
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_LONGEST_MESSAGE_ID: Final = 998
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~\u00a1-\U0010ffff]+@[!-;=?A-~\u00a1-\U0010ffff]+>")  # RFC 5322 §3.6.4
 
 
@@ -541,6 +542,19 @@ def _unquoted(token: _Token) -> str:
 
 def _display_of(phrase: str) -> str:
     return " ".join(decode_words(phrase.encode("utf-8", "surrogateescape")).split())
+
+
+def references(section: HeaderSection, *, most: int) -> tuple[str, ...]:
+    """The Message-IDs that a message says it answers (RFC 5322 §3.6.4), the closest last, at most so many: those of
+    ``References``, then that of ``In-Reply-To``."""
+    found: dict[str, None] = {}
+    for name in ("References", "In-Reply-To"):
+        for field in section.all(name):
+            for one in _MESSAGE_ID.findall(field.value.decode("utf-8", "replace")):
+                if len(one) <= _LONGEST_MESSAGE_ID and "\ufffd" not in one:
+                    found.pop(one, None)
+                    found[one] = None
+    return tuple(found)[-most:]
 
 
 def message_id(section: HeaderSection) -> str | None:

@@ -17,12 +17,17 @@ from typing import Final, Literal, NamedTuple, assert_never
 from urllib.parse import urlsplit
 
 from zegel.core.clock import Duration, Instant
+from zegel.core.look import Palette, Shades
 from zegel.core.mail.address import Mailbox
 from zegel.core.secret import Secret
 
 Language = Literal["nl", "en"]
 Method = Literal["account", "sms", "access_code", "email"]
 
+# The colours of links where an organisation has none of its own.
+PLAIN: Final = Palette(
+    Shades("#1b5aa6", "#123e73", "#e9f0f8", "#ffffff"), Shades("#8ab8f0", "#b5d2f6", "#1c2d42", "#0c1a2b")
+)
 LONGEST_NAME: Final = 80
 LONGEST_SUBJECT: Final = 160
 
@@ -56,6 +61,7 @@ class Notification:
     masked: str | None
     is_anonymous: bool = False  # the subject of the mail names nobody
     is_reminder: bool = False  # an earlier mail said so already
+    palette: Palette = PLAIN  # of the organisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,25 @@ class Answer:
     organisation: str
     link: Secret[str]
     original: Original
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerWaits:
+    """Somebody answered in a conversation, and another reader of it is told; ``sender`` is who began it. ``subject``
+    and ``masked`` as in :class:`Notification`."""
+
+    answerer_display: str
+    answerer_address: Mailbox
+    sender_display: str
+    sender_address: Mailbox
+    organisation: str
+    link: Secret[str]
+    expires: Instant | None
+    subject: Secret[str] | None
+    method: Method
+    masked: str | None
+    is_anonymous: bool = False  # the subject of the mail names nobody
+    palette: Palette = PLAIN  # of the organisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +166,34 @@ class CodeWithheld:
     link: Secret[str]
 
 
+Hindrance = Literal[
+    "number-changed", "no-text-messages", "nothing-comes", "code-not-known", "code-refused", "no-sign-in"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodAsked:
+    """A recipient can't use the method that a message demands; ``link`` leads to the page where its author allows
+    another one."""
+
+    recipient: Mailbox
+    why: Hindrance
+    organisation: str
+    original: Original
+    link: Secret[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device was remembered at ``at``; ``link`` leads to the page where its owner removes it."""
+
+    browser: str  # roughly
+    at: Instant
+    until: Instant
+    organisation: str
+    link: Secret[str]
+
+
 @dataclass(frozen=True, slots=True)
 class HeldRecipient:
     """A recipient about whom nothing is known by which the policy allows to verify, and what would do."""
@@ -180,6 +233,26 @@ class LargeFile:
     expires: Instant | None
 
 
+@dataclass(frozen=True, slots=True)
+class MailboxCode:
+    """A code for who says that this mailbox is theirs: to make an account, or for another password."""
+
+    code: Secret[str]
+    organisation: str
+    host: str
+    is_reset: bool
+    valid: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class AccountWord:
+    """Somebody asked for an account or another password, and no code is the answer; or a password was changed."""
+
+    kind: Literal["has-account", "no-account", "administrator", "changed"]
+    organisation: str
+    host: str
+
+
 # --- blocks -------------------------------------------------------------------------------------------------------
 
 
@@ -201,10 +274,12 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A link as a button, and bare for who rather copies it."""
+    """A link: a button, and in the text the address itself.
+
+    It stands in both parts as often: what shows more addresses in one of them is suspect to scanners.
+    """
 
     label: str
-    bare: str
     url: str
 
 
@@ -250,19 +325,9 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
                 "The message is not in this e-mail. You read it on a secure page.",
             )
         ),
-        _way(say("Bericht openen", "Open the message"), link, say),
+        _Way(say("Bericht openen", "Open the message"), link),
         _Section(say("Wat gebeurt er als u klikt?", "What happens when you click?"), _at_the_click(told, host, say)),
-        _Section(
-            say("Hoe weet u dat dit echt is?", "How do you know that this is genuine?"),
-            say(
-                f"De link begint met {beginning} en gaat nergens anders heen. Daar wordt u nooit gevraagd om het "
-                "wachtwoord van uw e-mail, om bankgegevens of om een betaling. Twijfelt u? Bel de afzender dan op een "
-                "nummer dat u al kende.",
-                f"The link begins with {beginning} and leads nowhere else. There you are never asked for the password "
-                "of your e-mail, for bank details or for a payment. In doubt? Call the sender on a number that you "
-                "knew before.",
-            ),
-        ),
+        _genuine(beginning, say),
         _Section(
             say("Antwoorden", "Answering"),
             say(
@@ -276,10 +341,72 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
     title = say(f"{sender} stuurde u een beveiligd bericht", f"{sender} sent you a secure message")
     if told.is_reminder:
         title = say(f"Het bericht van {sender} is nog niet geopend", f"The message from {sender} has not been opened")
-    return _mail(f"{line}: {subject}" if subject else line, title, blocks, language)
+    return _mail(f"{line}: {subject}" if subject else line, title, blocks, language, palette=told.palette)
 
 
-def _at_the_click(told: Notification, host: str, say: _Say) -> str:
+def answer_waits_mail(told: AnswerWaits, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To another reader of the conversation: that somebody answered, not what; with a way in of the reader's own."""
+    say = _speaker(language)
+    answerer = _name(told.answerer_display, told.answerer_address)
+    sender = _name(told.sender_display, told.sender_address)
+    is_sender = told.answerer_address.key == told.sender_address.key
+    link, host, beginning = _link(told.link)
+    subject = _one_line(told.subject.reveal(), LONGEST_SUBJECT) if told.subject else ""
+    line = say(f"Beveiligd antwoord van {answerer}", f"Secure answer from {answerer}")
+    if told.is_anonymous:
+        line = say("U hebt een beveiligd antwoord", "You have a secure answer")
+    rows = [(say("Antwoord van", "Answer from"), _who(told.answerer_display, told.answerer_address))]
+    if not is_sender:
+        rows.append((say("Op een bericht van", "To a message from"), _who(told.sender_display, told.sender_address)))
+    rows.append((say("Organisatie", "Organisation"), _name(told.organisation)))
+    if subject:
+        rows.append((say("Onderwerp", "Subject"), subject))
+    if told.expires is not None:
+        rows.append((say("Te openen tot", "Open before"), _when(told.expires, say, zone)))
+    blocks: list[_Block] = [
+        _Facts(tuple(rows)),
+        _Paragraph(
+            say(
+                "Het antwoord staat niet in deze e-mail. U leest het op een beveiligde pagina, onder het bericht dat u "
+                "eerder kreeg.",
+                "The answer is not in this e-mail. You read it on a secure page, below the message that you got "
+                "before.",
+            )
+        ),
+        _Way(say("Antwoord openen", "Open the answer"), link),
+        _Section(say("Wat gebeurt er als u klikt?", "What happens when you click?"), _at_the_click(told, host, say)),
+        _genuine(beginning, say),
+        _Section(
+            say("Antwoorden", "Answering"),
+            say(
+                "Antwoord op de beveiligde pagina: alleen dat antwoord is veilig. Een gewoon antwoord op deze e-mail "
+                f"gaat naar {sender}, maar is niet beveiligd.",
+                "Answer on the secure page: only that answer is safe. An ordinary reply to this e-mail goes to "
+                f"{sender}, but it is not protected.",
+            ),
+        ),
+    ]
+    title = say(f"{answerer} heeft geantwoord", f"{answerer} has answered")
+    if is_sender:
+        title = say(f"{sender} schreef u opnieuw", f"{sender} wrote to you again")
+    return _mail(f"{line}: {subject}" if subject else line, title, blocks, language, palette=told.palette)
+
+
+def _genuine(beginning: str, say: _Say) -> _Section:
+    return _Section(
+        say("Hoe weet u dat dit echt is?", "How do you know that this is genuine?"),
+        say(
+            f"De link begint met {beginning} en gaat nergens anders heen. Daar wordt u nooit gevraagd om het "
+            "wachtwoord van uw e-mail, om bankgegevens of om een betaling. Twijfelt u? Bel de afzender dan op een "
+            "nummer dat u al kende.",
+            f"The link begins with {beginning} and leads nowhere else. There you are never asked for the password "
+            "of your e-mail, for bank details or for a payment. In doubt? Call the sender on a number that you "
+            "knew before.",
+        ),
+    )
+
+
+def _at_the_click(told: Notification | AnswerWaits, host: str, say: _Say) -> str:
     nothing_needed = say(
         "U hoeft niets te installeren en geen account te maken.", "You need not install anything or make an account."
     )
@@ -387,14 +514,16 @@ def answer_mail(told: Answer, language: Language, *, zone: tzinfo = UTC) -> Mail
                 f"The answer is not in this e-mail. You read it in your inbox on {host}, after signing in.",
             )
         ),
-        _way(say("Naar mijn postvak", "To my inbox"), link, say),
+        _Way(say("Naar mijn postvak", "To my inbox"), link),
         _Section(
             say("Terugschrijven", "Writing back"),
             say(
-                "Stuur een nieuw bericht vanuit uw mailprogramma: dat gaat weer beveiligd en begint een nieuw gesprek. "
-                "Antwoord niet op deze e-mail: dat komt nergens aan.",
-                "Send a new message from your mail program: it goes securely again and starts a new conversation. "
-                "Don't reply to this e-mail: nobody gets that.",
+                "Schrijf terug in uw postvak: dan blijft alles in één gesprek, en lezen allen die eraan deelnemen het. "
+                f"Een antwoord vanuit uw mailprogramma gaat alleen naar {answerer}, als een nieuw bericht met de "
+                "beveiliging die dat krijgt.",
+                "Write back in your inbox: then all of it stays in one conversation, and everybody in it reads it. An "
+                f"answer from your mail program goes to {answerer} alone, as a new message with the protection that "
+                "such a message gets.",
             ),
         ),
     ]
@@ -489,12 +618,11 @@ def held_mail(told: Held, language: Language, *, zone: tzinfo = UTC) -> Mail:
         ),
         _Facts((*_original(told.original, say, zone), (say("Organisatie", "Organisation"), _name(told.organisation)))),
         _Facts(tuple(rows)),
-        _way(
+        _Way(
             say("Aanvullen en versturen", "Fill in and send")
             if can_fill_in
             else say("Bekijken wie wacht", "See who waits"),
             link,
-            say,
         ),
         _Section(
             say("Wat kunt u doen?", "What can you do?"),
@@ -571,6 +699,110 @@ def unread_mail(told: Unread, language: Language, *, zone: tzinfo = UTC) -> Mail
     return _mail(line, line, blocks, language)
 
 
+def mailbox_code_mail(told: MailboxCode, language: Language) -> Mail:
+    """Eight characters, where they go, and what it means when one didn't ask."""
+    say = _speaker(language)
+    code, minutes = told.code.reveal(), _minutes(told.valid)
+    if not re.fullmatch("[A-Z0-9]{4}-[A-Z0-9]{4}", code):
+        raise NotWords("not a code")
+    line = say("Uw code voor een nieuw wachtwoord", "Your code for a new password")
+    if not told.is_reset:
+        line = say("Uw code om een account te maken", "Your code to make an account")
+    blocks: list[_Block] = [
+        _Digits(say("Uw code", "Your code"), code),
+        _Paragraph(
+            say(
+                f"Vul deze code in op de pagina van {told.host} waar u erom vroeg. De code is {minutes} minuten "
+                "geldig.",
+                f"Enter this code on the page of {told.host} where you asked for it. It is valid for {minutes} "
+                "minutes.",
+            )
+        ),
+        _Section(
+            say("Vroeg u hier niet om?", "Did you not ask for this?"),
+            say(
+                "Dan vulde iemand anders uw adres in. Zonder deze code gebeurt er niets. Geef de code aan niemand, ook "
+                "niet aan wie u erom belt.",
+                "Then somebody else entered your address. Nothing happens without this code. Give it to nobody, not to "
+                "somebody who calls you for it either.",
+            ),
+        ),
+        _Paragraph(_through(told.organisation, told.host, say)),
+    ]
+    return _mail(line, line, blocks, language)
+
+
+def account_mail(told: AccountWord, language: Language) -> Mail:
+    """What the page may not say, since anybody can ask it (P14)."""
+    say = _speaker(language)
+    host = told.host
+    title, text = {
+        "has-account": (
+            say("U hebt al een account", "You have an account already"),
+            say(
+                f"Iemand vroeg op {host} om een account voor dit adres. Dat is er al: log in. Weet u het wachtwoord "
+                "niet "
+                "meer, kies daar dan ‘Wachtwoord vergeten?’.",
+                f"Somebody asked at {host} for an account for this address. There is one: sign in. Do you no longer "
+                "know "
+                "the password? Then choose “Forgot your password?” there.",
+            ),
+        ),
+        "no-account": (
+            say("Er is geen account voor dit adres", "There is no account for this address"),
+            say(
+                f"Iemand vroeg op {host} om een nieuw wachtwoord voor dit adres, maar er is geen account dat af is. U "
+                "kunt "
+                "er daar een maken. Beveiligde berichten opent u ook zonder account, met de link in de notificatie.",
+                f"Somebody asked at {host} for a new password for this address, but there is no account that was "
+                "finished. "
+                "You can make one there. You can open secure messages without one too, with the link in the "
+                "notification.",
+            ),
+        ),
+        "administrator": (
+            say("Uw beheerder gaat over dit account", "Your administrator looks after this account"),
+            say(
+                f"Iemand vroeg op {host} om een account of een nieuw wachtwoord voor dit adres. Accounts voor dit "
+                "adres "
+                "maakt en herstelt de beheerder van uw organisatie. Vraag het daar.",
+                f"Somebody asked at {host} for an account or a new password for this address. The administrator of "
+                "your "
+                "organisation makes and mends accounts for this address. Ask there.",
+            ),
+        ),
+        "changed": (
+            say("Uw wachtwoord is gewijzigd", "Your password was changed"),
+            say(
+                f"Het wachtwoord van uw account op {host} is zojuist gewijzigd, met een code uit deze mailbox en uw "
+                "tweede "
+                "stap. Overal waar u was ingelogd, bent u uitgelogd.",
+                f"The password of your account at {host} was changed just now, with a code from this mailbox and your "
+                "second "
+                "step. Wherever you were signed in, you were signed out.",
+            ),
+        ),
+    }[told.kind]
+    last = say(
+        "Was u dit niet? Dan hoeft u niets te doen: er is niets veranderd.",
+        "Was this not you? Then you need not do anything: nothing was changed.",
+    )
+    if told.kind == "changed":
+        last = say(
+            "Was u dit niet? Maak dan meteen zelf een nieuw wachtwoord, en kijk bij Beveiliging wie er nog kan "
+            "inloggen.",
+            "Was this not you? Then make a new password yourself at once, and look under Security who else can sign "
+            "in.",
+        )
+    blocks: list[_Block] = [_Paragraph(text), _Paragraph(last), _Paragraph(_through(told.organisation, host, say))]
+    return _mail(title, title, blocks, language)
+
+
+def _through(organisation: str, host: str, say: _Say) -> str:
+    name = _name(organisation)
+    return say(f"{name} verstuurt beveiligde berichten via {host}.", f"{name} sends secure messages through {host}.")
+
+
 def large_file_text(told: LargeFile, language: Language, *, zone: tzinfo = UTC) -> str:
     """In a readable message, in the place of the file: where it is, and how it is got."""
     say = _speaker(language)
@@ -620,9 +852,102 @@ def code_withheld_mail(told: CodeWithheld, language: Language, *, zone: tzinfo =
                 "later.",
             )
         ),
-        _way(say("Andere manier kiezen", "Choose another way"), link, say),
+        _Way(say("Andere manier kiezen", "Choose another way"), link),
     ]
     line = say("Een ontvanger kan uw bericht niet openen", "A recipient cannot open your message")
+    return _mail(line, line, blocks, language)
+
+
+def method_asked_mail(told: MethodAsked, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the author: who can't open the message and why, and the page that mends it. What a recipient says is one of
+    our own sentences. Who reads the recipient's mailbox can ask it too, and the mail says so."""
+    say = _speaker(language)
+    link, host, _ = _link(told.link)
+    blocks: list[_Block] = [
+        _Facts(
+            (
+                (say("Ontvanger", "Recipient"), str(told.recipient)),
+                (say("Wat er aan de hand is", "What is wrong"), _hindrance(told.why, say)),
+                *_original(told.original, say, zone),
+                (say("Organisatie", "Organisation"), _name(told.organisation)),
+            )
+        ),
+        _Section(
+            say("Eerst even controleren", "Check first"),
+            say(
+                "Iedereen die de mailbox van de ontvanger leest, kan dit vragen. Bel de ontvanger daarom op een nummer "
+                "dat u al kende, vooral als u een nieuw nummer invult.",
+                "Whoever reads the recipient’s mailbox can ask this. So call the recipient on a number that you knew "
+                "before, above all if you fill in a new number.",
+            ),
+        ),
+        _Section(
+            say("Dan kiezen", "Then choose"),
+            say(
+                f"Log in op {host} en sta een andere manier toe, of wijs het af. De ontvanger krijgt bij een andere "
+                "manier meteen een nieuwe notificatie; doet u niets, dan blijft alles zoals het is.",
+                f"Sign in on {host} and allow another way, or refuse. With another way the recipient gets a new "
+                "notification at once; if you do nothing, all stays as it is.",
+            ),
+        ),
+        _Way(say("Andere manier kiezen", "Choose another way"), link),
+    ]
+    line = say(
+        "Een ontvanger vraagt om een andere manier om uw bericht te openen",
+        "A recipient asks for another way to open your message",
+    )
+    return _mail(line, line, blocks, language)
+
+
+def _hindrance(why: Hindrance, say: _Say) -> str:
+    match why:
+        case "number-changed":
+            return say("Het mobiele nummer is veranderd.", "The mobile number has changed.")
+        case "no-text-messages":
+            return say("De ontvanger kan geen sms ontvangen.", "The recipient can’t get text messages.")
+        case "nothing-comes":
+            return say("De code komt niet aan.", "The code doesn’t arrive.")
+        case "code-not-known":
+            return say("De ontvanger weet de toegangscode niet.", "The recipient doesn’t know the access code.")
+        case "code-refused":
+            return say("De toegangscode wordt niet aangenomen.", "The access code is refused.")
+        case "no-sign-in":
+            return say("De ontvanger kan niet inloggen.", "The recipient can’t sign in.")
+        case unreachable:
+            assert_never(unreachable)
+
+
+def new_device_mail(told: NewDevice, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """To the recipient whose messages open on it: when, roughly which browser, and how it is forgotten."""
+    say = _speaker(language)
+    link, _, _ = _link(told.link)
+    organisation = _name(told.organisation)
+    blocks: list[_Block] = [
+        _Paragraph(
+            say(
+                f"Op dit apparaat openen berichten van {organisation} voortaan zonder code.",
+                f"On this device messages from {organisation} open without a code from now on.",
+            )
+        ),
+        _Facts(
+            (
+                (say("Browser", "Browser"), _one_line(told.browser, LONGEST_NAME)),
+                (say("Onthouden op", "Remembered on"), _when(told.at, say, zone)),
+                (say("Tot", "Until"), _when(told.until, say, zone)),
+            )
+        ),
+        _Section(
+            say("Was u dit niet?", "Wasn’t it you?"),
+            say(
+                "Dan kan iemand anders uw mailbox lezen. Verwijder het apparaat meteen en verander het wachtwoord van "
+                "uw e-mail. De pagina vraagt eerst om een code.",
+                "Then somebody else can read your mailbox. Remove the device at once, and change the password of your "
+                "e-mail. The page asks for a code first.",
+            ),
+        ),
+        _Way(say("Apparaten bekijken of verwijderen", "See or remove devices"), link),
+    ]
+    line = say(f"Nieuw apparaat voor berichten van {organisation}", f"New device for messages from {organisation}")
     return _mail(line, line, blocks, language)
 
 
@@ -633,10 +958,6 @@ _Say = Callable[[str, str], str]
 
 def _speaker(language: Language) -> _Say:
     return (lambda nl, en: nl) if language == "nl" else (lambda nl, en: en)
-
-
-def _way(label: str, link: str, say: _Say) -> _Way:
-    return _Way(label, say("Of open dit adres in uw browser:", "Or open this address in your browser:"), link)
 
 
 def _original(original: Original, say: _Say, zone: tzinfo) -> tuple[tuple[str, str], ...]:
@@ -721,8 +1042,8 @@ def _who(display: str, mailbox: Mailbox) -> str:
 # --- printing -----------------------------------------------------------------------------------------------------
 
 
-def _mail(subject: str, title: str, blocks: list[_Block], language: Language) -> Mail:
-    return Mail(subject, _as_text(title, blocks), _as_html(title, blocks, language))
+def _mail(subject: str, title: str, blocks: list[_Block], language: Language, *, palette: Palette = PLAIN) -> Mail:
+    return Mail(subject, _as_text(title, blocks), _as_html(title, blocks, language, palette))
 
 
 def _as_text(title: str, blocks: list[_Block]) -> str:
@@ -737,7 +1058,7 @@ def _block_as_text(block: _Block) -> str:
             return f"{title}\n{text}"
         case _Facts(rows):
             return "\n".join(f"{label}: {value}" for label, value in rows)
-        case _Way(label, _, url):
+        case _Way(label, url):
             return f"{label}:\n{url}"
         case _Digits(label, code):
             return f"{label}: {code}"
@@ -754,16 +1075,17 @@ _STYLE: Final = """\
   .z-card { background: #1f2428 !important; border-color: #3a4147 !important; }
   .z-soft { color: #aeb6bd !important; }
   .z-rule { border-color: #3a4147 !important; }
-  .z-way { background: #8ab8f0 !important; color: #0c1a2b !important; }
+  .z-way { background: DARK-ACCENT !important; color: ON-DARK-ACCENT !important; }
   .z-code { background: #2b3238 !important; color: #ffffff !important; }
 }
 """
 _FONT: Final = "font-family: -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
-def _as_html(title: str, blocks: list[_Block], language: Language) -> str:
+def _as_html(title: str, blocks: list[_Block], language: Language, palette: Palette) -> str:
     safe_title = html.escape(title)
-    body = "\n".join(map(_block_as_html, blocks))
+    body = "\n".join(_block_as_html(one, palette.light) for one in blocks)
+    style = _STYLE.replace("ON-DARK-ACCENT", palette.dark.on_accent).replace("DARK-ACCENT", palette.dark.accent)
     return (
         "<!DOCTYPE html>\n"
         f'<html lang="{language}" dir="ltr">\n'
@@ -773,7 +1095,7 @@ def _as_html(title: str, blocks: list[_Block], language: Language) -> str:
         '<meta name="color-scheme" content="light dark">\n'
         '<meta name="supported-color-schemes" content="light dark">\n'
         f"<title>{safe_title}</title>\n"
-        f"<style>\n{_STYLE}</style>\n"
+        f"<style>\n{style}</style>\n"
         "</head>\n"
         f'<body class="z-page" style="margin: 0; padding: 0; background: #f1f3f5; color: #1d2125; {_FONT};'
         ' font-size: 16px; line-height: 1.5;">\n'
@@ -786,7 +1108,7 @@ def _as_html(title: str, blocks: list[_Block], language: Language) -> str:
     )
 
 
-def _block_as_html(block: _Block) -> str:
+def _block_as_html(block: _Block, shades: Shades) -> str:
     match block:
         case _Paragraph(text):
             return f'<p style="margin: 0 0 20px;">{html.escape(text)}</p>'
@@ -799,15 +1121,12 @@ def _block_as_html(block: _Block) -> str:
             )
         case _Facts(rows):
             return f'<dl style="margin: 0 0 20px;">\n{"".join(map(_fact_as_html, rows))}</dl>'
-        case _Way(label, bare, url):
-            safe = html.escape(url)
+        case _Way(label, url):
             return (
-                '<p style="margin: 0 0 16px;">'
-                f'<a class="z-way" href="{safe}" style="display: inline-block; padding: 12px 24px; border-radius: 6px;'
-                f' background: #1b5aa6; color: #ffffff; font-weight: 600; text-decoration: none;">{html.escape(label)}'
-                "</a></p>\n"
-                f'<p class="z-soft" style="margin: 0 0 20px; font-size: 14px; color: #50585f;">{html.escape(bare)}<br>'
-                f'<span style="word-break: break-all;">{safe}</span></p>'
+                '<p style="margin: 0 0 20px;">'
+                f'<a class="z-way" href="{html.escape(url)}" style="display: inline-block; padding: 12px 24px;'
+                f" border-radius: 6px; background: {shades.accent}; color: {shades.on_accent}; font-weight: 600;"
+                f' text-decoration: none;">{html.escape(label)}</a></p>'
             )
         case _Digits(label, code):
             return (

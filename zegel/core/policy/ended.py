@@ -18,6 +18,11 @@ class Ended(Wording):
         "Het bericht is verlopen of ingetrokken voordat het kon worden afgeleverd. Verstuur het opnieuw als het nog "
         "nodig is.",
     )
+    REVOKED = (
+        "revoked",
+        "You revoked the message for this recipient before it could be delivered.",
+        "U hebt het bericht voor deze ontvanger ingetrokken voordat het kon worden afgeleverd.",
+    )
     TOO_LATE = (
         "too-late",
         "The mail could not be delivered in time to be of use.",
@@ -29,6 +34,13 @@ class Ended(Wording):
         "report says why.",
         "De ontvangende server heeft de mail aangenomen, en meldde later dat die niet kan worden bezorgd. Controleer "
         "het adres; in de melding staat waarom.",
+    )
+    RESTORED = (
+        "restored",
+        "The gateway was restored from a backup, and it is not known whether the message had reached the recipient "
+        "before. Ask the recipient, or send it again.",
+        "De gateway is teruggezet uit een back-up, en het is niet bekend of het bericht de ontvanger daarvoor al had "
+        "bereikt. Vraag het de ontvanger, of verstuur het opnieuw.",
     )
 
 

@@ -40,6 +40,13 @@ class Policy:
         parent = name.partition(".")[2]
         return any(name == pattern or (pattern.startswith("*.") and parent == pattern[2:]) for pattern in self.mx)
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """As a web server would give it (RFC 8461 §3.2), without what we don't know."""
+        hosts = (f"mx: {pattern}" for pattern in self.mx)
+        age = int(self.max_age.total_seconds())
+        return "version: STSv1", f"mode: {self.mode.value}", *hosts, f"max_age: {age}"
+
 
 class NotAPolicy(ValueError):
     """What the web server gave is no policy; the domain is treated as if it had given nothing."""

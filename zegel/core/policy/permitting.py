@@ -19,6 +19,8 @@ from zegel.core.policy.wording import Wording
 
 LONGEST_EXPIRY_DAYS: Final = LONGEST_EXPIRY.days
 LONGEST_WAIT: Final = 60  # days until a reminder
+LARGEST_ANSWER: Final = 2000  # megabytes of a file
+LONGEST_TRUST: Final = 90  # days that a device is remembered
 DEFAULT_HOLD: Final = 5  # days, D-6
 
 
@@ -37,6 +39,8 @@ class RecipientPolicy:
     takes_inbound_direct_delivery: bool = False
     expires_after_days: int | None = None  # None: conversations don't expire by themselves
     remind_after_days: int | None = 3  # of a message that was not opened; None: nobody is reminded
+    answer_megabytes: int | None = None  # most of a file in an answer; None: as many as the gateway allows
+    remembers_devices_days: int | None = None  # on which guests need no code; None: none is remembered
     subject: str = "generic"  # accounts.models.Organisation.Subject
 
 
@@ -50,6 +54,10 @@ def checked(policy: RecipientPolicy) -> RecipientPolicy:
         raise NotAPolicy(f"conversations expire after 1 to {LONGEST_EXPIRY_DAYS} days, such as 30, or never")
     if policy.remind_after_days is not None and not 1 <= policy.remind_after_days <= LONGEST_WAIT:
         raise NotAPolicy(f"recipients are reminded after 1 to {LONGEST_WAIT} days, such as 3, or never")
+    if policy.answer_megabytes is not None and not 1 <= policy.answer_megabytes <= LARGEST_ANSWER:
+        raise NotAPolicy(f"a file in an answer has at most 1 to {LARGEST_ANSWER} megabytes, such as 100, or default")
+    if policy.remembers_devices_days is not None and not 1 <= policy.remembers_devices_days <= LONGEST_TRUST:
+        raise NotAPolicy(f"devices are remembered for 1 to {LONGEST_TRUST} days, such as 30, or never")
     return policy
 
 
@@ -105,6 +113,13 @@ def is_laxer(new: RecipientPolicy, old: RecipientPolicy) -> bool:
         or new.allows_transport > old.allows_transport
         or new.takes_inbound_direct_delivery > old.takes_inbound_direct_delivery
     )
+
+
+def trusts_less(new: RecipientPolicy, old: RecipientPolicy) -> bool:
+    """A device that was remembered under ``old`` would not be, or not so long, under ``new``."""
+    if old.remembers_devices_days is None or new.remembers_devices_days is None:
+        return old.remembers_devices_days is not None
+    return new.remembers_devices_days < old.remembers_devices_days
 
 
 def is_lower(new: Method | None, old: Method | None) -> bool:

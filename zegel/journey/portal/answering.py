@@ -1,45 +1,47 @@
-"""An answer: taken from who passed the verification, sealed while it comes, told to the author."""
+"""An answer: taken from who may read the conversation, sealed while it comes, told to its other readers."""
 
 from __future__ import annotations
 
 import errno
-import secrets
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
+from django.contrib import messages
 from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
-from django.utils import timezone
+from django.utils.translation import gettext as say
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
-from zegel.accounts.addresses import own_mailbox
-from zegel.accounts.models import Account, Organisation, SendingDomain
+from zegel.accounts.policy import answer_limit_of
 from zegel.core.mail.address import Mailbox, NotAMailbox
-from zegel.core.mail.compose import compose
 from zegel.core.mail.head import Head
-from zegel.core.mail.texts import Answer, Language, Original, answer_mail
-from zegel.core.secret import Secret
 from zegel.edge import chance
-from zegel.edge.log import Broken, log
+from zegel.edge.clamd import Infected, NotExamined
+from zegel.edge.log import AnswerNotExamined, Broken, MalwareRefused, log
 from zegel.journey import milestones
-from zegel.journey.custody.models import Content, Conversation, Message, Recipient, Transmission
-from zegel.journey.custody.seal import enclose_message_key, wrap_field
-from zegel.journey.portal.composing import Addressed, AnswerMail, Composed, SealingUpload
+from zegel.journey.custody.models import Content, Conversation, Message, Recipient
+from zegel.journey.custody.seal import enclose_message_key
+from zegel.journey.portal import drafts
+from zegel.journey.portal.composing import Addressed, AnswerMail, Composed, Objection, SealingUpload
 from zegel.journey.portal.guests import is_open
+from zegel.journey.portal.pages import see_other, wants_json
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
 
 NONCE: Final = "nonce"
 TEXT: Final = "text"
 FILES: Final = "files"
-Refuse = Callable[["Refusal", str], HttpResponse]
+AGAIN: Final = 120  # seconds until a scanner that was away may be back
+Page = Callable[["Refusal", str], HttpResponse]
+"""The conversation again, with a refusal and the text that was written."""
 
 
 class Refusal(Enum):
@@ -48,7 +50,10 @@ class Refusal(Enum):
     EMPTY = (HTTPStatus.UNPROCESSABLE_ENTITY, _("Write an answer or add a file."))
     TOO_LARGE = (
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        _("Your answer is too large and was not sent. Send fewer or smaller files at a time."),
+        _(
+            "Your answer was not sent: a file is too large, or the files are too large together. How large they may be "
+            "is said below. Choose smaller files, or send them in several answers."
+        ),
     )
     INTERRUPTED = (
         HTTPStatus.BAD_REQUEST,
@@ -59,6 +64,24 @@ class Refusal(Enum):
         _("There is no room for your answer at this moment. Nothing was sent; please try again later."),
     )
     STALE = (HTTPStatus.UNPROCESSABLE_ENTITY, _("This form can't be used any more. Please send your answer again."))
+    INFECTED = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        _(
+            "Your answer was not sent: malware was found in it, and nothing of it was kept. Have your device examined, "
+            "and send the answer without the file that is infected."
+        ),
+    )
+    NOT_EXAMINED = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        _(
+            "Your answer can't be examined for malware at this moment, so it was not sent. Nothing is wrong with it; "
+            "please send it again in a few minutes."
+        ),
+    )
+    NOT_EXAMINABLE = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        _("Your answer was not sent: a file is too large to be examined for malware. Choose a smaller file."),
+    )
 
     @property
     def status(self) -> HTTPStatus:
@@ -71,54 +94,86 @@ class Refusal(Enum):
         return str(self.value[1])
 
 
+_OBJECTIONS: Final = {
+    Objection.TOO_LARGE: Refusal.TOO_LARGE,
+    Objection.INFECTED: Refusal.INFECTED,
+    Objection.NOT_EXAMINED: Refusal.NOT_EXAMINED,
+    Objection.NOT_EXAMINABLE: Refusal.NOT_EXAMINABLE,
+}
+
+
 def new_nonce() -> uuid.UUID:
     """For a new form. What is sent with it twice is one answer."""
     return chance.identifier()
 
 
-def take_answer(
-    request: HttpRequest, reader: Reader, *, done: Callable[[], HttpResponse], refuse: Refuse
-) -> HttpResponseBase:
+def limit_for(conversation: Conversation) -> int:
+    """Octets of one file of an answer."""
+    return min(answer_limit_of(conversation.organisation) or portal().answer_limit, portal().answer_limit)
+
+
+def take_answer(request: HttpRequest, reader: Reader, *, page: Page, is_examined: bool) -> HttpResponseBase:
     """Takes the answer of a reader who has proven to be one; call it before anything reads ``request.POST``, in a
     view that is ``csrf_exempt``: the token is checked here, once the files were sealed.
 
-    Whatever goes wrong, nothing of it is left.
+    ``is_examined``: the scanner looks at it, where there is one. Whatever goes wrong, nothing of it is left.
     """
-    recipient = reader.recipient
-    assert recipient is not None
-    upload = SealingUpload(request, lambda: _begin(reader, recipient), limit=portal().answer_limit)
+    upload = SealingUpload(
+        request,
+        lambda: begin(reader),
+        limit=limit_for(reader.conversation),
+        scanner=portal().scanner if is_examined else None,
+        tell=lambda found: _tell(reader, found),
+    )
     request.upload_handlers = [upload]
-    taking = _Taking(reader, recipient, upload, done, refuse)
+    taking = _Taking(request, reader, upload, page)
     try:
         return taking.view(request)
     except (SuspiciousOperation, MultiPartParserError):  # more fields or files than a form has
-        return refuse(Refusal.TOO_LARGE, "")
+        return taking.refuse(Refusal.TOO_LARGE, "")
     except UnreadablePostError:
-        return refuse(Refusal.INTERRUPTED, "")
+        return taking.refuse(Refusal.INTERRUPTED, "")
     except (OSError, DatabaseError) as cause:
         if not _is_full(cause):
             raise
         log(Broken(where="portal: no space left", cause=cause))
-        return refuse(Refusal.FULL, "")
+        return taking.refuse(Refusal.FULL, "")
     finally:
         if not taking.is_kept:
             upload.abandon()
+
+
+def _tell(reader: Reader, found: Infected | NotExamined) -> None:
+    match found:
+        case Infected(signature=signature):
+            log(MalwareRefused(reader.conversation.id, signature))
+        case NotExamined(why=why):
+            log(AnswerNotExamined(reader.conversation.id, why.value))
 
 
 @dataclass(slots=True)
 class _Taking:
     """One request that answers."""
 
+    request: HttpRequest
     reader: Reader
-    recipient: Recipient
     upload: SealingUpload
-    done: Callable[[], HttpResponse]
-    refuse: Refuse
+    page: Page
     is_kept: bool = False
 
     def view(self, request: HttpRequest) -> HttpResponseBase:
         """With the token checked, which reads the whole request."""
         return csrf_protect(self._checked)(request)
+
+    def refuse(self, why: Refusal, text: str) -> HttpResponse:
+        """Says why, with what was written."""
+        if wants_json(self.request):
+            response: HttpResponse = JsonResponse({"refusal": why.text}, status=why.status)
+        else:
+            response = self.page(why, text)
+        if why is Refusal.NOT_EXAMINED:
+            response["Retry-After"] = str(AGAIN)  # RFC 9110 §10.2.3
+        return response
 
     def _checked(self, request: HttpRequest) -> HttpResponse:
         text, upload = request.POST.get(TEXT, ""), self.upload
@@ -126,8 +181,9 @@ class _Taking:
             nonce = uuid.UUID(request.POST.get(NONCE, ""))
         except ValueError:
             nonce = None
-        if upload.is_too_large:
-            return self.refuse(Refusal.TOO_LARGE, text)
+        upload.examine_text(text)
+        if upload.objection is not None:
+            return self.refuse(_OBJECTIONS[upload.objection], text)
         if not upload.is_complete:
             return self.refuse(Refusal.INTERRUPTED, text)
         if nonce is None:
@@ -137,43 +193,82 @@ class _Taking:
         return self._record(nonce, text)
 
     def _record(self, nonce: uuid.UUID, text: str) -> HttpResponse:
-        composed = self.upload.mail.finish(text)
-        original = self.reader.original()
-        match record(self.reader, self.recipient, nonce, composed, original.head if original else None):
+        match record(self.reader, nonce, self.upload.mail.finish(text)):
             case Recorded.NOW:
                 self.is_kept = True
-                return self.done()
+                return self._done()
             case Recorded.BEFORE:
-                return self.done()
+                return self._done()
             case Recorded.NOT:
                 return self.refuse(Refusal.STALE, text)
 
+    def _done(self) -> HttpResponse:
+        messages.success(self.request, say("Your answer was sent safely."))
+        home = self.reader.address("read")
+        return JsonResponse({"to": home}) if wants_json(self.request) else see_other(home)
 
-def _begin(reader: Reader, recipient: Recipient) -> AnswerMail:
-    conversation, original = reader.conversation, reader.original()
-    author = conversation.author
+
+def begin(reader: Reader) -> AnswerMail:
+    """A message of this reader to the others, without anything in it yet."""
+    original = reader.original()
+    head = original.head if original else None
+    to, cc = _listeners(reader, head)
     addressed = Addressed(
-        answerer=(answerer_name(recipient, original.head if original else None), Mailbox.parse(recipient.address)),
-        author=(author.display_name or (original.head.author if original else ""), author.mailbox),
-        subject=original.head.subject if original else "",
-        in_reply_to=original.head.message_id if original else "",
-        domain=author.mailbox.domain.ascii,
+        answerer=_author(reader.conversation, head) if reader.recipient is None else _named(reader.recipient, head),
+        to=to,
+        cc=cc,
+        subject=head.subject if head else "",
+        in_reply_to=head.message_id if head else "",
+        domain=reader.conversation.author.mailbox.domain.ascii,
         at=portal().now(),
     )
     return AnswerMail(addressed, portal().blobs)
 
 
+_Mailboxes = tuple[tuple[str, Mailbox], ...]
+
+
+def listeners(reader: Reader) -> list[str]:
+    """Who will read an answer of this reader, by name or address; the author of the conversation first."""
+    original = reader.original()
+    to, cc = _listeners(reader, original.head if original else None)
+    return [name or str(mailbox) for name, mailbox in (*to, *cc)]
+
+
+def _listeners(reader: Reader, head: Head | None) -> tuple[_Mailboxes, _Mailboxes]:
+    """In a conversation of one Bcc recipient there is nobody but these two."""
+    conversation, own = reader.conversation, reader.recipient
+    rows = conversation.recipients.filter(revoked_at=None).exclude(state=Recipient.State.UNDELIVERABLE)
+    author, names = _author(conversation, head), _names(head)
+    others = tuple(
+        (names.get(one.key, ""), Mailbox.parse(one.address))
+        for one in rows.order_by("key")
+        if one.key != author[1].key and (own is None or one.id != own.id)
+    )
+    return (others, ()) if own is None else ((author,), others)
+
+
+def _author(conversation: Conversation, head: Head | None) -> tuple[str, Mailbox]:
+    author = conversation.author
+    return author.display_name or (head.author if head else ""), author.mailbox
+
+
+def _named(recipient: Recipient, head: Head | None) -> tuple[str, Mailbox]:
+    return answerer_name(recipient, head), Mailbox.parse(recipient.address)
+
+
 def answerer_name(recipient: Recipient, head: Head | None) -> str:
     """The name that the author wrote beside the address; nothing that the answerer says about itself."""
-    shown = (*head.to, *head.cc) if head else ()
-    return next((name for name, address in shown if _is_of(address, recipient)), "")
+    return _names(head).get(recipient.key, "")
 
 
-def _is_of(address: str, recipient: Recipient) -> bool:
-    try:
-        return Mailbox.parse(address).key == recipient.key
-    except NotAMailbox:
-        return False
+def _names(head: Head | None) -> dict[str, str]:
+    """By key of the mailbox, the first that stands there."""
+    names: dict[str, str] = {}
+    for name, address in (*head.to, *head.cc) if head else ():
+        with suppress(NotAMailbox):
+            names.setdefault(Mailbox.parse(address).key, name)
+    return names
 
 
 class Recorded(Enum):
@@ -184,16 +279,16 @@ class Recorded(Enum):
     NOT = "not"  # the form is somebody else's, or the conversation was closed meanwhile
 
 
-def record(reader: Reader, recipient: Recipient, nonce: uuid.UUID, composed: Composed, head: Head | None) -> Recorded:
-    """The answer, and the mail that tells the author, in one transaction."""
+def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
+    """The answer, and the word that its readers are to hear of it, in one transaction."""
     sink, now = composed.sink, portal().now()
-    notice = _notice(reader, recipient, head)
+    own = reader.recipient.id if reader.recipient is not None else None
     with transaction.atomic():
         conversation = Conversation.objects.select_for_update().get(id=reader.conversation.id)
         before = Message.objects.filter(id=nonce).first()
         if before is not None:
-            same = before.conversation_id == conversation.id and before.answered_by_id == recipient.id
-            return Recorded.BEFORE if same else Recorded.NOT
+            same = before.conversation_id == conversation.id and before.answered_by_id == own
+            return Recorded.BEFORE if same and not _is_first(before) else Recorded.NOT
         if not is_open(conversation, now):
             return Recorded.NOT
         content = Content.objects.create(
@@ -209,62 +304,19 @@ def record(reader: Reader, recipient: Recipient, nonce: uuid.UUID, composed: Com
             conversation=conversation,
             content=content,
             key=enclose_message_key(sink.message_key, reader.key, nonce),
-            answered_by=recipient,
+            answered_by=reader.recipient,
             created_at=now,
         )
-        if notice is not None:
-            notice.save(force_insert=True)
-            milestones.answered([notice.id], now=now)
-            transaction.on_commit(portal().ring)
+        drafts.forget(reader)
+        milestones.answered(nonce, now=now)
+        transaction.on_commit(portal().ring)
     return Recorded.NOW
 
 
-def _notice(reader: Reader, recipient: Recipient, head: Head | None) -> Transmission | None:
-    """The mail to the author: that an answer waits, not what it says. From the organisation's own address, with the
-    answerer's name. ``None`` for an organisation without an address: the answer is in the inbox all the same."""
-    conversation, now = reader.conversation, portal().now()
-    organisation, author = conversation.organisation, conversation.author
-    try:
-        _name, own = own_mailbox(organisation)
-    except SendingDomain.DoesNotExist:
-        return None
-    name = answerer_name(recipient, head)
-    shows_subject = organisation.subject == Organisation.Subject.SHOWN and head is not None
-    told = Answer(
-        answerer_display=name,
-        answerer_address=Mailbox.parse(recipient.address),
-        organisation=organisation.name,
-        link=Secret(f"{portal().url.rstrip('/')}/inbox/{conversation.id}/"),
-        original=Original(conversation.created_at, Secret(head.subject) if shows_subject and head else None),
-    )
-    words = answer_mail(told, _language_of(author, organisation), zone=timezone.get_default_timezone())
-    transmission = chance.identifier()
-    message_id = f"<{transmission.hex}@{own.domain}>"
-    mail = compose(
-        author=(name or organisation.name, own),
-        to=author.mailbox,
-        subject=words.subject,
-        text=words.text,
-        html=words.html,
-        message_id=message_id,
-        at=now,
-        fields=(("X-Zegel-Conversation", conversation.id.hex),),
-        boundary=f"=_{secrets.token_hex(16)}",
-    )
-    return Transmission(
-        id=transmission,
-        organisation=organisation,
-        kind=Transmission.Kind.NOTICE,
-        reverse_path="",
-        address=author.email,
-        message_id=message_id,
-        sealed=wrap_field(mail, name="transmission", owner=transmission, to=portal().keys.sealing),
-        created_at=now,
-    )
-
-
-def _language_of(author: Account, organisation: Organisation) -> Language:
-    return "nl" if (author.language or organisation.language).startswith("nl") else "en"
+def _is_first(message: Message) -> bool:
+    """It began the conversation, and was no answer."""
+    rows = Message.objects.filter(conversation=message.conversation_id).order_by("created_at", "id")
+    return rows.values_list("id", flat=True).first() == message.id
 
 
 def _is_full(cause: Exception) -> bool:

@@ -15,21 +15,22 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.utils import timezone
 
-from zegel.accounts.addresses import own_mailbox
-from zegel.accounts.models import SendingDomain
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
-from zegel.core.mail.compose import compose
 from zegel.core.mail.texts import CodeMail, Language, NotWords, code_mail, sms_text
 from zegel.core.policy import challenge as rules
 from zegel.core.policy.challenge import Expired, Ledger, Locked, Passed, TooMany, TooSoon, Verdict, Wrong
+from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.journey import milestones
-from zegel.journey.custody.models import Challenge, Proof, Recipient, Sms, Transmission, WrongTry
+from zegel.journey.custody.models import Challenge, Recipient, Sms, Transmission, WrongTry
 from zegel.journey.custody.seal import wrap_field
+from zegel.journey.portal.guests import lock
+from zegel.journey.portal.mails import NoOwnAddress, OwnMail, put
+from zegel.journey.portal.proofs import prove
 from zegel.journey.portal.setup import portal
 
 __all__ = [
@@ -60,13 +61,18 @@ class CannotSend(Exception):
 # Asking for a code
 
 
-def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | TooMany | None:
-    """Puts a code on its way, for this browser alone; or tells why not. Raises :class:`CannotSend`."""
-    method, now = Method(recipient.method), portal().now()
-    phone = _phone(recipient) if method is Method.SMS else None
+def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | TooMany | Expired | None:
+    """Puts a code on its way, for this browser alone; or tells why not. Raises :class:`CannotSend`.
+
+    ``Expired``: what the recipient is asked for isn't what the page said."""
+    asked_for, now = recipient.method, portal().now()
     code = Secret(f"{secrets.randbelow(1_000_000):06}")
     with transaction.atomic():
-        _lock(recipient)
+        recipient = lock(recipient)
+        if _is_late(recipient, asked_for):
+            return Expired()
+        method = Method(recipient.method)
+        phone = _phone(recipient) if method is Method.SMS else None
         match rules.issue(_ledger(recipient, now), method, now):
             case TooSoon() | TooMany() as refused:
                 return refused
@@ -110,40 +116,21 @@ def _put_sms(recipient: Recipient, phone: Secret[str], code: Secret[str], langua
 def _put_mail(recipient: Recipient, code: Secret[str], language: Language, now: Instant) -> Transmission:
     conversation = recipient.conversation
     organisation, author = conversation.organisation, conversation.author
-    try:
-        own = own_mailbox(organisation)
-    except SendingDomain.DoesNotExist as cause:
-        raise CannotSend from cause
     told = CodeMail(code, author.display_name, author.mailbox, organisation.name, conversation.created_at)
-    words = code_mail(told, language, zone=timezone.get_default_timezone())
-    transmission = chance.identifier()
-    message_id = f"<{transmission.hex}@{own[1].domain}>"
-    mail = compose(
-        author=own,
-        to=Mailbox.parse(recipient.address),
-        subject=words.subject,
-        text=words.text,
-        html=words.html,
-        message_id=message_id,
-        at=now,
-        fields=(),
-        boundary=f"=_{secrets.token_hex(16)}",
-    )
-    row = Transmission.objects.create(
-        id=transmission,
-        organisation=organisation,
+    mail = OwnMail(
+        organisation,
+        Mailbox.parse(recipient.address),
+        code_mail(told, language, zone=timezone.get_default_timezone()),
+        Transmission.Kind.CODE,
         recipient=recipient,
-        kind=Transmission.Kind.CODE,
-        reverse_path="",
-        address=recipient.address,
-        message_id=message_id,
-        sealed=wrap_field(mail, name="transmission", owner=transmission, to=portal().keys.sealing),
-        needs_tls=recipient.code_needs_tls,
-        needs_authentication=recipient.code_needs_authentication,
-        created_at=now,
+        needs=TransportSecurity(Tls(recipient.code_needs_tls), Authentication(recipient.code_needs_authentication)),
         expires_at=now + rules.CODE_LIFETIME,
     )
-    milestones.code_asked(transmission, now=now)
+    try:
+        row = put(mail, now=now)
+    except NoOwnAddress:
+        raise CannotSend from None
+    milestones.code_asked(row.id, now=now)
     return row
 
 
@@ -180,12 +167,15 @@ def asked(recipient: Recipient, browser: bytes | None, now: Instant) -> Challeng
 
 
 def judge(recipient: Recipient, browser: bytes, typed: Secret[str]) -> Verdict:
-    """One try by this browser. After :class:`Passed` it holds a proof; a wrong try is counted, whoever else tries at
-    the same moment."""
-    method, now = Method(recipient.method), portal().now()
-    known = _access_code(recipient) if method is Method.ACCESS_CODE else _NOBODY
+    """One try by this browser, at what the recipient is asked for at that moment. After :class:`Passed` it holds a
+    proof; a wrong try is counted, whoever else tries at the same moment."""
+    asked_for, now = recipient.method, portal().now()
     with transaction.atomic():
-        _lock(recipient)
+        recipient = lock(recipient)
+        if _is_late(recipient, asked_for):
+            return Expired()
+        method = Method(recipient.method)
+        known = _access_code(recipient) if method is Method.ACCESS_CODE else _NOBODY
         row = _last(recipient, browser) if method in _SENT else None
         if row is None and method in _SENT:
             return Expired()
@@ -200,7 +190,7 @@ def judge(recipient: Recipient, browser: bytes, typed: Secret[str]) -> Verdict:
             row.save(update_fields=["tries", "used_at"])
         match judged.verdict:
             case Passed():
-                _prove(recipient, browser, method, now)
+                prove(recipient, browser, now)
             case Wrong() | Expired() | Locked():
                 pass
             case unreachable:
@@ -208,30 +198,18 @@ def judge(recipient: Recipient, browser: bytes, typed: Secret[str]) -> Verdict:
     return judged.verdict
 
 
-def _prove(recipient: Recipient, browser: bytes, method: Method, now: Instant) -> None:
-    Proof.objects.filter(recipient=recipient, browser=browser).delete()
-    Proof.objects.create(
-        recipient=recipient,
-        method=method.value,
-        browser=browser,
-        created_at=now,
-        used_at=now,
-        expires_at=now + timedelta(hours=12),  # P19
-    )
-
-
 def digits(typed: str) -> Secret[str] | None:
     """Six digits, however they were grouped; ``None`` for anything else, which is no try."""
-    found = re.sub(r"[\s\-.\u200b]+", "", unicodedata.normalize("NFKC", typed))
+    found = re.sub(r"[\s\-.\u200b\u2010-\u2015\u2060\u2212\ufeff]+", "", unicodedata.normalize("NFKC", typed))
     return Secret(found) if re.fullmatch("[0-9]{6}", found) else None
 
 
 # What is stored
 
 
-def _lock(recipient: Recipient) -> None:
-    """Other transactions for this recipient wait. SQLite's IMMEDIATE transactions wait for each other anyway."""
-    Recipient.objects.select_for_update().only("id").get(id=recipient.id)
+def _is_late(recipient: Recipient, method: str) -> bool:
+    """The sender took the message back, or allowed another method than the page was made for."""
+    return recipient.revoked_at is not None or recipient.method != method
 
 
 def _ledger(recipient: Recipient, now: Instant) -> Ledger:

@@ -8,7 +8,8 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from enum import Enum
+from typing import Final, assert_never
 from urllib.parse import quote
 
 from django.core.files.uploadedfile import UploadedFile
@@ -22,11 +23,13 @@ from zegel.core.mail.compose import NotWritable
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
 from zegel.edge.blobs import Blobs
+from zegel.edge.clamd import Clamd, Clean, Examination, Infected, NotExamined, Verdict, Why
 from zegel.journey.custody.seal import ContentSink
 
 _LINE: Final = 57  # octets of a base64 line, RFC 2045 §6.8
 _CHUNK: Final = _LINE * 1150
-_PATIENCE: Final = 5  # times the limit; a larger answer is cut off without reading it
+TOGETHER: Final = 5  # times the limit of one file: the most of all files of one answer
+_PATIENCE: Final = 2  # times that; a larger answer is cut off without reading it
 _MOST_NAME: Final = 200
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
@@ -36,7 +39,8 @@ class Addressed:
     """Who answers whom about what."""
 
     answerer: tuple[str, Mailbox]
-    author: tuple[str, Mailbox]
+    to: tuple[tuple[str, Mailbox], ...]
+    cc: tuple[tuple[str, Mailbox], ...]
     subject: str  # of the message that is answered
     in_reply_to: str  # its Message-ID, or empty
     domain: str  # for the answer's own Message-ID
@@ -111,24 +115,31 @@ class AnswerMail:
         fields = [
             compose.raw("Date", compose.date_time(addressed.at)),
             compose.address("From", display, answerer),
-            compose.address("To", *addressed.author),
+            _addresses("To", addressed.to),
+            _addresses("Cc", addressed.cc),
             compose.unstructured("Subject", subject.strip()),
             compose.message_id_field(message_id),
             _in_reply_to(addressed.in_reply_to),
             b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary="%b"\r\n' % self._boundary,
         ]
-        author_display, author = addressed.author
         head = Head(
             subject=subject.strip(),
             author=display,
             author_address=str(answerer),
-            to=((author_display, str(author)),),
-            cc=(),
+            to=tuple((name, str(mailbox)) for name, mailbox in addressed.to),
+            cc=tuple((name, str(mailbox)) for name, mailbox in addressed.cc),
             date=compose.date_time(addressed.at),
             message_id=message_id,
             parts=(),
         )
         return b"".join(fields), head
+
+
+def _addresses(name: str, mailboxes: tuple[tuple[str, Mailbox], ...]) -> bytes:
+    """Each on lines of its own (RFC 5322 §3.6.3); nothing for none."""
+    fields = [compose.address(name, *one).removesuffix(b"\r\n") for one in mailboxes]
+    behind = [field.removeprefix(f"{name}:".encode()).removeprefix(b"\r\n") for field in fields[1:]]
+    return b",\r\n".join([*fields[:1], *behind]) + b"\r\n" if fields else b""
 
 
 def _in_reply_to(message_id: str) -> bytes:
@@ -162,13 +173,37 @@ def _base64(octets: bytes) -> bytes:
     return base64.encodebytes(octets).replace(b"\n", b"\r\n")
 
 
+class Objection(Enum):
+    """Why files are not taken."""
+
+    TOO_LARGE = "too large"
+    INFECTED = "infected"
+    NOT_EXAMINED = "not examined"  # for now
+    NOT_EXAMINABLE = "not examinable"  # larger than the scanner takes
+
+
 class SealingUpload(FileUploadHandler):
-    """Takes files straight into an :class:`AnswerMail`. ``request.FILES`` stays empty."""
+    """Takes files straight into an :class:`AnswerMail`, and shows them to the scanner on the way, where there is one.
+    ``request.FILES`` stays empty."""
 
     chunk_size = _CHUNK
 
-    def __init__(self, request: HttpRequest, begin: Callable[[], AnswerMail], *, limit: int) -> None:
+    def __init__(
+        self,
+        request: HttpRequest,
+        begin: Callable[[], AnswerMail],
+        *,
+        limit: int,
+        scanner: Clamd | None = None,
+        tell: Callable[[Infected | NotExamined], None] = lambda found: None,
+    ) -> None:
+        """``limit``: octets of one file; of all of them :data:`TOGETHER` times that. ``tell`` hears of what the scanner
+        finds, or why it finds nothing."""
         super().__init__(request)
+        self._scanner = scanner
+        self._tell = tell
+        self._examination: Examination | None = None
+        self._file_size = 0
         self._announced = request.META.get("CONTENT_LENGTH") or "0"
         self._begin = begin
         self._limit = limit
@@ -177,7 +212,7 @@ class SealingUpload(FileUploadHandler):
         self._read = request.read
         self._is_open = False
         self.files = 0
-        self.is_too_large = False
+        self.objection: Objection | None = None
         request.read = self._count  # type: ignore[method-assign, assignment]
 
     @property
@@ -196,37 +231,89 @@ class SealingUpload(FileUploadHandler):
         """A file begins."""
         super().new_file(*args, **kwargs)  # type: ignore[arg-type]
         if self._is_far_too_large():
-            self.is_too_large = True
+            self._object(Objection.TOO_LARGE)
             raise StopUpload(connection_reset=True)
-        if not self.is_too_large:
+        if self.objection is None:
             self.mail.begin_file(self.file_name or "", self.content_type or "")
+            self._examine(self._begin_examination)
+        self._file_size = 0
         self.files += 1
         self._is_open = True
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
-        """Sealed when it returns. What is too large is read to its end and thrown away: a browser that may not send
-        all of it shows an error of its own instead of our answer."""
-        if not self.is_too_large and self.mail.size + len(raw_data) > self._limit:
-            self.is_too_large = True
-            self.abandon()
-        if not self.is_too_large:
-            self.mail.feed(raw_data)
+        """Sealed when it returns. What is not taken is read to its end and thrown away: a browser that may not send all
+        of it shows an error of its own instead of our answer."""
+        if self.objection is not None:
+            return None
+        self._file_size += len(raw_data)
+        if self._file_size > self._limit or self.mail.size + len(raw_data) > TOGETHER * self._limit:
+            self._object(Objection.TOO_LARGE)
+            return None
+        self.mail.feed(raw_data)
+        self._examine(lambda: self._feed_examination(raw_data))
         return None
 
     def file_complete(self, file_size: int) -> UploadedFile[bytes] | None:
         """Nothing is handed on: it is in the message already."""
-        if not self.is_too_large:
+        if self.objection is None:
             self.mail.end_file()
+            self._examine(self._end_examination)
         self._is_open = False
         return None
 
+    def examine_text(self, text: str) -> None:
+        """Shows the scanner what stands beside the files."""
+        scanner = self._scanner
+        if scanner is not None and text and self.objection is None:
+            self._examine(lambda: self._heed(scanner.examine(text.encode())))
+
     def abandon(self) -> None:
         """Leaves nothing behind."""
+        if self._examination is not None:
+            self._examination.abandon()
+            self._examination = None
         if self._mail is not None:
             self._mail.abandon()
 
+    def _examine(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except NotExamined as cause:
+            self._tell(cause)
+            is_for_ever = cause.why is Why.TOO_LARGE
+            self._object(Objection.NOT_EXAMINABLE if is_for_ever else Objection.NOT_EXAMINED)
+
+    def _begin_examination(self) -> None:
+        self._examination = self._scanner.begin() if self._scanner is not None else None
+
+    def _feed_examination(self, octets: bytes) -> None:
+        if self._examination is not None:
+            self._examination.feed(octets)
+
+    def _end_examination(self) -> None:
+        examination, self._examination = self._examination, None
+        if examination is not None:
+            try:
+                self._heed(examination.verdict())
+            finally:
+                examination.abandon()
+
+    def _heed(self, verdict: Verdict) -> None:
+        match verdict:
+            case Infected():
+                self._tell(verdict)
+                self._object(Objection.INFECTED)
+            case Clean():
+                pass
+            case unreachable:
+                assert_never(unreachable)
+
+    def _object(self, why: Objection) -> None:
+        self.objection = why
+        self.abandon()
+
     def _is_far_too_large(self) -> bool:
-        return self._announced.isdecimal() and int(self._announced) > _PATIENCE * self._limit
+        return self._announced.isdecimal() and int(self._announced) > _PATIENCE * TOGETHER * self._limit
 
     def _count(self, *args: int) -> bytes:
         octets = self._read(*args)

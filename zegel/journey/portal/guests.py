@@ -66,15 +66,18 @@ def guest_of(request: HttpRequest, recipient: uuid.UUID) -> Guest | None:
     token = links.held(request).get(recipient)
     if token is None:
         return None
-    row = (
-        Recipient.objects.select_related("conversation__organisation", "conversation__author")
-        .filter(id=recipient)
-        .first()
-    )
-    if row is None or row.method not in {method.value for method in Method}:
+    link = links.leading_to(recipient, token)
+    if link is None or link.recipient.method not in {method.value for method in Method}:
         return None
-    link = links.fitting(row, token)
-    return Guest(row, link, token) if link is not None else None
+    return Guest(link.recipient, link, token)
+
+
+def lock(recipient: Recipient) -> Recipient:
+    """Inside a transaction: others for this recipient wait, and the row is given as it is now: its sender may have
+    allowed another method, number or code since the page was asked for. SQLite's IMMEDIATE transactions wait for each
+    other anyway."""
+    told = ("conversation__organisation", "conversation__author")
+    return Recipient.objects.select_for_update(of=("self",)).select_related(*told).get(id=recipient.id)
 
 
 def is_open(conversation: Conversation, now: Instant) -> bool:

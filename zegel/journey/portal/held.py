@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods
 
+from zegel.accounts import mailboxes
 from zegel.accounts.models import Account
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
@@ -32,9 +33,9 @@ from zegel.journey.custody.held import held_of
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Job, Recipient, Submission, VerificationData
 from zegel.journey.portal.filling_in import SUPPLIED, VerificationForm
-from zegel.journey.portal.inbox import RecipientLine, recipient_lines
 from zegel.journey.portal.pages import private, see_other
 from zegel.journey.portal.setup import portal
+from zegel.journey.portal.states import RecipientLine, recipient_lines
 
 ON_A_PAGE: Final = 20  # of three fields each: a form may have 200 (web.settings)
 
@@ -55,7 +56,8 @@ class HeldLine:
 @private
 @login_required
 def held(request: HttpRequest, submission: uuid.UUID) -> HttpResponse:
-    """For the author, and for administrators of the same organisation; for anybody else it doesn't exist (P20)."""
+    """For the author, who reads the mailbox that is, and administrators of the same organisation; for anybody else it
+    doesn't exist (P20)."""
     account = cast("Account", request.user)
     found = Submission.objects.select_related("account", "organisation").filter(id=submission).first()
     if found is None or not _may_fill_in(account, found):
@@ -79,7 +81,11 @@ def held(request: HttpRequest, submission: uuid.UUID) -> HttpResponse:
 def _may_fill_in(account: Account, submission: Submission) -> bool:
     if account.organisation_id is None or account.organisation_id != submission.organisation_id:
         return False
-    return account.is_administrator or account.id == submission.account_id
+    return account.is_administrator or _is_author(account, submission)
+
+
+def _is_author(account: Account, submission: Submission) -> bool:
+    return submission.account_id in {one.id for one in (account, *mailboxes.read_by(account))}
 
 
 # What is filled in
@@ -105,7 +111,7 @@ def _late(request: HttpRequest, forms: Mapping[uuid.UUID, VerificationForm]) -> 
 
 def _supply(account: Account, submission: Submission, filled: Mapping[uuid.UUID, SmsCode | AccessCode]) -> int:
     """For whom it came in time. Nothing is stored for others: somebody else may have filled in something meanwhile."""
-    is_sender = account.id == submission.account_id
+    is_sender = _is_author(account, submission)
     now, sealing = portal().now(), portal().keys.sealing
     with transaction.atomic():
         waiting = list(_held(submission).select_for_update(of=("self",)).filter(id__in=filled))

@@ -9,7 +9,6 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db import DatabaseError
@@ -17,53 +16,29 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
+from zegel.accounts import mailboxes
 from zegel.accounts.models import Account
 from zegel.core.clock import Instant
-from zegel.core.policy.ended import wording_of
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge.log import Broken, log
 from zegel.journey.custody.models import Conversation, Message, Recipient
-from zegel.journey.portal import links, reading
-from zegel.journey.portal.answering import Refusal, take_answer
+from zegel.journey.portal import finding, links, reading, sent, shared
+from zegel.journey.portal.answering import Refusal, listeners, take_answer
+from zegel.journey.portal.drafts import save_draft
 from zegel.journey.portal.guest_pages import conversation_page
 from zegel.journey.portal.guests import is_open
-from zegel.journey.portal.pages import View, language, private, see_other
+from zegel.journey.portal.pages import View, look_like, private
 from zegel.journey.portal.proofs import note_reading
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
+from zegel.journey.portal.states import RecipientLine, full_lines, recipient_lines
 
 ON_A_PAGE: Final = 25
-State = Recipient.State
-
-_WORDS: Final[dict[str, tuple[Any, str]]] = {
-    # Delivered, opened, and readable with opening unknown are different things.
-    State.ACCEPTED: (gettext_lazy("Waiting"), ""),
-    State.DECIDED: (gettext_lazy("Waiting"), ""),
-    State.HELD: (gettext_lazy("Held: something is missing"), "badge-warn"),
-    State.NOTIFIED: (gettext_lazy("Notified, not opened yet"), "badge-accent"),
-    State.DELIVERED: (gettext_lazy("Delivered, readable: opening unknown"), "badge-good"),
-    State.OPENED: (gettext_lazy("Opened"), "badge-good"),
-    State.UNDELIVERABLE: (gettext_lazy("Bounced"), "badge-bad"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientLine:
-    """How far the message came with one recipient."""
-
-    address: str
-    words: str
-    badge: str
-    at: Instant | None
-    reason: str
-    held_at: str = ""  # the page where what lacks is filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +64,65 @@ class Entry:
 @private
 @login_required
 def inbox(request: HttpRequest) -> HttpResponse:
-    """Newest first."""
+    """Newest first; with ``show`` those of one kind."""
+    account = _mailbox(request, request.GET.get("mailbox", ""))
+    which = request.GET.get("show", "")
+    page = Paginator(_shown(account, which), ON_A_PAGE).get_page(request.GET.get("page"))
+    return _list(request, account, page.object_list, which=which, page=page, form=finding.SearchForm())
+
+
+@require_POST
+@private
+@login_required
+def search(request: HttpRequest) -> HttpResponse:
+    """Of one's own conversations, those that fit; see :func:`finding.search`. Changes nothing."""
+    account = _mailbox(request, request.POST.get("mailbox", ""))
+    form, which = finding.SearchForm(request.POST), request.POST.get("show", "")
+    if not form.is_valid():
+        return _list(request, account, [], which=which, form=form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    found = finding.search(_shown(account, which), **form.cleaned_data)
+    return _list(request, account, found.conversations, which=which, form=form, found=found)
+
+
+def _mailbox(request: HttpRequest, named: str) -> Account:
+    """Whose messages are asked for: one's own, or those of a functional mailbox that one reads. Raises ``Http404``."""
     account = cast("Account", request.user)
-    page = Paginator(_conversations_of(account), ON_A_PAGE).get_page(request.GET.get("page"))
-    entries = [_entry(one, account) for one in page.object_list]
-    return render(request, "portal/inbox.html", {"section": "inbox", "entries": entries, "page": page})
+    if not named:
+        return account
+    found = next((one for one in mailboxes.read_by(account) if str(one.id) == named), None)
+    if found is None:
+        raise Http404
+    return found
+
+
+def _shown(account: Account, which: str) -> QuerySet[Conversation]:
+    return finding.shown(_conversations_of(account), account, received_by(account), which)
+
+
+def _list(
+    request: HttpRequest,
+    account: Account,
+    conversations: Iterable[Conversation],
+    *,
+    which: str,
+    status: HTTPStatus = HTTPStatus.OK,
+    **more: Any,
+) -> HttpResponse:
+    context = {
+        "section": "inbox",
+        "entries": [_entry(one, account) for one in conversations],
+        "kinds": [(name, words, name == which) for name, words in finding.SHOWN.items()],
+        "which": which if which in finding.SHOWN else "",
+        "mailboxes": mailboxes.read_by(cast("Account", request.user)),
+        "mailbox": account if account != request.user else None,
+        **more,
+    }
+    return render(request, "portal/inbox.html", context, status=status)
 
 
 def _conversations_of(account: Account) -> QuerySet[Conversation]:
     """What the account wrote, and what it received to be opened by signing in (D-9: nothing else)."""
-    received = Recipient.objects.filter(key=account.key, method=Method.ACCOUNT.value).values("conversation")
+    received = received_by(account).values("conversation")
     answers = Message.objects.filter(answered_by__isnull=False).order_by("-created_at").select_related("answered_by")
     return (
         Conversation.objects.filter(Q(author=account) | Q(id__in=received))
@@ -111,15 +135,22 @@ def _conversations_of(account: Account) -> QuerySet[Conversation]:
     )
 
 
+def received_by(account: Account) -> QuerySet[Recipient]:
+    """Where the account is the way in. An account that a guest made opens nothing that was decided before it was there:
+    that was for an earlier one, and proof of the mailbox doesn't hand it on (D-9)."""
+    found = Recipient.objects.filter(key=account.key, method=Method.ACCOUNT.value, revoked_at=None)
+    return found.filter(decided_at__gte=account.created_at) if account.organisation_id is None else found
+
+
 def _entry(conversation: Conversation, account: Account) -> Entry:
     is_sent = conversation.author_id == account.id
-    subject = _subject(conversation)
+    head = finding.head_of(conversation)
     answers: list[Message] = conversation.found_answers  # type: ignore[attr-defined]
     newest = answers[0] if answers else None
     return Entry(
         address=reverse("portal:inbox-read", kwargs={"conversation": conversation.id}),
-        subject=subject or "",
-        is_closed=subject is None,
+        subject=head.subject if head is not None else "",
+        is_closed=head is None,
         is_blind=conversation.is_blind and is_sent,
         is_sent=is_sent,
         author=conversation.author.display_name or conversation.author.email,
@@ -128,38 +159,6 @@ def _entry(conversation: Conversation, account: Account) -> Entry:
         answered_at=newest.created_at if newest else None,
         answered_by=newest.answered_by.address if newest and newest.answered_by else "",
     )
-
-
-def recipient_lines(recipients: Iterable[Recipient]) -> list[RecipientLine]:
-    """The sender's view of who got how far."""
-    lines = []
-    for one in recipients:
-        words, badge = _WORDS[one.state]
-        at = {State.OPENED: one.opened_at, State.UNDELIVERABLE: None}.get(State(one.state), one.delivered_at)
-        held_at = reverse("portal:held", kwargs={"submission": one.submission_id}) if one.state == State.HELD else ""
-        why = _sentence(one.reason) if one.state == State.UNDELIVERABLE else ""  # who opens it all the same has it
-        lines.append(RecipientLine(one.address, str(words), badge, at, why, held_at))
-    return lines
-
-
-def _sentence(code: str) -> str:
-    """What a stored reason says; a code of another version is shown as it is."""
-    wording = wording_of(code)
-    if wording is None:
-        return code
-    return wording.nl if language() == "nl" else wording.en
-
-
-def _subject(conversation: Conversation) -> str | None:
-    """Through the gateway's slot; ``None`` when that was destroyed, or is to be."""
-    if not is_open(conversation, portal().now()):
-        return None
-    try:
-        key = portal().unsealer.conversation_key(conversation)
-        original = Reader(conversation, key, None, "inbox", conversation.id).original()
-    except reading.UNREADABLE:
-        return None
-    return original.head.subject if original else ""
 
 
 # One conversation
@@ -175,13 +174,11 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
         account = cast("Account", request.user)
         rows = Conversation.objects.select_related("author", "organisation").filter(id=conversation)
         row = rows.first()
-        recipient = Recipient.objects.filter(
-            conversation=conversation, key=account.key, method=Method.ACCOUNT.value
-        ).first()
-        if row is None or (row.author_id != account.id and recipient is None):
+        identity, reads_as = _identity(account, row) if row is not None else (None, None)
+        if row is None or identity is None:
             raise Http404
-        reads_as = None if row.author_id == account.id else recipient
         now = portal().now()
+        look_like(row.organisation, request)
         try:
             if not is_open(row, now):
                 raise CannotOpen("expired")
@@ -189,14 +186,36 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
             response = view(request, reader, **kwargs)
         except reading.UNREADABLE:
             return _closed(request, row, reads_as)
-        if reads_as is not None and request.method == "GET" and response.status_code == HTTPStatus.OK:
-            try:
-                note_reading(reads_as, Method.ACCOUNT, now)
-            except DatabaseError as cause:  # as in guest_pages
-                log(Broken("noting that an account holder read", cause))
+        if reader.shows and request.method != "HEAD":
+            _note(account, identity, row, reads_as, now)
         return response
 
     return outer
+
+
+def _note(
+    account: Account, identity: Account, conversation: Conversation, reads_as: Recipient | None, now: Instant
+) -> None:
+    """That it was read, and who of those that read a functional mailbox did."""
+    try:
+        if reads_as is not None:
+            note_reading(reads_as, Method.ACCOUNT, now)
+        if identity != account:
+            shared.note_reading(conversation, identity, account, now)
+    except DatabaseError as cause:  # as in guest_pages
+        log(Broken("noting that an account holder read", cause))
+
+
+def _identity(account: Account, conversation: Conversation) -> tuple[Account | None, Recipient | None]:
+    """As whom the account may read: itself before a functional mailbox, and an author before a recipient. The
+    recipient is ``None`` for the author; both are for who may not."""
+    for one in (account, *mailboxes.read_by(account)):
+        if conversation.author_id == one.id:
+            return one, None
+        recipient = received_by(one).filter(conversation=conversation).first()
+        if recipient is not None:
+            return one, recipient
+    return None, None
 
 
 def _key(request: HttpRequest, conversation: Conversation, recipient: Recipient | None) -> Secret[bytes]:
@@ -213,8 +232,7 @@ def _key(request: HttpRequest, conversation: Conversation, recipient: Recipient 
 def _closed(request: HttpRequest, conversation: Conversation, recipient: Recipient | None) -> HttpResponse:
     """States without content, with the reason."""
     expired = not is_open(conversation, portal().now())
-    recipients = recipient_lines(conversation.recipients.order_by("address")) if recipient is None else []
-    context = {"section": "inbox", "conversation": conversation, "expired": expired, "recipients": recipients}
+    context = {"section": "inbox", "conversation": conversation, "expired": expired, **_states(conversation, recipient)}
     return render(request, "portal/inbox_closed.html", context)
 
 
@@ -246,29 +264,55 @@ def source(request: HttpRequest, reader: Reader, message: uuid.UUID) -> HttpResp
     return reading.source(request, reader, message)
 
 
+# The other ways to look at a message and to keep it: see the functions of the same name.
+view = require_safe(for_readers(reading.view))
+picture = require_safe(for_readers(reading.picture))
+archive = require_safe(for_readers(reading.archive))
+pdf = require_safe(for_readers(reading.pdf))
+in_words = require_safe(for_readers(reading.in_words))
+body_with_images = require_POST(for_readers(reading.body_with_images))
+
+
 @csrf_exempt  # checked by take_answer, after the sign-in and before the answer is recorded
 @require_POST
 @for_readers
 def answer(request: HttpRequest, reader: Reader) -> HttpResponseBase:
-    """An answer to the author, by a recipient who reads with an account."""
-    if reader.recipient is None:
+    """An answer to the other readers, by a recipient with an account or by the author. Who has an account of the
+    organisation itself is no guest: the scanner is for what comes from outside."""
+    if not listeners(reader):
         raise Http404
+    account = cast("Account", request.user)
+    response = take_answer(
+        request,
+        reader,
+        page=lambda why, text: _conversation(request, reader, refusal=why, text=text),
+        is_examined=account.organisation_id != reader.conversation.organisation_id,
+    )
+    if response.status_code < HTTPStatus.BAD_REQUEST:
+        _note_answer(account, reader.conversation)
+    return response
 
-    def done() -> HttpResponse:
-        messages.success(request, _("Your answer was sent safely."))
-        return see_other(reader.address("read"))
 
-    def refuse(why: Refusal, text: str) -> HttpResponse:
-        return _conversation(request, reader, refusal=why, text=text)
+def _note_answer(account: Account, conversation: Conversation) -> None:
+    """Who of those that read a functional mailbox answered as it."""
+    try:
+        identity, _ = _identity(account, conversation)
+        if identity is not None and identity != account:
+            shared.note_answer(conversation, identity, account, portal().now())
+    except DatabaseError as cause:  # as in guest_pages: the answer was sent
+        log(Broken("noting who answered as a functional mailbox", cause))
 
-    return take_answer(request, reader, done=done, refuse=refuse)
+
+@require_POST
+@for_readers
+def draft(request: HttpRequest, reader: Reader) -> HttpResponse:
+    """See :func:`zegel.journey.portal.drafts.save_draft`."""
+    return save_draft(request, reader)
 
 
 def _conversation(
     request: HttpRequest, reader: Reader, *, refusal: Refusal | None = None, text: str = ""
 ) -> HttpResponse:
-    is_author = reader.recipient is None
-    recipients = recipient_lines(reader.conversation.recipients.order_by("address")) if is_author else []
     return conversation_page(
         request,
         reader,
@@ -276,6 +320,27 @@ def _conversation(
         refusal=refusal,
         text=text,
         section="inbox",
-        recipients=recipients,
-        is_author=is_author,
+        is_author=reader.recipient is None,
+        **_states(reader.conversation, reader.recipient),
+        **_shared(request, reader),
     )
+
+
+def _shared(request: HttpRequest, reader: Reader) -> dict[str, Any]:
+    """Where it is read as a functional mailbox: as which, and who did."""
+    identity, _ = _identity(cast("Account", request.user), reader.conversation)
+    if identity is None or identity == request.user:
+        return {}
+    return {"mailbox": identity, "read_by": shared.read_by(reader.conversation, identity)}
+
+
+def _states(conversation: Conversation, recipient: Recipient | None) -> dict[str, Any]:
+    """How far it came and what can be done about it, for its author; a reader isn't told how far others are."""
+    if recipient is not None:
+        return {"recipients": ()}
+    now = portal().now()
+    return {
+        "recipients": full_lines(conversation, now),
+        "history": sent.history(conversation),
+        "offers": sent.offers(conversation, now),
+    }

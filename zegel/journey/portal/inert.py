@@ -1,9 +1,10 @@
 """Hostile HTML made inert (P16): nothing runs, nothing is fetched, nothing hides, nothing navigates by itself.
 
 Two passes. The first rewrites the markup: known tags only, balanced, not deep, links that say where they lead, images
-of the message itself or none. So the second, nh3, never meets the inputs on which an HTML parser takes minutes
-(misnested formatting that it must repeat for each paragraph, thousands of levels). nh3 has the last word on
-what remains; behind both stand the frame without scripts and its own Content-Security-Policy.
+of the message itself or none, unless the reader asks for those from elsewhere. So the second, nh3, never meets the
+inputs on which an HTML parser takes minutes (misnested formatting that it must repeat for each paragraph, thousands of
+levels). nh3 has the last word on what remains; behind both stand the frame without scripts and its own
+Content-Security-Policy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ MAX_ATTRIBUTES: Final = 30
 _RUN: Final = 4_000  # characters; nh3 needs quadratic time for a text with many "&", and a comment ends a text
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The names in a text."""
     return frozenset(text.split())
 
 
@@ -35,15 +37,15 @@ _CELL: Final = _SIZES | {"colspan", "rowspan", "nowrap"}
 _ALIGNED: Final = frozenset({"align"})
 _TAGS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(
-        _words(
+        words(
             "abbr acronym address article aside b bdi bdo big blockquote cite code dd del dfn dl dt em figcaption "
             "figure footer header i ins kbd main mark nav pre q s samp section small span strike strong sub sup tt u "
             "var"
         ),
         frozenset[str](),
     ),
-    **dict.fromkeys(_words("caption center div h1 h2 h3 h4 h5 h6 p"), _ALIGNED),
-    **dict.fromkeys(_words("tbody tfoot thead tr"), _SIZES),
+    **dict.fromkeys(words("caption center div h1 h2 h3 h4 h5 h6 p"), _ALIGNED),
+    **dict.fromkeys(words("tbody tfoot thead tr"), _SIZES),
     "a": frozenset({"href"}),
     "br": frozenset({"clear"}),
     "col": frozenset({"span", "width"}),
@@ -62,15 +64,15 @@ _TAGS: Final[Mapping[str, frozenset[str]]] = {
 }
 _EVERYWHERE: Final = frozenset({"dir", "lang", "style", "title"})
 _VOID: Final = frozenset({"br", "col", "hr", "img", "wbr"})
-_GONE_WITH_CONTENT: Final = _words(
+_GONE_WITH_CONTENT: Final = words(
     "applet audio canvas datalist embed iframe math noembed noframes object script select style svg template title "
     "video xmp"
 )
-_TEXT_TO_THE_END: Final = _words("iframe noembed noframes script style title xmp")  # HTML §13.2.6.4.7
+_TEXT_TO_THE_END: Final = words("iframe noembed noframes script style title xmp")  # HTML §13.2.6.4.7
 
 # How elements close each other (HTML §13.2.6.4), so that what is passed on is balanced without a parser's repairs
 
-_CLOSES_P: Final = _words(
+_CLOSES_P: Final = words(
     "address article aside blockquote center dd div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header hr li main "
     "nav ol p pre section table ul"
 )
@@ -119,9 +121,15 @@ _PIXELS: Final = {
 }  # fmt: skip
 _SMALLEST_FONT: Final = 6.0  # pixels
 _MEASURE: Final = re.compile(r"[+-]?\d{1,4}(?:\.\d{1,4})?(?:%|px|pt)?")
-_MEASURED: Final = _words("width height border cellpadding cellspacing size colspan rowspan span")
+_MEASURED: Final = words("width height border cellpadding cellspacing size colspan rowspan span")
 _LINK: Final = re.compile(r"(?i)(?:https?:|mailto:|tel:)")
 _CID: Final = re.compile(r"(?i)cid:(.{1,500})", re.DOTALL)
+_REMOTE: Final = re.compile(  # a name that others know; no number, no port of a machine nearby, nothing before an "@"
+    r"(?ai)https://(?:[a-z0-9-]{1,63}\.){1,20}([a-z][a-z0-9-]{0,62})(?:[/?][!#$%&()*+,\-./0-9:;=?@A-Z\[\]_a-z~]{0,3000}+)?"
+)
+_SPECIAL: Final = frozenset(  # of the registry of special-use domain names, and of machines nearby by custom
+    words("alt arpa corp example home internal intranet invalid lan local localdomain localhost onion private test")
+)
 _PICTURE: Final = re.compile(r"(?i)data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]++")
 
 
@@ -138,6 +146,7 @@ class Inert:
 
     pieces: tuple[str | Inline, ...]
     withheld: int  # images that would have been fetched from elsewhere
+    loadable: int  # so many of them can be, if the reader asks for it
     lines: int  # how tall it is, roughly
 
     @property
@@ -146,9 +155,12 @@ class Inert:
         return frozenset(piece.content_id for piece in self.pieces if isinstance(piece, Inline))
 
 
-def make_inert(markup: str) -> Inert:
-    """Whatever the markup, only the tags, attributes and properties named above remain, in linear time."""
-    first = _Rewriting(markup[:MAX_HTML])
+def make_inert(markup: str, *, remote_images: bool = False) -> Inert:
+    """Whatever the markup, only the tags, attributes and properties named above remain, in linear time.
+
+    ``remote_images``: images keep the addresses of public hosts that they have with ``https:``, and only images do.
+    """
+    first = _Rewriting(markup[:MAX_HTML], remote_images=remote_images)
     first.run()
     clean = nh3.clean(
         "".join(first.written),
@@ -162,14 +174,15 @@ def make_inert(markup: str) -> Inert:
         url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
         filter_style_properties=set(_PROPERTIES),
     )
-    return Inert(tuple(first.divide(clean)), first.withheld, first.lines)
+    return Inert(tuple(first.divide(clean)), first.withheld, first.loadable, first.lines)
 
 
 class _Rewriting:
     """The first pass. Reads each character once; its stack is never deeper than MAX_DEPTH."""
 
-    def __init__(self, markup: str) -> None:
+    def __init__(self, markup: str, *, remote_images: bool) -> None:
         self._markup = markup
+        self._remote_images = remote_images
         self._tag = _TAG
         self._last_end = markup.rfind(">")  # behind it is text only, and no tag is looked for
         self._never_closed: set[str] = set()
@@ -182,6 +195,7 @@ class _Rewriting:
         self._run = 0
         self.written: list[str] = []
         self.withheld = 0
+        self.loadable = 0
         self.lines = 0
 
     def run(self) -> None:
@@ -353,14 +367,21 @@ class _Rewriting:
         if (found := _CID.fullmatch(source)) is not None:
             self._write("img", {"src": f"cid:{self._marker}-{len(self._content_ids)}", **rest})
             self._content_ids.append(unquote(found[1].strip()).strip("<>"))
-        elif _PICTURE.fullmatch(source):
+        elif _PICTURE.fullmatch(source) or (self._remote_images and _is_public(source)):
             self._write("img", {"src": source, **rest})
         else:
             self.withheld += bool(source)
+            self.loadable += _is_public(source)
             if alternative:
                 self.written.append(f'<span class="withheld">[{html.escape(alternative)}]</span>')
             return
         self.lines += _lines_of(rest.get("height", ""))
+
+
+def _is_public(source: str) -> bool:
+    """By its name; where that leads, only the reader's own resolver knows."""
+    found = _REMOTE.fullmatch(source)
+    return found is not None and found[1].lower() not in _SPECIAL
 
 
 def _lines_of(height: str) -> int:

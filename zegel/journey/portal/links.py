@@ -6,20 +6,18 @@ cookie is closed under a key of the server, so a stolen database opens no cookie
 
 from __future__ import annotations
 
-import base64
-import json
 import uuid
 from typing import Final
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
-from zegel.core.seal.slot import disclose, enclose, link_hash, same_link
+from zegel.core.seal.slot import link_hash, same_link
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
-from zegel.edge import chance
 from zegel.journey.custody.models import Link, Recipient
 from zegel.journey.custody.unseal import link_secret
-from zegel.journey.portal.setup import portal
+from zegel.journey.portal import cookies
 
 COOKIE: Final = "__Host-zegel-links"
 MOST: Final = 8  # links that one browser holds; the oldest go first
@@ -28,21 +26,15 @@ _CONTEXT: Final = "cookie/links"
 
 def link_of(token: Secret[str]) -> Link | None:
     """The link with this token; ``None`` for what never was one, or no longer is."""
-    try:
-        hashed = link_hash(link_secret(token))
-    except CannotOpen:
-        return None
-    return Link.objects.select_related("recipient__conversation").filter(hash=hashed).first()
+    return _with(token, Link.objects.select_related("recipient__conversation"))
 
 
 def held(request: HttpRequest) -> dict[uuid.UUID, Secret[str]]:
     """The links that this browser holds, oldest first; none where the cookie is missing or not ours."""
-    text = request.COOKIES.get(COOKIE, "")
     try:
-        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        opened = json.loads(disclose(sealed, portal().keys.cookies, context=_CONTEXT).reveal())
-        return {uuid.UUID(recipient): Secret(token) for recipient, token in opened}
-    except (CannotOpen, ValueError):
+        found = cookies.opened(request, COOKIE, context=_CONTEXT) or ()
+        return {uuid.UUID(recipient): Secret(token) for recipient, token in found}
+    except ValueError:
         return {}
 
 
@@ -66,14 +58,31 @@ def let_go(request: HttpRequest, response: HttpResponseBase, recipient: uuid.UUI
 
 def fitting(recipient: Recipient, token: Secret[str]) -> Link | None:
     """The link of this recipient that has the token, as of now; compared in constant time."""
-    link = link_of(token)
-    if link is None or link.recipient_id != recipient.id or not same_link(link_secret(token), bytes(link.hash)):
+    return _of(recipient.id, token, Link.objects.all())
+
+
+def leading_to(recipient: uuid.UUID, token: Secret[str]) -> Link | None:
+    """The same, with what every page behind it tells: the recipient, its conversation, and who sent it."""
+    told = ("recipient__conversation__organisation", "recipient__conversation__author")
+    return _of(recipient, token, Link.objects.select_related(*told))
+
+
+def _of(recipient: uuid.UUID, token: Secret[str], among: QuerySet[Link]) -> Link | None:
+    link = _with(token, among)
+    if link is None or link.recipient_id != recipient or not same_link(link_secret(token), bytes(link.hash)):
         return None
     return link
 
 
+def _with(token: Secret[str], among: QuerySet[Link]) -> Link | None:
+    try:
+        hashed = link_hash(link_secret(token))
+    except CannotOpen:
+        return None
+    return next(iter(among.filter(hash=hashed)), None)  # one at most: nothing to put in order
+
+
 def _give(response: HttpResponseBase, links: dict[uuid.UUID, Secret[str]]) -> None:
-    plain = json.dumps([(recipient.hex, token.reveal()) for recipient, token in links.items()], separators=(",", ":"))
-    sealed = enclose(Secret(plain.encode()), portal().keys.cookies, context=_CONTEXT, nonce=chance.octets(12))
-    text = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+    held = [(recipient.hex, token.reveal()) for recipient, token in links.items()]
+    text = cookies.closed(held, context=_CONTEXT)
     response.set_cookie(COOKIE, text, path="/", secure=True, httponly=True, samesite="Lax")

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.utils import translation
 from django.utils.translation.trans_real import parse_accept_lang_header
 
-from zegel.accounts.models import Organisation
+from zegel.accounts.models import Account, Organisation
 from zegel.core.mail.texts import Language
 
 View = Callable[..., HttpResponseBase]
@@ -41,15 +41,33 @@ def see_other(address: str) -> HttpResponse:
 
 
 def speak_for(organisation: Organisation, request: HttpRequest) -> None:
-    """The organisation's language, unless the browser chose one."""
+    """The organisation's language, unless the browser chose one; and its look."""
+    look_like(organisation, request)
     if not _chose_language(request):
         translation.activate(organisation.language)
+        request.LANGUAGE_CODE = translation.get_language()
+
+
+def look_like(organisation: Organisation, request: HttpRequest) -> None:
+    """Name, logo and colours of the page are this organisation's (:mod:`zegel.web.context`)."""
+    request.organisation = organisation  # type: ignore[attr-defined]
+
+
+def speak_to(account: Account, request: HttpRequest) -> None:
+    """The language that the account chose, unless this browser chose one at the foot of a page."""
+    if account.language and not request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME):
+        translation.activate(account.language)
         request.LANGUAGE_CODE = translation.get_language()
 
 
 def language() -> Language:
     """The language of this page, for mail and text messages that it causes."""
     return "nl" if (translation.get_language() or "nl").startswith("nl") else "en"
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """A program of one of our pages asks, and not a person: it gets values, and shows them itself."""
+    return request.headers.get("Accept") == "application/json"
 
 
 def no_way_in(request: HttpRequest) -> HttpResponse:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zegel.core.clock import Instant
 from zegel.edge.blobs import Blobs
+from zegel.edge.clamd import Clamd
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.unseal import Unsealer
 
@@ -21,7 +22,9 @@ class Portal:
     url: str  # as recipients know it, without a path
     ring: Callable[[], None]
     now: Callable[[], Instant]
-    answer_limit: int = 100_000_000  # octets of all files of one answer, and of its text
+    answer_limit: int = 100_000_000  # octets of one file of an answer; an organisation may set less
+    scanner: Clamd | None = None  # of what guests send
+    remote_images: bool = True  # whether a reader may load images that tell their sender so
 
 
 class NotConfigured(RuntimeError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from django.db.models import QuerySet
 from django.utils.formats import number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -18,11 +20,17 @@ from zegel.core.clock import Instant
 from zegel.core.mail.mime import Part, Reading
 from zegel.core.seal.wrap import CannotOpen
 from zegel.journey.custody.models import Message
+from zegel.journey.portal.inert import Inert
 from zegel.journey.portal.reader import MAX_TEXT, OpenMessage, Reader
+from zegel.journey.portal.setup import portal
+from zegel.journey.portal.viewing import is_offered
 
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`]{1,2000}", re.IGNORECASE)
 _NO_TEXT: Final = SafeString("")
 _NOT_OF_AN_ADDRESS: Final = ".,;:!?)]}»”’"
+MAX_WORDS: Final = 2_000_000  # characters of all messages that are shown as text at once
+ON_A_PAGE: Final = 20
+_OPEN: Final = 5  # messages that are shown at once; older ones on the same page are folded
 _TALL: Final = ((5, "frame-xs"), (12, "frame-s"), (26, "frame-m"))  # lines, class of the frame
 
 
@@ -56,6 +64,7 @@ class Attachment:
     kind: str
     size: str
     address: str
+    view: str = ""  # where it can be looked at, unless it turns out to be something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +83,134 @@ class Shown:
     frame: str = ""
     text: SafeString = _NO_TEXT
     withheld: str = ""
+    images: str = ""  # where its images from elsewhere are asked for
     notes: Sequence[str] = ()
     attachments: Sequence[Attachment] = ()
+    archive: str = ""  # address of all attachments as one; empty: there are not several
+    words: str = ""  # address of its text, where it is shown with its look
+    pdf: str = ""
     source: str = ""  # address of the whole message
+    is_folded: bool = False
 
 
-def shown_messages(reader: Reader) -> list[Shown]:
-    """All messages of the conversation; one that can't be opened says so, and the others are there."""
-    rows = Message.objects.filter(conversation=reader.conversation).select_related("content", "answered_by")
-    return [_shown(reader, row) for row in rows.order_by("created_at", "id")]
+@dataclass(frozen=True, slots=True)
+class ShownPage:
+    """A part of a conversation, in the order that the reader chose."""
+
+    messages: Sequence[Shown]
+    subject: str
+    newest_first: bool
+    other_order: str  # what follows "?" for the other order; empty: there is nothing to order
+    older: str = ""  # what follows "?" for the messages before these; empty: there are none
+    newer: str = ""
 
 
-def _shown(reader: Reader, row: Message) -> Shown:
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """A message as text, to read and to print."""
+
+    author: str
+    author_address: str
+    at: Instant
+    to: Sequence[tuple[str, str]] = ()
+    cc: Sequence[tuple[str, str]] = ()
+    subject: str = ""
+    text: SafeString = _NO_TEXT
+    of_html: bool = False
+    notes: Sequence[str] = ()
+    attachments: Sequence[Attachment] = ()
+
+
+def shown_page(reader: Reader, asked: Mapping[str, str]) -> ShownPage:
+    """The newest messages of a conversation, or those of the page that is asked for; only these are opened. One that
+    can't be opened says so, and the others are there."""
+    newest_first, page = asked.get("order") == "newest", max(_number(asked.get("page")), 1)
+    rows = _rows(reader).order_by("-created_at", "-id")
+    found = list(rows[(page - 1) * ON_A_PAGE : page * ON_A_PAGE + 1])
+    if not found and page > 1:
+        page = max(1, -(-rows.count() // ON_A_PAGE))
+        found = list(rows[(page - 1) * ON_A_PAGE : page * ON_A_PAGE + 1])
+    found, has_older = found[:ON_A_PAGE], len(found) > ON_A_PAGE
+    if found and not has_older:
+        reader.note_original(found[-1])
+    messages = [_shown(reader, row, is_folded=place >= _OPEN) for place, row in enumerate(found)]
+    order = "order=newest" if newest_first else ""
+    return ShownPage(
+        messages=messages if newest_first else messages[::-1],
+        subject=_subject(reader),
+        newest_first=newest_first,
+        other_order=("order=oldest" if newest_first else "order=newest") if page > 1 or len(found) > 1 else "",
+        older=_query(f"page={page + 1}", order) if has_older else "",
+        newer=_query(f"page={page - 1}", order) if page > 1 else "",
+    )
+
+
+def worded_messages(reader: Reader, message: uuid.UUID | None) -> list[Worded]:
+    """One message, or all from the first to the last, as text; where all would be more than a page can hold, the last
+    of them without."""
+    rows, left, shown = _rows(reader).order_by("created_at", "id"), MAX_WORDS, []
+    for row in rows if message is None else rows.filter(id=message):
+        shown.append(_worded(reader, row, most=left))
+        left -= len(shown[-1].text)
+    return shown
+
+
+def _rows(reader: Reader) -> QuerySet[Message]:
+    return Message.objects.filter(conversation=reader.conversation).select_related("content", "answered_by")
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,6}", text) else 1
+
+
+def _query(*parts: str) -> str:
+    return "&".join(part for part in parts if part)
+
+
+def _subject(reader: Reader) -> str:
+    """Of the message that began it, which may stand on another page."""
+    try:
+        original = reader.original()
+    except (CannotOpen, FileNotFoundError):
+        return ""
+    return original.head.subject if original else ""
+
+
+def _writer(reader: Reader, row: Message) -> str:
+    return row.answered_by.address if row.answered_by else reader.conversation.author.email
+
+
+def _shown(reader: Reader, row: Message, *, is_folded: bool) -> Shown:
     own = reader.recipient.id if reader.recipient is not None else None
     is_own = row.answered_by_id == own
     try:
-        return _opened(reader, reader.open(row), is_own)
+        return replace(_opened(reader, reader.open(row), is_own), is_folded=is_folded)
     except (CannotOpen, FileNotFoundError):
-        who = row.answered_by.address if row.answered_by else reader.conversation.author.email
+        who = _writer(reader, row)
         return Shown(str(row.id), "", who, row.created_at, is_own=is_own, notes=(Note.CLOSED.text,))
+
+
+def _worded(reader: Reader, row: Message, *, most: int) -> Worded:
+    try:
+        opened = reader.open(row)
+        words, reading, head = opened.in_words(), opened.reading(), opened.head
+    except (CannotOpen, FileNotFoundError):
+        return Worded("", _writer(reader, row), row.created_at, notes=(Note.CLOSED.text,))
+    fits = len(words.text) <= most
+    cut = words.is_cut or not fits
+    notes = [Note.TOO_LONG] if cut else _notes(reading, shows=bool(words.text.strip()))
+    return Worded(
+        author=head.author,
+        author_address=head.author_address,
+        at=row.created_at,
+        to=head.to,
+        cc=head.cc,
+        subject=head.subject,
+        text=with_links(words.text) if fits else _NO_TEXT,
+        of_html=words.of_html,
+        notes=tuple(note.text for note in notes),
+        attachments=tuple(_attachment(reader, opened, part) for part in reading.attachments),
+    )
 
 
 def _opened(reader: Reader, opened: OpenMessage, is_own: bool) -> Shown:
@@ -113,10 +231,20 @@ def _opened(reader: Reader, opened: OpenMessage, is_own: bool) -> Shown:
         frame=_frame(inert.lines) if inert is not None else "",
         text=with_links(text),
         withheld=_withheld(inert.withheld) if inert is not None else "",
+        images=_images(reader, opened, inert) if inert is not None else "",
         notes=tuple(note.text for note in _notes(reading, shows=inert is not None or bool(text.strip()))),
         attachments=tuple(_attachment(reader, opened, part) for part in reading.attachments),
+        archive=reader.address("archive", message=message) if len(reading.attachments) > 1 else "",
+        words=reader.address("words", message=message) if inert is not None else "",
+        pdf=reader.address("pdf", message=message),
         source=reader.address("source", message=message),
     )
+
+
+def _images(reader: Reader, opened: OpenMessage, inert: Inert) -> str:
+    if not (inert.loadable and portal().remote_images):
+        return ""
+    return reader.address("images", message=opened.row.id)
 
 
 def _notes(reading: Reading, *, shows: bool) -> list[Note]:
@@ -134,9 +262,11 @@ def _notes(reading: Reading, *, shows: bool) -> list[Note]:
 
 
 def _attachment(reader: Reader, opened: OpenMessage, part: Part) -> Attachment:
-    number = number_of(opened, part)
-    address = reader.address("part", message=opened.row.id, number=number)
-    return Attachment(part.name or "", part.type, size_in_words(part.decoded_size), address)
+    place: dict[str, object] = {"message": opened.row.id, "number": opened.number_of(part)}
+    view = reader.address("view", **place) if is_offered(part) else ""
+    return Attachment(
+        part.name or "", part.type, size_in_words(part.decoded_size), reader.address("part", **place), view
+    )
 
 
 def size_in_words(octets: int) -> str:
@@ -146,11 +276,6 @@ def size_in_words(octets: int) -> str:
             places = 1 if octets < 10 * unit and octets % unit else 0
             return f"{number_format(octets / unit, places)}\u00a0{name}"
     return ngettext("%(count)d byte", "%(count)d bytes", octets) % {"count": octets}
-
-
-def number_of(opened: OpenMessage, part: Part) -> int:
-    """What names a part in an address: its place among all parts."""
-    return next(number for number, one in enumerate(opened.head.parts) if one.path == part.path)
 
 
 def _frame(lines: int) -> str:

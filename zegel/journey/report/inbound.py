@@ -164,7 +164,8 @@ def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
         outcome=_NAMES[type(bounced)],
         reply=(diagnostic or status)[:500],
     )
-    recipient = row.recipient if row.state == Transmission.State.SENT else None
+    is_of_the_message = row.answer_id is None  # an answer that came back says nothing of the message, which arrived
+    recipient = row.recipient if row.state == Transmission.State.SENT and is_of_the_message else None
     if isinstance(bounced, Failed) and recipient is not None and recipient.state in _UNREAD:
         steps.give_up(recipient, status=status, reason=Ended.CAME_BACK.value, now=now)
 

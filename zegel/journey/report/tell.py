@@ -334,7 +334,7 @@ class Telling:
             recipient=Mailbox.parse(recipient.address),
             organisation=submission.organisation.name,
             original=Original(submission.accepted_at),
-            link=Secret(f"{self._url}/inbox/"),
+            link=Secret(f"{self._url}/another-way/{recipient.id}/"),
         )
         return self._notice(submission, code_withheld_mail(told, _language(submission), zone=ZONE))
 
@@ -365,8 +365,8 @@ class Telling:
 
 
 def _last_attempt(recipient: Recipient) -> Attempt | None:
-    said = Attempt.objects.filter(transmission__recipient=recipient).exclude(outcome__in=("AutoReply", "Unclear"))
-    return said.order_by("-id").first()
+    said = Attempt.objects.filter(transmission__recipient=recipient, transmission__answer=None)
+    return said.exclude(outcome__in=("AutoReply", "Unclear")).order_by("-id").first()
 
 
 def _failed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:

@@ -1,0 +1,127 @@
+"""An organisation's colours and logo: who sets them, who gets them, and what they can't be used for (P20, P25)."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.core.test_look import chunk, png
+from tests.web.conftest import PASSWORD, give_password, signed_in
+from zegel.accounts import look as looks
+from zegel.accounts.models import Account, Organisation, OrganisationLogo
+from zegel.core.look import parse_logo, sheet_name
+from zegel.core.mail.texts import PLAIN
+
+ACCENT = "#8a1f5c"
+PAGE = "/console/look/"
+
+
+@pytest.fixture
+def client(administrator: Account) -> Client:
+    return signed_in(administrator, "en")
+
+
+def store(client: Client, *, version: str | None = None, logo: bytes | None = None, **values: str) -> Any:
+    shown = client.get(PAGE).content.decode()
+    found = re.search(r'name="version" value="([0-9a-f]+)"', shown)
+    assert found is not None
+    if logo is not None:
+        values["logo"] = BytesIO(logo)  # type: ignore[assignment]
+        values["logo"].name = "logo.png"  # type: ignore[attr-defined]
+    return client.post(PAGE, {"accent": "", "version": version or found[1], **values})
+
+
+def linked(body: bytes) -> list[str]:
+    return re.findall(r'"(/account/look/[^"]+)"', body.decode())
+
+
+def test_who_is_no_administrator_changes_nothing(organisation: Organisation, newcomer: Account) -> None:
+    assert Client().post(PAGE, {"accent": ACCENT}).status_code == 302
+    give_password(client := Client(), newcomer.email, PASSWORD)
+    assert client.post(PAGE, {"accent": ACCENT}).status_code == 302
+    organisation.refresh_from_db()
+    assert organisation.accent == ""
+
+
+def test_a_form_of_another_site_changes_nothing(administrator: Account, organisation: Organisation) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = signed_in(administrator).cookies
+    assert strict.post(PAGE, {"accent": ACCENT}).status_code == 403
+    organisation.refresh_from_db()
+    assert organisation.accent == ""
+
+
+@pytest.mark.parametrize("accent", ["rood", "#ffcc00", "#0f5666;}body{display:none", "</style>"])
+def test_a_colour_that_can_not_be_used_is_refused_with_one_that_can(
+    client: Client, organisation: Organisation, accent: str
+) -> None:
+    answer = store(client, accent=accent)
+    assert answer.status_code == 422
+    assert re.search(r"such as #[0-9a-f]{6}", answer.content.decode())
+    organisation.refresh_from_db()
+    assert organisation.accent == ""
+
+
+@pytest.mark.parametrize("logo", [b"<svg onload='alert(1)'/>", b"GIF89a", png()[:-20], bytes(300_000)])
+def test_a_logo_that_is_no_small_png_is_refused(client: Client, logo: bytes) -> None:
+    answer = store(client, accent=ACCENT, logo=logo)
+    assert answer.status_code == 422
+    assert "100 kB" in answer.content.decode()
+    assert not OrganisationLogo.objects.exists()
+
+
+def test_what_was_changed_meanwhile_is_not_overwritten(client: Client, organisation: Organisation) -> None:
+    assert store(client, accent=ACCENT, version="0").status_code == 409
+    organisation.refresh_from_db()
+    assert organisation.accent == ""
+
+
+def test_colours_and_logo_come_to_the_pages_without_any_inline_style(
+    client: Client, organisation: Organisation
+) -> None:
+    told = png(more=chunk(b"tEXt", b"Author\0afzender"))
+    assert store(client, accent="8A1F5C", logo=told).status_code == 302
+    body = client.get(PAGE).content
+    assert linked(body)[:2] == [
+        f"/account/look/{sheet_name(ACCENT)}.css",
+        f"/account/look/{parse_logo(png()).name}.png",
+    ]
+    assert b"style=" not in body and b"<style" not in body
+    assert store(client, accent="", no_logo="on").status_code == 302
+    assert linked(client.get(PAGE).content) == [] and not OrganisationLogo.objects.exists()
+
+
+def test_what_is_fetched_may_be_kept_and_does_nothing(organisation: Organisation) -> None:
+    looks.show_logo(organisation, logo := parse_logo(png()))
+    stranger = Client()
+    for address, kind in (
+        (f"/account/look/{sheet_name(ACCENT)}.css", "text/css; charset=utf-8"),
+        (f"/account/look/{logo.name}.png", "image/png"),
+    ):
+        answer = stranger.get(address)
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == kind
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
+        assert not answer.cookies
+        assert stranger.post(address).status_code == 405
+
+
+def test_what_is_not_there_says_nothing(db: None) -> None:
+    for address in ("0f5666.css", "ffcc00-0123456789abcdef.css", f"{'0' * 64}.png", ".png"):
+        answer = Client().get(f"/account/look/{address}")
+        assert answer.status_code == 404
+        assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_a_colour_that_a_later_version_refuses_breaks_no_page_and_no_mail(
+    client: Client, organisation: Organisation
+) -> None:
+    Organisation.objects.filter(pk=organisation.pk).update(accent="#ffcc00")
+    assert linked(client.get("/console/").content) == []
+    organisation.refresh_from_db()
+    assert looks.palette_of(organisation) is None and PLAIN.light.accent

@@ -1,0 +1,105 @@
+"""A text that was begun and not sent: sealed, and there again for the same reader, after a lost session too.
+
+It opens with the conversation's key alone. It goes when the answer is sent, with the conversation, and after a week
+(:func:`zegel.journey.custody.retention.forget_drafts`). Files are not kept.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from django.contrib import messages
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+
+from zegel.core.clock import Instant
+from zegel.core.seal.slot import disclose, enclose
+from zegel.core.seal.wrap import CannotOpen
+from zegel.core.secret import Secret
+from zegel.edge import chance
+from zegel.edge.log import Broken, log
+from zegel.journey.custody.models import Conversation, Draft, Message
+from zegel.journey.custody.seal import field_context
+from zegel.journey.portal.guests import is_open
+from zegel.journey.portal.pages import see_other, wants_json
+from zegel.journey.portal.reader import Reader
+from zegel.journey.portal.setup import portal
+
+LONGEST: Final = 200_000  # octets
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a reader had written."""
+
+    text: str
+    saved_at: Instant
+
+
+def draft_of(reader: Reader) -> Begun | None:
+    """The reader's own; ``None`` for none."""
+    row = _rows(reader.conversation, reader).first()
+    if row is None:
+        return None
+    try:
+        opened = disclose(bytes(row.sealed), reader.key, context=field_context("draft", row.id))
+    except CannotOpen:
+        return None
+    return Begun(opened.reveal().decode(), row.saved_at)
+
+
+def save_draft(request: HttpRequest, reader: Reader) -> HttpResponse:
+    """The text of the form, in the place of an earlier one; an empty one takes that away. Programs of the page get a
+    word in JSON, browsers the conversation again."""
+    text = request.POST.get("text", "").replace("\r\n", "\n")
+    if len(text.encode()) > LONGEST:
+        return _said(request, reader, _("This text is too long to be kept as a draft."), is_kept=False)
+    try:
+        _keep(reader, text, _number(request.POST.get("nonce", "")))
+    except DatabaseError as cause:  # a full disk: reading goes on (P4)
+        log(Broken("keeping a draft", cause))
+        return _said(request, reader, _("Your draft could not be saved at this moment."), is_kept=False)
+    return _said(request, reader, _("Draft saved. Files are not kept: choose them when you send."), is_kept=True)
+
+
+def forget(reader: Reader) -> None:
+    """Inside a transaction: the answer was sent."""
+    _rows(reader.conversation, reader).delete()
+
+
+def _keep(reader: Reader, text: str, form: uuid.UUID | None) -> None:
+    now, number = portal().now(), chance.identifier()
+    sealed = enclose(Secret(text.encode()), reader.key, context=field_context("draft", number), nonce=chance.nonce())
+    with transaction.atomic():
+        conversation = Conversation.objects.select_for_update().get(id=reader.conversation.id)
+        if form is not None and Message.objects.filter(id=form).exists():
+            return  # it came behind the answer that it was a draft of
+        _rows(conversation, reader).delete()
+        if text.strip() and is_open(conversation, now):
+            Draft.objects.create(
+                id=number, conversation=conversation, recipient=reader.recipient, sealed=sealed, saved_at=now
+            )
+
+
+def _rows(conversation: Conversation, reader: Reader) -> QuerySet[Draft]:
+    return Draft.objects.filter(conversation=conversation, recipient=reader.recipient)
+
+
+def _number(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _said(request: HttpRequest, reader: Reader, sentence: str, *, is_kept: bool) -> HttpResponse:
+    if wants_json(request):
+        status = HTTPStatus.OK if is_kept else HTTPStatus.UNPROCESSABLE_ENTITY
+        return JsonResponse({"said": sentence}, status=status)
+    (messages.success if is_kept else messages.error)(request, sentence)
+    return see_other(f"{reader.address('read')}#answer")
