@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 STATE ?= state
 FUZZ := .fuzz-venv
 SECONDS ?= 60
+WORKERS ?= 3
+PICTURES ?= screenshots
 TARGETS ?= smtp_server content address
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench-submission bench-delivery fuzz
+.PHONY: help run test check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz
 
 help:
 	@echo "make run     run the whole gateway on this machine, to look at (Ctrl-C stops it)"
@@ -17,6 +19,8 @@ help:
 	@echo "make fuzz    hostile octets for SECONDS=60 at each target; see fuzz/README.md"
 	@echo "make bench-submission    the submission server beside Debian's Postfix (docs/benchmarks.md)"
 	@echo "make bench-delivery      readable delivery beside Debian's Postfix (docs/benchmarks.md)"
+	@echo "make bench-portal        a hundred readers at once; pages, clicks and weight (docs/benchmarks.md)"
+	@echo "make screenshots         every page in every state, into $(PICTURES)/index.html"
 	@echo "make lock    make the hash-locked requirements anew from pyproject.toml"
 
 # Runtime: from the hash-locked file only.
@@ -37,9 +41,15 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run
 	@exec $(BIN)/python -m zegel local --folder $(STATE) $(ARGUMENTS)
 
+# Files side by side, three at a time: most of a test's time is waiting for a server.
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.peers.debian
-	$(BIN)/python -m pytest $(ARGUMENTS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGUMENTS)
+
+# To be looked at by people: SCENES="guest inbox" takes some, by the beginning of their names.
+screenshots: $(VENV)/.dev
+	@$(BIN)/python -m tests.peers.debian
+	@$(BIN)/python -m tests.browser.screenshots $(PICTURES) $(SCENES)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -87,6 +97,10 @@ bench-submission: $(VENV)/.dev bench/build/smtpload bench/build/smtpsink
 bench-delivery: $(VENV)/.dev bench/build/smtpload bench/build/smtpsink
 	@$(BIN)/python -m tests.peers.debian
 	@$(BIN)/python -m bench.delivery $(ARGUMENTS)
+
+bench-portal: $(VENV)/.dev
+	@$(BIN)/python -m tests.peers.debian
+	@$(BIN)/python -m bench.portal $(ARGUMENTS)
 
 bench/build/%: bench/%.c bench/smtpperf.h
 	@command -v cc >/dev/null && test -e /usr/include/openssl/ssl.h || \

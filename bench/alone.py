@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,17 +45,30 @@ class RoleAlone(Peer):
     def print_top(self, messages: int, rate: float, most: int = 10) -> None:
         """After it was stopped: where its processor time went."""
         assert self._profile is not None
-        found = [Spent(*one) for one in json.loads(self._profile.read_text())]
-        total = sum(one.own for one in found)
-        print(f"{total * 1000 / messages:.2f} ms CPU for each message, {rate:.0f}/s while observed\n")
-        row("own ms", "part", "function, by what it does itself")
-        for one in sorted(found, key=lambda one: -one.own)[:most]:
-            row(f"{one.own * 1000 / messages:.3f}", f"{one.own / total:.1%}", one.function)
-        print()
-        row("ms", "part", "function of Zegel, with all that it calls")
-        ours = [one for one in found if one.is_ours]
-        for one in sorted(ours, key=lambda one: -one.with_calls)[: 2 * most]:
-            row(f"{one.with_calls * 1000 / messages:.3f}", f"{one.with_calls / total:.1%}", one.function)
+        found: list[Looked] = json.loads(self._profile.read_text())
+        print(f"{_total(found) * 1000 / messages:.2f} ms CPU for each message, {rate:.0f}/s while observed\n")
+        print_top(found, messages, most)
+
+
+Looked = tuple[str, int, str, float, float]
+"""What :class:`bench.profiled.Observer` says of a function: the fields of :class:`Spent`."""
+
+
+def _total(found: Sequence[Looked]) -> float:
+    return sum(Spent(*one).own for one in found)
+
+
+def print_top(looked: Sequence[Looked], times: int, most: int = 10) -> None:
+    """The functions in which most time went, for each of so many ``times`` that the same was done."""
+    total, found = _total(looked), [Spent(*one) for one in looked]
+    row("own ms", "part", "function, by what it does itself")
+    for one in sorted(found, key=lambda one: -one.own)[:most]:
+        row(f"{one.own * 1000 / times:.3f}", f"{one.own / total:.1%}", one.function)
+    print()
+    row("ms", "part", "function of Zegel, with all that it calls")
+    ours = [one for one in found if one.is_ours]
+    for one in sorted(ours, key=lambda one: -one.with_calls)[: 2 * most]:
+        row(f"{one.with_calls * 1000 / times:.3f}", f"{one.with_calls / total:.1%}", one.function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +83,8 @@ class Spent:
 
     @property
     def is_ours(self) -> bool:
-        """Of what Zegel does for a message; starting it is left out."""
-        return any(f"/zegel/{part}/" in self.file for part in ("core", "edge", "journey", "accounts"))
+        """Of what Zegel does for a message or a page; starting it is left out."""
+        return any(f"/zegel/{part}/" in self.file for part in ("core", "edge", "journey", "accounts", "web"))
 
     @property
     def function(self) -> str:

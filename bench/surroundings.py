@@ -500,7 +500,7 @@ def surroundings(beneath: Path, *, zone: str = "", compares: int = 0) -> Iterato
             folder / "gateway", authority=authority, resolver=("127.0.0.1", resolver), mx_port=port
         )
         records = gateway.set_up()
-        nsd = stack.enter_context(Nsd({"test": _zone(records) + zone}, folder / "nsd"))
+        nsd = stack.enter_context(Nsd({"test": zone_of(records) + zone}, folder / "nsd"))
         stack.enter_context(Unbound(folder / "unbound", port=resolver, stubs={"test.": nsd}))
         gateway.check_domain()
         certificate = authority.issue([RECEIVING_HOST], folder / "certificates")
@@ -535,7 +535,8 @@ def file_system(folder: Path) -> str:
     return found
 
 
-def _zone(records: Sequence[str]) -> str:
+def zone_of(records: Sequence[str]) -> str:
+    """The zone ``test``: sender, receiver, and the records that the gateway asked to publish."""
     return f"""$TTL 3600
 @ IN SOA ns.test. host.test. 1 3600 600 86400 5
 @ IN NS ns.test.
@@ -544,8 +545,8 @@ ns.test. IN A 127.0.0.1
 {SENDING_DOMAIN}. IN MX 10 {RECEIVING_HOST}.
 {RECEIVING_DOMAIN}. IN MX 10 {RECEIVING_HOST}.
 {RECEIVING_HOST}. IN A {SINK_IP}
-{chr(10).join(_published(record) for record in records)}
-"""
+{chr(10).join(_published(record) for record in records if "k=ed25519" not in record)}
+"""  # one signature on both sides: opendkim makes no second one for a message
 
 
 def _published(record: str) -> str:
