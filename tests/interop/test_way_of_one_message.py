@@ -86,7 +86,7 @@ def digest(octets: bytes) -> str:
 
 def downloaded(page: Page, name: str) -> str:
     with page.expect_download() as download:
-        page.get_by_role("link", name=name).click()
+        page.get_by_role("link", name=name, exact=True).click()
     return digest(Path(download.value.path()).read_bytes())
 
 
@@ -158,7 +158,7 @@ def test_a_recipient_with_sms_opens_reads_downloads_and_answers(running: World, 
         assert image.evaluate("image => image.naturalWidth") == 1
         for name, content in ATTACHMENTS.items():
             assert downloaded(page, name) == digest(content)
-        page.get_by_label("Your answer").fill(ANSWER)
+        page.get_by_role("textbox", name="Your answer").fill(ANSWER)
         page.get_by_label("Files").set_input_files(
             files=FilePayload(name=f"{MARKER}foto.jpg", mimeType="image/jpeg", buffer=LARGE[:1_000_000])
         )
