@@ -22,6 +22,11 @@ import django  # noqa: E402
 
 django.setup()  # before pytest-django looks whether there is a Django project
 
+from django.db import connections  # noqa: E402
+
+# A file: threads in memory would share one connection's locks, and processes side by side have one each.
+connections.settings["default"]["TEST"]["NAME"] = str(_FOLDER / "test.sqlite3")
+
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # A busy machine is no defect: no test asserts on time. With CI=true the same examples are tried in every run.

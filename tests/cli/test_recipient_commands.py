@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from django.db import connections
 
 from tests.cli.test_submission_commands import ORGANISATION, Shell
 from tests.journey.delivery_ground import Post, a_post
@@ -277,7 +278,7 @@ def beside(post: Post, tmp_path: Path) -> Typing:
     shell, folder = Typing(tmp_path), Path(os.environ["ZEGEL_FOLDER"])
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "keys").symlink_to(folder / "keys")
-    (tmp_path / "state" / "zegel.sqlite3").symlink_to(folder / "test.sqlite3")
+    (tmp_path / "state" / "zegel.sqlite3").symlink_to(connections["default"].settings_dict["NAME"])
     return shell
 
 

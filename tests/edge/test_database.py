@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from django.db import IntegrityError, connection, connections
+from django.db import IntegrityError, connection
 from structlog.testing import capture_logs
 
 from zegel.accounts.models import Organisation, SmtpCredential
@@ -19,7 +18,6 @@ from zegel.edge.database import FEW_UNITS, MANY, MOST_UNITS, Readers, Writer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-connections.settings["default"]["TEST"]["NAME"] = str(Path(os.environ["ZEGEL_FOLDER"]) / "test.sqlite3")
 
 T = TypeVar("T")
 PATIENCE = 20.0

@@ -1,4 +1,4 @@
-"""Fixtures of the stops. The database is a file: threads in memory would share one connection's locks."""
+"""Fixtures of the stops."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connections
 
 from tests.journey.portal_ground import Clock, Ground, Visitor
 from zegel.edge.keyring import opening_keys
-
-connections.settings["default"]["TEST"]["NAME"] = str(Path(os.environ["ZEGEL_FOLDER"]) / "test.sqlite3")
 
 
 @pytest.fixture

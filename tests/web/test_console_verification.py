@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from tests.journey.delivery_ground import Post, a_post
 from tests.journey.portal_ground import Clock
@@ -230,7 +231,7 @@ def test_the_list_says_whose_it_is_and_when_it_last_opened_a_message(
     row.confirmed_at = timezone.now() - timedelta(days=400)
     row.save()
     body = text(client.get(LIST))
-    for part in (newcomer.email, "an import", row.confirmed_at.strftime("%b %Y")):
+    for part in (newcomer.email, "an import", date_format(row.confirmed_at, "N Y")):
         assert part in body, part
 
 

@@ -241,7 +241,7 @@ def nothing(like: House) -> House:
             case uuid.UUID():
                 return chance.identifier()
             case int():
-                return int("9" * len(str(thing)))
+                return 0 if thing < 10 else int("9" * len(str(thing)))  # no row has 0
             case _:
                 return chance.octets(32).hex()[:43]
 
