@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from allauth.mfa.models import Authenticator
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.apps import apps
 from django.conf import settings
-from django.db import connection
+from django.db import connection, models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
@@ -233,6 +234,13 @@ def beside(ground: Ground, one: House) -> House:
     return House(one.organisation, one.administrator, ground.author, one.reader, guest, ground.link(guest), things)
 
 
+def _is_taken(number: int) -> bool:
+    """By something that an address could be of."""
+    ours = [one for one in apps.get_models() if one._meta.app_label in ("accounts", "mfa")]
+    numbered = [one for one in ours if isinstance(one._meta.pk, models.AutoField)]
+    return any(one._base_manager.filter(pk=number).exists() for one in numbered)
+
+
 def nothing(like: House) -> House:
     """The same addresses for what isn't there at all; numbers have as many digits."""
 
@@ -241,7 +249,8 @@ def nothing(like: House) -> House:
             case uuid.UUID():
                 return chance.identifier()
             case int():
-                return 0 if thing < 10 else int("9" * len(str(thing)))  # no row has 0
+                most = 10 ** len(str(thing))
+                return next(one for one in range(most - 1, most // 10 - 1, -1) if not _is_taken(one))
             case _:
                 return chance.octets(32).hex()[:43]
 
