@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from tests.peers import debian
@@ -16,7 +18,12 @@ def needs(*packages: str) -> None:
     reasons = [f"{package}: {reason}" for package in packages if (reason := debian.lacks(package)) is not None]
     if not reasons:
         return
-    said = f"NOT TESTED HERE, {'; '.join(reasons)} (try: python -m tests.peers.debian)"
+    not_here(f"{'; '.join(reasons)} (try: python -m tests.peers.debian)")
+
+
+def not_here(why: str) -> NoReturn:
+    """The machine lacks what is no package: as :func:`needs`."""
+    said = f"NOT TESTED HERE, {why}"
     if debian.in_ci():
         pytest.fail(said, pytrace=False)
     pytest.skip(said, allow_module_level=True)

@@ -84,7 +84,7 @@ def test_a_breach_would_be_found(pattern: re.Pattern[str], line: str) -> None:
     [
         (_MACHINE, "https://example.org/work/"),
         (_MACHINE, '<a href="/home/">'),
-        (_MACHINE, "~/work/zegel"),
+        (_MACHINE, "/".join(["~", "work", "zegel"])),
         (_UNFINISHED, "XXXL, hackathon"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from tests.cli.test_submission_commands import ORGANISATION, Shell
+from tests.needs import not_here
 from tests.peers import free_port
 from tests.peers.site import names
 from zegel.edge import keyring
@@ -97,7 +98,7 @@ def test_folders_that_others_can_use_are_told(shell: Shell, tmp_path: Path) -> N
 def test_it_says_where_the_journal_of_erasures_is(shell: Shell, tmp_path: Path) -> None:
     assert "folder on another disk" in remedy(shell, "look", "is on the disk of the data, and is lost with it")
     if Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("NOT TESTED HERE: one file system only")
+        not_here("one file system only")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         text = shell.config.read_text()
         shell.config.write_text(text.replace('folder = "state"\n', f'folder = "state"\nerasures = "{other}"\n'))

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.faults.test_bad_start import CONFIGURATION
+from tests.needs import not_here
 from tests.peers import free_port
 from zegel.cli.supervise import STOP_LIMIT, tell_service_manager
 from zegel.compose import FILES
@@ -25,7 +26,7 @@ EXPOSURE: Final = 20  # tenths; systemd calls up to 10 safe, 50 medium, 90 expos
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("NOT TESTED HERE: no systemd-analyze")
+        not_here("no systemd-analyze")
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
 
 
@@ -139,7 +140,7 @@ def test_compose_gives_no_rights_and_keeps_what_must_stay() -> None:
 
 def test_the_resolver_validates_and_answers_nobody_else(tmp_path: Path) -> None:
     if shutil.which("unbound-checkconf") is None:
-        pytest.skip("NOT TESTED HERE: no unbound")
+        not_here("no unbound-checkconf")
     text = Path("packaging/unbound.conf").read_text()
     assert re.findall(r"interface: (\S+)", text) == ["127.0.0.1"]
     anchor, config = tmp_path / "root.key", tmp_path / "unbound.conf"

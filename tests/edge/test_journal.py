@@ -111,8 +111,10 @@ def test_several_who_write_add_each_line_once(journal: Journal) -> None:
 
 def test_it_is_durable_before_anybody_relies_on_it(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
+    fsync = os.fsync
 
     def sync(descriptor: int) -> None:
+        fsync(descriptor)
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
 
     monkeypatch.setattr(os, "fsync", sync)

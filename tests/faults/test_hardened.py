@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.faults.ground import Copy, Prepared, Receiver, Visitor, link_in, readable_in, submit
+from tests.needs import not_here
 from tests.peers import free_port, until
 from tests.peers.gateway import Gateway
 
@@ -61,7 +62,7 @@ def becoming() -> tuple[str, ...]:
     before = (sys.executable, "-c", HARDENED, ",".join(sorted(let_through())))
     tried = subprocess.run([*before, sys.executable, "-c", ""], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
-        pytest.skip(f"NOT TESTED HERE: needs Linux 6.3 and libseccomp2. It said: {tried.stderr[-300:]}")
+        not_here(f"needs Linux 6.3 and libseccomp2. It said: {tried.stderr[-300:]}")
     return before
 
 
@@ -118,6 +119,6 @@ def spelled_out(name: str) -> set[str]:
     try:
         told = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        pytest.skip("NOT TESTED HERE: no systemd-analyze")
+        not_here("no systemd-analyze")
     names = [line.strip() for line in told.stdout.splitlines()[1:] if line.strip() and "#" not in line]
     return set().union(*map(spelled_out, names))

@@ -18,6 +18,7 @@ import uvloop
 
 from tests.journey.delivery_ground import certificates
 from tests.journey.delivery_peers import NAME, PATIENCE, ScriptedMx, Taken, black_hole, server_tls
+from tests.needs import not_here
 from tests.peers import free_port
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
@@ -48,7 +49,10 @@ def has_ipv6() -> bool:
     return True
 
 
-needs_ipv6: Final = pytest.mark.skipif(not has_ipv6(), reason="NOT TESTED HERE: no IPv6 on loopback")
+@pytest.fixture
+def ipv6() -> None:
+    if not has_ipv6():
+        not_here("no IPv6 on loopback")
 
 
 def with_loopback_only(story: Callable[[], T]) -> T:
@@ -56,7 +60,7 @@ def with_loopback_only(story: Callable[[], T]) -> T:
 
     def enter() -> T:
         if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-            pytest.skip("NOT TESTED HERE: no right to a network namespace")
+            not_here("no right to a network namespace")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
             fcntl.ioctl(wire, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
         return story()
@@ -125,7 +129,7 @@ def test_an_address_that_says_nothing_is_passed_before_its_time_is_over(sender: 
         assert len(server.heard) == 1
 
 
-@needs_ipv6
+@pytest.mark.usefixtures("ipv6")
 @pytest.mark.parametrize(("away", "there"), [(SIX, FIRST), (FIRST, SIX)])
 def test_a_family_that_leads_nowhere_is_passed(sender: Sender, away: str, there: str) -> None:
     with black_hole(away, sender.port), sender.server(there):
@@ -168,7 +172,7 @@ def test_where_nobody_answers_all_of_them_were_tried(sender: Sender, monkeypatch
 # --- who is there -------------------------------------------------------------------------------------------------
 
 
-@needs_ipv6
+@pytest.mark.usefixtures("ipv6")
 @pytest.mark.usefixtures("no_stagger")
 def test_the_first_address_is_taken_where_it_answers(sender: Sender) -> None:
     with sender.server(SIX) as six, sender.server(FIRST) as four:

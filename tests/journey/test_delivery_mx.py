@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.journey.delivery_peers import ScriptedMx
-from tests.needs import needs
+from tests.needs import needs, not_here
 from tests.peers import free_port
 from tests.peers.dns import Nsd, Unbound, signed
 from zegel.core.mail.address import Domain, Mailbox
@@ -253,7 +253,7 @@ def test_text_and_its_absence_are_told_apart(resolver: Unbound) -> None:
 
 def test_mail_goes_over_ipv6_where_there_is_nothing_else(resolver: Unbound, tmp_path: Path) -> None:
     if not has_ipv6():
-        pytest.skip("NOT TESTED HERE: no IPv6 on loopback")
+        not_here("no IPv6 on loopback")
     with ScriptedMx(ip="::1") as server:
         (hop,) = ask(resolver, "six.test")  # type: ignore[misc]
         dialler = Dialler("zegel.test", server.port, Contexts(verifying_context(None), opportunistic_context()), 5.0)
