@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 FUZZ := .fuzz-venv
 SECONDS ?= 60
-WORKERS ?= 0
+WORKERS ?= 3
 PICTURES ?= screenshots
 TARGETS ?= smtp_server content address
 
@@ -41,7 +41,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run
 	@exec $(BIN)/python -m zegel local --folder $(STATE) $(ARGUMENTS)
 
-# WORKERS=3 runs files side by side: most of a test's time is waiting for a server.
+# Files side by side: most of a test's time is waiting for a server. WORKERS=0: one after the other, in one process.
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.peers.debian
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGUMENTS)

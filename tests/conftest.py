@@ -19,6 +19,7 @@ from zegel.edge import keyring  # noqa: E402
 keyring.create(_FOLDER / "keys")
 
 import django  # noqa: E402
+import pytest  # noqa: E402
 
 django.setup()  # before pytest-django looks whether there is a Django project
 
@@ -33,3 +34,10 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 settings.register_profile("zegel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("zegel"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "zegel")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes side by side each read the settings once they have a folder of their own, as this one did; one that is
+    told their name before that reads them too early, with our folder and our keys."""
+    if config.getoption("numprocesses", None):
+        del os.environ["DJANGO_SETTINGS_MODULE"]
