@@ -392,7 +392,6 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         policies=policies,
         places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
-        hostname=settings.hostname,
         url=settings.portal.url,
         first_retry=timedelta(seconds=settings.delivery.retry_first),
         now=now,

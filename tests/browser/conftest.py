@@ -1,4 +1,4 @@
-"""One browser for all walks."""
+"""One browser for the walks of a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zegel.accounts.hashers import Argon2
 __all__ = ["clock", "ground"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: an event loop runs as long as it does
 def chromium() -> Iterator[Chromium]:
     needs("chromium")
     with pytest.MonkeyPatch.context() as patch, browser() as running:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -64,12 +64,31 @@ def test_silence_is_no_verdict() -> None:
         assert why(Clamd(place, patience=0.2)) is Why.AWAY
 
 
+def test_a_verdict_that_drips_is_none() -> None:
+    """A thread of the portal waits for it: for the patience that was set, not for that long at each octet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                while not ended.wait(0.05):
+                    connection.sendall(b"s")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        place = Listen(host="127.0.0.1", port=server.getsockname()[1])
+        assert why(Clamd(place, patience=0.4)) is Why.AWAY
+        ended.set()
+        thread.join(5)
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
         (b"", Why.AWAY),
         (b"\0", Why.AWAY),
-        (b"stream: OK", None),
+        (b"stream: OK", Why.UNCLEAR),  # cut off
         (b"stream: OK\0", None),
         (b"stream: OKAY\0", Why.UNCLEAR),
         (b"OK\0", Why.UNCLEAR),

@@ -9,8 +9,11 @@ import smtplib
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +23,7 @@ from tests.faults.ground import Copy, Prepared, Receiver, message, parsed, reada
 from tests.peers import free_port, until
 from tests.peers.gateway import Gateway
 from zegel.edge import keyring
-from zegel.edge.journal import Journal
+from zegel.edge.journal import Erased, Journal
 
 SIZES: Final = (1_000, 5_000, 150_000)  # octets; the last ones are files
 BEFORE: Final = 12
@@ -248,6 +251,11 @@ def test_a_restore_fails_closed(backed_up: tuple[Gateway, Path, Path], tmp_path:
     journal, away = gateway.folder / "journal/erasures", tmp_path / "journal"
     journal.rename(away)
     assert "--without-erasures" in refused(gateway, "restore", str(folder))
+    assert "says no more than the journal in this backup" in refused(
+        gateway, "restore", str(folder), "--erasures", str(away)
+    )
+    fresh = Erased(1, datetime.now(UTC), "conversation", uuid.uuid4())  # what was destroyed since
+    assert Journal(away, journal_of(gateway).gateway).add(lambda last: [replace(fresh, number=last + 1)]) == 1
     # Damage is found before anything can start with it, and what was begun can be done again.
     blob = next(path for path in (folder / "blobs").rglob("*") if path.is_file())
     whole = blob.read_bytes()

@@ -144,7 +144,6 @@ class Post:
             policies=Policies(self.zone, self.fetch, self.writer, self.readers, now),
             places=Places(PLACES, now),
             dialler=self.dialler,
-            hostname="zegel.test",
             url=PORTAL,
             first_retry=self.first_retry,
             now=now,

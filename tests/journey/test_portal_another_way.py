@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.test import Client
 
 from tests.journey.portal_ground import MARKER, Clock, Ground, Visitor, dump, mail, signed_in, words
 from zegel.accounts import mailboxes
 from zegel.accounts import policy as policies
 from zegel.accounts.models import Account, DomainMinimum, RememberedDevice
+from zegel.console.trace import of_submission
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.mime import as_text
 from zegel.core.policy.case import Asked, Case, Remembered
@@ -23,13 +25,16 @@ from zegel.core.policy.precedence import plan, plan_to_json
 from zegel.core.policy.transport import PROVEN
 from zegel.core.policy.verification import AccessCode, Method, SmsCode
 from zegel.core.secret import Secret
-from zegel.journey.custody import memory
+from zegel.journey.custody import erasures, memory, restoring, retention, revoking
 from zegel.journey.custody.memory import Asker
 from zegel.journey.custody.models import (
     Challenge,
+    Erasure,
     Job,
     MethodRequest,
+    PassedMethod,
     Proof,
+    PutAside,
     Recipient,
     SealedVerification,
     SenderAct,
@@ -38,6 +43,7 @@ from zegel.journey.custody.models import (
     VerificationData,
     WrongTry,
 )
+from zegel.journey.custody.restoring import Restored
 from zegel.journey.portal import codes, devices, opening
 
 pytestmark = pytest.mark.django_db
@@ -586,3 +592,122 @@ def test_who_reads_the_mailbox_that_sent_it_allows_and_an_administrator_does_not
     assert recipient.masked == "+31 6 ****4321" and SenderAct.objects.get().account == reader
     mailboxes.remove_reader(info, reader)
     assert client.get(page(recipient)).status_code == 404
+
+
+# A backup from before is restored
+
+
+def restored_from_before(
+    ground: Ground, recipient: Recipient, change: Callable[[], object], **then: object
+) -> Restored:
+    """What is known of the recipient, with its ways in, is what it was before ``change``, or ``then``, as in a backup;
+    the journal goes on."""
+    found = Recipient.objects.filter(id=recipient.id)
+    proofs, passed = list(SealedVerification.objects.all()), list(PassedMethod.objects.all())
+    before = found.values("method", "masked", "state", "code_needs_tls", "code_needs_authentication").get()
+    change()
+    journal = erasures.after(0)
+    for model in (Erasure, MethodRequest, SenderAct, Transmission, Job, SealedVerification, PassedMethod):
+        model.objects.all().delete()
+    found.update(**{**before, **then})
+    SealedVerification.objects.bulk_create(proofs)
+    PassedMethod.objects.bulk_create(passed)
+    with transaction.atomic():
+        done = restoring.make_good(journal, now=ground.clock())
+    recipient.refresh_from_db()
+    return done
+
+
+@pytest.mark.parametrize("before", ["sms", "access-code", "email", "account"])
+def test_a_way_that_was_replaced_does_not_come_back_with_a_restore(ground: Ground, sender: Client, before: str) -> None:
+    recipient = recipient_of(ground, method=before, access_code="vier gewone woorden")
+    token = ground.link(recipient)
+    done = restored_from_before(ground, recipient, lambda: choose(sender, recipient, "sms", phone=NEW))
+    assert done.shut == 1
+    assert memory.used_by(recipient, open_field=ground.unsealer.field) is None
+    assert (recipient.method, recipient.masked, recipient.links.count()) == ("sms", "", 0)
+    visitor = Visitor(ground)
+    assert visitor.follow(token).status_code == 404
+    # Also by a link that a later mail brings, about which nobody asked the sender.
+    visitor.follow(ground.link(recipient))
+    refused = visitor.ask(recipient)
+    assert refused.status_code == 503 and "Ask the sender" in words(refused)
+    assert not Sms.objects.exists() and not Challenge.objects.exists() and not Transmission.objects.exists()
+    assert visitor.read(recipient).status_code != 200
+
+
+@pytest.mark.parametrize("state", ["accepted", "held", "decided"])
+def test_who_was_notified_since_the_backup_is_not_decided_once_more(ground: Ground, sender: Client, state: str) -> None:
+    recipient = recipient_of(ground, method="email")
+    restored_from_before(ground, recipient, lambda: choose(sender, recipient, "sms", phone=NEW), state=state)
+    assert (recipient.state, recipient.status, recipient.reason) == ("undeliverable", "4.3.0", "restored")
+    assert [(one.kind, one.subject) for one in PutAside.objects.all()] == [("report", recipient.id)]
+
+
+def test_nothing_that_leads_in_by_the_way_of_before_goes_out_after_a_restore(ground: Ground, sender: Client) -> None:
+    recipient = recipient_of(ground)
+    visitor = Visitor(ground)
+    visitor.follow(ground.link(recipient))
+    visitor.ask(recipient)
+    choose(sender, recipient, "email")
+    journal = erasures.after(0)
+    Erasure.objects.all().delete()
+    with transaction.atomic():
+        restoring.make_good(journal, now=ground.clock())
+    assert [(one.state, one.sealed) for one in Transmission.objects.all()] == [("failed", None)]
+    assert [(one.state, one.sealed) for one in Sms.objects.all()] == [("failed", None)]
+
+
+def test_a_recipient_who_lost_the_message_is_not_asked_about(ground: Ground, sender: Client) -> None:
+    recipient, destroyed = recipient_of(ground), recipient_of(ground)
+
+    def change() -> None:
+        choose(sender, recipient, "email")
+        choose(sender, destroyed, "email")
+        with transaction.atomic():
+            revoking.revoke(recipient, now=ground.clock())
+            retention.destroy(destroyed.conversation_id, now=ground.clock())
+        Recipient.objects.filter(id=recipient.id).update(revoked_at=None)
+
+    done = restored_from_before(ground, recipient, change)
+    assert (done.revoked, done.shut) == (1, 0) and not MethodRequest.objects.exists()
+
+
+def test_the_sender_sees_what_a_restore_ended_and_allows_a_way_again(ground: Ground, sender: Client) -> None:
+    recipient = recipient_of(ground, method="email")
+    conversation = f"/inbox/{recipient.conversation_id}/"
+    restored_from_before(ground, recipient, lambda: choose(sender, recipient, "sms", phone=NEW))
+    sender = signed_in(ground.author)  # anew, as everybody
+    said = "The gateway was restored from a backup from before another way was chosen for this recipient"
+    assert said in words(sender.get(conversation)) and said in words(sender.get(page(recipient)))
+    assert page(recipient) in sender.get(conversation).content.decode()
+    (trace,) = of_submission(ground.organisation, recipient.submission)
+    told = "Restored from before another method was allowed: nothing opens it until one is allowed again"
+    assert told in [one.words for one in trace.moments]
+    # The code by e-mail can be allowed again, with a word; there is nobody to refuse.
+    assert ways(sender, recipient) == ["known-sms", "sms", "access-code", "email"]
+    choose(sender, recipient, "sms", phone=NEW)
+    recipient.refresh_from_db()
+    assert (recipient.method, recipient.masked) == ("sms", "+31 6 ****4321")
+    assert Transmission.objects.get().kind == "again"
+    assert said not in words(sender.get(conversation)) and said not in words(sender.get(page(recipient)))
+    visitor = Visitor(ground)
+    visitor.follow(ground.link(recipient))
+    visitor.ask(recipient)
+    assert ground.text_messages()[-1]["to"] == NEW
+
+
+def test_what_an_account_passed_before_another_number_does_not_come_back(ground: Ground) -> None:
+    holder = ground.account(GUEST)
+    old, new = recipient_of(ground), recipient_of(ground, phone=NEW)
+
+    def pass_of(recipient: Recipient) -> None:
+        with transaction.atomic():
+            memory.note_passed(
+                holder, recipient, now=ground.clock(), open_field=ground.unsealer.field, sealing=ground.keys.sealing
+            )
+
+    pass_of(old)
+    assert not Erasure.objects.exists()
+    assert restored_from_before(ground, new, lambda: pass_of(new)).forgotten == 1
+    assert not PassedMethod.objects.exists()

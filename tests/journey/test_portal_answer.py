@@ -262,6 +262,33 @@ def test_a_double_click_is_one_answer_and_one_mail(ground: Ground, recipient: Re
     assert len(blobs(ground)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("met correctie", [("a.bin", LARGE)]),
+        ("x", [("a.bin", LARGE[:-1] + b"!")]),
+        ("x", [("a.bin", LARGE), ("b.bin", b"b")]),
+        ("x", []),
+    ],
+)
+def test_what_was_changed_after_it_arrived_is_not_said_to_be_sent(
+    ground: Ground, recipient: Recipient, guest: Visitor, text: str, files: list[tuple[str, bytes]]
+) -> None:
+    """The reply to the first was lost on the way: the form is the same, and what is in it isn't."""
+    nonce = str(uuid.uuid4())
+    assert guest.answer(recipient, "x", ("a.bin", LARGE), nonce=nonce).status_code == 303
+    guest.read(recipient)
+    refused = guest.answer(recipient, text, *files, nonce=nonce)
+    assert refused.status_code == 409
+    assert "was not sent: send it once more" in words(refused) and "sent safely" not in words(refused)
+    page = refused.content.decode()
+    assert text in page
+    (anew,) = set(re.findall(r'name="nonce" value="([^"]+)"', page))
+    assert anew != nonce and len(blobs(ground)) == 1
+    assert guest.answer(recipient, text, *files, nonce=anew).status_code == 303
+    assert Message.objects.filter(answered_by=recipient).count() == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_clicks_at_the_same_moment_are_one_answer(ground: Ground) -> None:
     recipient = ground.recipient(ground.conversation(mail()))

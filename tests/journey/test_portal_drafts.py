@@ -89,8 +89,9 @@ def test_a_conversation_that_ended_keeps_no_draft(ground: Ground, recipient: Rec
 def test_what_comes_behind_its_own_answer_is_not_kept(recipient: Recipient, guest: Visitor) -> None:
     nonce = "0190f5a0-0000-7000-8000-000000000001"
     assert guest.answer(recipient, TEXT, nonce=nonce).status_code == 303
-    save(guest, recipient, nonce=nonce)
+    said = save(guest, recipient, nonce=nonce, Accept="application/json").json()["said"]
     assert not Draft.objects.exists()
+    assert said.startswith("This answer was sent already")
 
 
 # What is kept

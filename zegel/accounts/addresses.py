@@ -1,11 +1,12 @@
-"""The address that the gateway itself writes from, for an organisation."""
+"""What the gateway itself writes from, for an organisation, and in which language it writes to an author."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from zegel.accounts.models import Organisation
+from zegel.accounts.models import Account, Organisation
 from zegel.core.mail.address import Domain, Mailbox
+from zegel.core.mail.texts import Language
 
 LOCAL_PART: Final = "zegel"
 
@@ -25,3 +26,8 @@ def own_mailbox(organisation: Organisation) -> tuple[str, Mailbox]:
     if address is None:
         raise organisation.sending_domains.model.DoesNotExist
     return organisation.name, address
+
+
+def language_of(author: Account, organisation: Organisation) -> Language:
+    """For mail to an author: the one that the author chose, else the organisation's."""
+    return "nl" if (author.language or organisation.language).startswith("nl") else "en"

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from zegel.core.mail.address import Mailbox
+from zegel.core.mail.compose import writable
 
 
 class _Capped(models.Model):
@@ -64,6 +65,11 @@ class Organisation(_Capped):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """The name can stand in a mail, whoever changes it."""
+        self.name = writable(self.name)
+        super().save(*args, **kwargs)
 
 
 class OrganisationLogo(models.Model):
@@ -201,8 +207,8 @@ class Account(AbstractBaseUser):
         return self.email
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """The key follows the address, whoever changes it."""
-        self.key = Mailbox.parse(self.email).key
+        """The key follows the address, and the name can stand in a mail, whoever changes them."""
+        self.key, self.display_name = Mailbox.parse(self.email).key, writable(self.display_name)
         super().save(*args, **kwargs)
 
     @property

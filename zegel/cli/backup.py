@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,7 +72,8 @@ class Manifest:
                 "`zegel backup` wrote to its end."
             )
         try:
-            told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            with _opened(path) as file:
+                told: dict[str, Any] = json.loads(file.read().decode("utf-8"))
             if told["format"] != FORMAT:
                 raise Trouble(f"{path} is of another version of Zegel ({told['zegel']}). Restore it with that version.")
             files = {str(name): Copied(int(one["size"]), str(one["sha256"])) for name, one in told["files"].items()}
@@ -100,6 +104,8 @@ def backup(folder: Path, config: Path | None) -> None:
     is_new = not folder.exists()
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
+        if is_new:
+            _sync(folder.parent)
         manifest, damaged = make(settings, folder)
     except BaseException:
         _remove_what_was_made(folder, itself=is_new)
@@ -185,8 +191,8 @@ def _is_alive(name: uuid.UUID) -> bool:
 def copy(source: Path, to: Path, *, expected: Copied | None = None) -> Copied:
     """Durable when it returns. Raises ``OSError``, and :class:`Trouble` where it is not what was ``expected``."""
     octets, size = hashlib.sha256(), 0
-    with source.open("rb") as file:
-        to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with source.open("rb") if expected is None else _opened(source, expected) as file:
+        _make_folder(to.parent)
         with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copied:
             while piece := file.read(_PIECE):
                 copied.write(piece)
@@ -196,15 +202,47 @@ def copy(source: Path, to: Path, *, expected: Copied | None = None) -> Copied:
             os.fsync(copied.fileno())
     found = Copied(size, octets.hexdigest())
     if expected is not None and found != expected:
-        raise Trouble(f"{source} is damaged: it is not what was copied. Use another backup.")
+        raise _damaged(source)
     _sync(to.parent)
     return found
 
 
-def _hashed(path: Path) -> Copied:
-    with path.open("rb") as file:
+def _opened(path: Path, expected: Copied | None = None) -> BufferedReader:
+    """A file of a backup, which others may have put there: no link, pipe or device, and of the ``expected`` size.
+    Raises ``FileNotFoundError`` and :class:`Trouble`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as cause:
+        if cause.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise _damaged(path) from cause
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or (expected is not None and found.st_size != expected.size):
+        os.close(descriptor)
+        raise _damaged(path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _damaged(path: Path) -> Trouble:
+    return Trouble(f"{path} is damaged: it is not what was copied. Use another backup.")
+
+
+def _missing(path: Path) -> Trouble:
+    return Trouble(f"{path} is missing. Use another backup.")
+
+
+def _hashed(path: Path, expected: Copied | None = None) -> Copied:
+    with _opened(path, expected) as file:
         digest = hashlib.file_digest(file, "sha256")
     return Copied(path.stat().st_size, digest.hexdigest())
+
+
+def _make_folder(folder: Path) -> None:
+    """With those around it; their names are durable."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(folder.parent)
 
 
 def _write(path: Path, text: str) -> None:
@@ -262,7 +300,7 @@ def restore(folder: Path, other: Path | None, config: Path | None, *, without_er
     held.take_folder()  # until this ends
     _require_room(settings)
     _require_keys(settings, manifest)
-    lines = _known_erasures(settings, folder, other, without=without_erasures)
+    lines = _known_erasures(settings, folder, manifest, other, without=without_erasures)
     settings.restoring.touch(mode=0o600)
     _sync(settings.folder)
     _put_back(settings, folder, manifest)
@@ -307,10 +345,13 @@ def _require_keys(settings: Settings, manifest: Manifest) -> None:
         )
 
 
-def _known_erasures(settings: Settings, folder: Path, other: Path | None, *, without: bool) -> Sequence[Erased]:
+def _known_erasures(
+    settings: Settings, folder: Path, manifest: Manifest, other: Path | None, *, without: bool
+) -> Sequence[Erased]:
     """The longest journal that is known. Fails closed where none goes on after the backup's."""
     gateway = keyring.sealing_key(settings.keys).key_id
-    found = Journal(folder / JOURNAL, gateway).read()
+    _require_whole(folder / JOURNAL, manifest.files[JOURNAL])
+    found = backed_up = Journal(folder / JOURNAL, gateway).read()
     newer = [path for path in (settings.erasure_journal, other) if path is not None and path.exists()]
     if not newer and not without:
         raise Trouble(
@@ -323,8 +364,27 @@ def _known_erasures(settings: Settings, folder: Path, other: Path | None, *, wit
             raise Trouble(f"{path} ends before this backup was made. Name a newer one with --erasures.")
         if not agree(found, lines):
             raise Trouble(f"{path} is not the journal that went on after this backup. Name another with --erasures.")
+        if len(lines) == len(backed_up) and not _is_in_place(path, settings):
+            raise Trouble(
+                f"{path} says no more than the journal in this backup: what was destroyed since would be readable "
+                f"again. Name a newer one with --erasures, or put the one that went on at {settings.erasure_journal}. "
+                "If there is none: --without-erasures"
+            )
         found = lines
     return found
+
+
+def _require_whole(path: Path, expected: Copied) -> None:
+    try:
+        if _hashed(path, expected) != expected:
+            raise _damaged(path)
+    except FileNotFoundError as cause:
+        raise _missing(path) from cause
+
+
+def _is_in_place(path: Path, settings: Settings) -> bool:
+    """It is the gateway's own, which goes on by itself: as long as the backup's where nothing was destroyed since."""
+    return settings.erasure_journal.exists() and path.samefile(settings.erasure_journal)
 
 
 def _put_back(settings: Settings, folder: Path, manifest: Manifest) -> None:
@@ -335,7 +395,7 @@ def _put_back(settings: Settings, folder: Path, manifest: Manifest) -> None:
         try:
             copy(folder / name, to, expected=expected)
         except FileNotFoundError as cause:
-            raise Trouble(f"{folder / name} is missing. Use another backup.") from cause
+            raise _missing(folder / name) from cause
 
 
 def _make_good(settings: Settings, lines: Sequence[Erased]) -> Restored:
@@ -371,6 +431,10 @@ def _tell(manifest: Manifest, done: Restored) -> None:
     click.echo(f"Restored what was there on {manifest.made_at:%F %T} UTC (Zegel {manifest.version}).")
     click.echo(f"Destroyed again: {done.destroyed} conversations; expired since: {done.expired}.")
     click.echo(f"Taken back again: {done.revoked} recipients; numbers and codes forgotten again: {done.forgotten}.")
+    if done.shut:
+        click.echo(
+            f"Shut, as another way was allowed since, until their senders allow one again: {done.shut} recipients."
+        )
     click.echo("Everybody signs in anew; devices that needed no code need one.")
     for line in _next_steps(done.put_aside):
         click.echo(line)

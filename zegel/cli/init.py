@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -127,9 +127,9 @@ def init(config: Path, **given: Any) -> None:
     }
     host = answers[HOSTNAME.flag]
     for question in (
-        Question(URL.flag, URL.asks, URL.check, f"https://{host}"),
+        replace(URL, default=f"https://{host}"),
         ORGANISATION,
-        Question(DOMAIN.flag, DOMAIN.asks, DOMAIN.check, host.partition(".")[2]),
+        replace(DOMAIN, default=host.partition(".")[2]),
         ADMINISTRATOR,
     ):
         answers[question.flag] = _answer(question, given[question.flag.replace("-", "_")])

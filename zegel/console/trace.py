@@ -239,6 +239,9 @@ def _other_methods(recipient: Recipient) -> list[Moment]:
         if one.why:
             could_not = _("The recipient could not use this method, and the sender was told: %(method)s")
             moments.append(Moment(one.at, could_not % {"method": words.method(one.method)}, "done"))
+        elif not one.method:
+            shut = _("Restored from before another method was allowed: nothing opens it until one is allowed again")
+            moments.append(Moment(one.at, shut, "done"))
         if one.answer == MethodRequest.Answer.ALLOWED:
             other = f"{words.method(one.other)} {one.masked}".strip()
             allowed = _("The sender allowed another method: %(method)s") % {"method": other}

@@ -38,6 +38,7 @@ from josepy.util import ComparableECKey
 
 from zegel.core.clock import Duration, Instant
 from zegel.edge.certificates import Examined, Fault, acme_files, examine
+from zegel.edge.durable import sync_folder
 from zegel.edge.log import Broken, log
 from zegel.edge.tls import CertificateTrouble, verifying_context
 
@@ -335,11 +336,7 @@ def _replacing(path: Path, octets: bytes) -> Iterator[Path]:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _replace(path: Path, octets: bytes) -> None:

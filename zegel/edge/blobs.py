@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from zegel.edge.durable import sync_folder
+
 _READ: Final = 256 * 1024
 
 
@@ -38,8 +40,8 @@ class BlobWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._temporary.rename(self._final)
-        _sync(self.folder)
-        _sync(self.folder.parent)
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
 
     def abandon(self) -> None:
         """Removes whatever was written, also after a commit."""
@@ -83,11 +85,3 @@ class Blobs:
 
 def _shelf(folder: Path, name: uuid.UUID) -> Path:
     return folder / name.hex[-2:]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

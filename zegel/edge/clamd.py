@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,11 +146,13 @@ def _explained() -> Iterator[None]:
 
 
 def _reply(connection: socket.socket) -> str:
-    said = b""
+    """Within the patience of the connection, however slowly it comes; what was cut off is no verdict."""
+    said, end = b"", time.monotonic() + (connection.gettimeout() or PATIENCE)
     while b"\0" not in said and len(said) < LONGEST_REPLY:
+        connection.settimeout(max(0.001, end - time.monotonic()))
         octets = connection.recv(LONGEST_REPLY)
         if not octets:
-            break
+            return said.decode("utf-8", "replace") + " (cut off)" if said else ""
         said += octets
     return said.partition(b"\0")[0].decode("utf-8", "replace")
 

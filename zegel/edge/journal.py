@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from zegel.core.clock import Instant
+from zegel.edge.durable import sync_folder
 
 _FIRST: Final = "zegel erasures v1"
 _TAIL: Final = 4096  # octets from the end; a line has fewer than a hundred
@@ -76,16 +77,15 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         if is_new:
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
         return more[-1].number if more else last
 
     def read(self) -> tuple[Erased, ...]:
-        """All of it, in order. Raises :class:`JournalTrouble`, and ``OSError`` where there is none."""
+        """All of it, in order. Raises :class:`JournalTrouble`, also where a crash left less than the first line, and
+        ``OSError`` where there is none."""
         text = self.path.read_bytes().decode("ascii", "replace")
         lines = text[: text.rfind("\n") + 1].splitlines()
-        if not lines:
-            return ()
-        self._require_ours(lines[0])
+        self._require_ours(lines[0] if lines else "")
         try:
             found = tuple(Erased.of_line(line) for line in lines[1:])
             if any(earlier.number >= later.number for earlier, later in pairwise(found)):
@@ -125,7 +125,7 @@ class Journal:
     def _damaged(self) -> JournalTrouble:
         return JournalTrouble(
             f"{self.path} is not a journal of erasures, or is damaged. Beside a database that is well: move it away, "
-            "it is made anew. For a restore: name another copy; every backup has the one of its time."
+            "it is made anew. For a restore: move it away, and name another copy; every backup has the one of its time."
         )
 
 
@@ -141,11 +141,3 @@ def agree(one: Sequence[Erased], other: Sequence[Erased]) -> bool:
     """One goes on where the other ends: what both have under a number is the same."""
     known = {line.number: line.subject for line in one}
     return all(known.get(line.number, line.subject) == line.subject for line in other)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

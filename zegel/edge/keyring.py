@@ -18,6 +18,7 @@ from typing import Final
 from zegel.core.seal.slot import derive
 from zegel.core.seal.wrap import OpeningKey, SealingKey
 from zegel.core.secret import Secret
+from zegel.edge.durable import sync_folder
 
 SEALING: Final = "sealing.key"
 SUBMISSION: Final = "submission.key"
@@ -73,15 +74,15 @@ def create(folder: Path) -> bool:
     _write(fresh / OPENING, "zegel opening key v1", opening.to_bytes().reveal(), mode=0o600)
     _write(fresh / SUBMISSION, "zegel submission key v1", os.urandom(_SUBMISSION_LENGTH), mode=0o600)
     _write(fresh / SEALING, "zegel sealing key v1", opening.sealing_bytes(), mode=0o644)
-    _sync(fresh)
+    sync_folder(fresh)
     if exists:
         for name in (OPENING, SUBMISSION, SEALING):
             (fresh / name).rename(folder / name)
         fresh.rmdir()
-        _sync(folder)
+        sync_folder(folder)
     else:
         fresh.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     return True
 
 
@@ -164,11 +165,3 @@ def _write(path: Path, label: str, octets: bytes, *, mode: int) -> None:
         file.write(f"{label}\n{base64.b64encode(octets).decode()}\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -143,10 +143,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
 
 def remind(recipient: Recipient, *, now: Instant) -> None:
     """Inside a transaction: a reminder is to be made for a recipient (with its submission and that one's account)."""
-    begun = Begun(UnderWay.of(recipient), Plan((), ()), recipient.step)
-    reminder = _transmission(begun, Transmission.Kind.REMINDER, NO_DEMAND, now)
-    rows.insert(Transmission, _TRANSMISSION, [reminder])
-    milestones.decided([reminder[0]], now=now)
+    milestones.decided([_beside_plan(recipient, Transmission.Kind.REMINDER, now)], now=now)
 
 
 def can_be_notified_again(recipient: Recipient | None, now: Instant) -> bool:
@@ -163,10 +160,15 @@ def can_be_notified_again(recipient: Recipient | None, now: Instant) -> bool:
 def notify_again(recipient: Recipient, *, now: Instant) -> None:
     """Inside a transaction: the notification of a recipient (with its submission and that one's account) goes out once
     more, with a link of its own."""
-    begun = Begun(UnderWay.of(recipient), Plan((), ()), recipient.step)
-    again = _transmission(begun, Transmission.Kind.AGAIN, NO_DEMAND, now)
-    rows.insert(Transmission, _TRANSMISSION, [again])
-    milestones.notify_again(again[0], now=now)
+    milestones.notify_again(_beside_plan(recipient, Transmission.Kind.AGAIN, now), now=now)
+
+
+def _beside_plan(recipient: Recipient, kind: Transmission.Kind, now: Instant) -> uuid.UUID:
+    """One more mail for a recipient that stays where it stands."""
+    row = _transmission(Begun(UnderWay.of(recipient), Plan((), ()), recipient.step), kind, NO_DEMAND, now)
+    rows.insert(Transmission, _TRANSMISSION, [row])
+    identity: uuid.UUID = row[0]
+    return identity
 
 
 def give_up(recipient: Recipient | UnderWay, *, status: str, reason: str, now: Instant) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from zegel.core.clock import Instant
 
 Id = TypeVar("Id")
-MOST_REFERENCES = 20  # the newest; a thread has no end
+MOST_REFERENCES: Final = 20  # the newest; a thread has no end
 
 
 @dataclass(frozen=True, slots=True)

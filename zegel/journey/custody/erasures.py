@@ -31,7 +31,8 @@ class Kind(StrEnum):
 
     CONVERSATION = "conversation"  # all its keys
     RECIPIENT = "recipient"  # its ways in
-    VERIFICATION = "verification"  # remembered verification data, or an earlier value of it
+    VERIFICATION = "verification"  # remembered or passed verification data, or an earlier value of it
+    METHOD = "method"  # a recipient's number, code or method for one message: another took its place
 
 
 def note(kind: Kind, subjects: Sequence[uuid.UUID], *, at: Instant | None = None) -> None:

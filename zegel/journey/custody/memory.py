@@ -102,14 +102,9 @@ def _remembered(asker: Asker, found: Iterable[_Known], open_field: OpensFields) 
     )
 
 
-def _opened(one: _Known | None, open_field: OpensFields) -> SmsCode | AccessCode | None:
+def _opened(one: _Known | VerificationData | None, open_field: OpensFields) -> SmsCode | AccessCode | None:
     """``None`` also where it can't be opened: a key that was lost makes nobody's mail wait."""
-    if one is None:
-        return None
-    try:
-        return verification_of(open_field(one.sealed, name=_NAME, owner=one.id))
-    except CannotOpen:
-        return None
+    return None if one is None else _verification_in(one.sealed, _NAME, one.id, open_field)
 
 
 # --- remembering --------------------------------------------------------------------------------------------------
@@ -124,9 +119,8 @@ def remember(recipient: Recipient, *, now: Instant, open_field: OpensFields, sea
     """
     if recipient.method not in {method.value for method in REMEMBERED}:
         return
-    try:
-        used = verification_of(open_field(recipient.verification, name="verification", owner=recipient.id))
-    except CannotOpen:
+    used = used_by(recipient, open_field=open_field)
+    if used is None:
         return
     conversation = recipient.conversation
     organisation, author = conversation.organisation_id, conversation.author_id
@@ -135,7 +129,7 @@ def remember(recipient: Recipient, *, now: Instant, open_field: OpensFields, sea
     )
     own = about.filter(account=author).first()
     for one in filter(None, (own, about.filter(account=None).first())):
-        if _value(one, open_field) == used:
+        if _opened(one, open_field) == used:
             one.confirmed_at = now
             one.save(update_fields=["confirmed_at"])
             if one is own:
@@ -224,13 +218,6 @@ def _put(
     row.save()
 
 
-def _value(row: VerificationData, open_field: OpensFields) -> SmsCode | AccessCode | None:
-    try:
-        return verification_of(open_field(row.sealed, name=_NAME, owner=row.id))
-    except CannotOpen:
-        return None
-
-
 # --- what account holders passed (D-9) -----------------------------------------------------------------------------
 
 _PASSED: Final = "passed-method"
@@ -246,15 +233,16 @@ def note_passed(
     destroyed."""
     if recipient.key != account.key or recipient.method not in {method.value for method in REMEMBERED}:
         return
-    try:
-        used = verification_of(open_field(recipient.verification, name="verification", owner=recipient.id))
-    except CannotOpen:
+    used = used_by(recipient, open_field=open_field)
+    if used is None:
         return
     organisation = recipient.conversation.organisation_id
     rows_of = PassedMethod.objects.filter(account=account, organisation=organisation, method=recipient.method)
     row = rows_of.first()
     if row is not None and is_same(_passed_value(row, open_field), used):
         return
+    if row is not None:
+        erasures.note(erasures.Kind.VERIFICATION, [row.id], at=now)
     rows_of.delete()
     row = PassedMethod(id=identifier(), account=account, organisation_id=organisation, method=recipient.method, at=now)
     row.sealed = wrap_field(verification_to_bytes(used), name=_PASSED, owner=row.id, to=sealing)
@@ -273,10 +261,7 @@ def passed(accounts: Collection[int], organisations: Collection[int], *, open_fi
 
 
 def _passed_value(row: PassedMethod, open_field: OpensFields) -> SmsCode | AccessCode | None:
-    try:
-        return verification_of(open_field(row.sealed, name=_PASSED, owner=row.id))
-    except CannotOpen:
-        return None
+    return _verification_in(row.sealed, _PASSED, row.id, open_field)
 
 
 def is_same(one: Verification | None, other: Verification | None) -> bool:
@@ -291,6 +276,20 @@ def is_same(one: Verification | None, other: Verification | None) -> bool:
 
 
 # --- the sealed form ----------------------------------------------------------------------------------------------
+
+
+def used_by(recipient: Recipient, *, open_field: OpensFields) -> SmsCode | AccessCode | None:
+    """What the recipient proves itself with; ``None``: nothing of the kind, or it was destroyed."""
+    return _verification_in(recipient.verification, "verification", recipient.id, open_field)
+
+
+def _verification_in(
+    sealed: bytes | memoryview | None, name: str, owner: uuid.UUID, open_field: OpensFields
+) -> SmsCode | AccessCode | None:
+    try:
+        return verification_of(open_field(sealed, name=name, owner=owner))
+    except CannotOpen:
+        return None
 
 
 def verification_to_bytes(verification: SmsCode | AccessCode) -> bytes:

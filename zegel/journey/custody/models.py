@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts.models import Account, Organisation, RememberedDevice, SmtpCredential
+from zegel.core.clock import Instant
 from zegel.edge.chance import identifier
 
 
@@ -72,6 +73,10 @@ class Conversation(_Row):
     continues = models.ForeignKey(  # D-5: an earlier one, which its submission's References name
         "self", models.SET_NULL, null=True, related_name="continued_by"
     )
+
+    def is_open(self, now: Instant) -> bool:
+        """It did not expire, also where the destruction is still to come, and its keys were not destroyed."""
+        return self.destroyed_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class Message(_Row):
@@ -432,13 +437,18 @@ class MethodRequest(_Row):
         REFUSED = "refused"
 
     recipient = models.ForeignKey(Recipient, models.CASCADE, related_name="method_requests")
-    method = models.CharField(max_length=16)  # that can't be used
+    method = models.CharField(max_length=16)  # that can't be used; empty: a restore ended it, and it is not known
     why = models.CharField(max_length=20, blank=True)  # core.policy.another_way.Hindrance; empty: nobody asked
     at = models.DateTimeField()
     answer = models.CharField(max_length=8, choices=Answer.choices, blank=True)
     answered_at = models.DateTimeField(null=True)
     other = models.CharField(max_length=16, blank=True)  # the method that was allowed
     masked = models.CharField(max_length=40, blank=True)  # "+31 6 ****5678"
+
+    @property
+    def is_of_restore(self) -> bool:
+        """Nobody asked: what was allowed is lost (:mod:`zegel.journey.custody.restoring`), and nothing is yet."""
+        return not self.method and self.answered_at is None
 
 
 class TlsResult(models.Model):

@@ -18,6 +18,7 @@ from django.db.models import Min, QuerySet
 from zegel.accounts.models import AccountSession, RememberedDevice
 from zegel.core.clock import Instant
 from zegel.core.policy.ended import Ended
+from zegel.core.policy.verification import Method
 from zegel.edge.journal import Erased
 from zegel.journey.custody import erasures, jobs, retention, revoking
 from zegel.journey.custody.jobs import Kind
@@ -27,9 +28,13 @@ from zegel.journey.custody.models import (
     Conversation,
     Erasure,
     Job,
+    Link,
+    MethodRequest,
+    PassedMethod,
     Proof,
     PutAside,
     Recipient,
+    SealedVerification,
     Sms,
     Submission,
     Transmission,
@@ -39,6 +44,13 @@ from zegel.journey.custody.models import (
 State = Recipient.State
 STATUS: Final = "4.3.0"  # RFC 3463 §3.4: other or undefined mail system status; ours
 TO_SENDERS: Final = (Transmission.Kind.REPORT, Transmission.Kind.NOTICE)
+WITH_A_WAY_IN: Final = (  # a link or a code
+    Transmission.Kind.NOTIFICATION,
+    Transmission.Kind.REMINDER,
+    Transmission.Kind.AGAIN,
+    Transmission.Kind.ANSWER,
+    Transmission.Kind.CODE,
+)
 AT_ONCE: Final = 500  # identifiers in a statement
 
 
@@ -50,6 +62,7 @@ class Restored:
     expired: int  # conversations that expired since
     revoked: int  # recipients from whom a message was taken since
     forgotten: int  # numbers and codes that were removed or replaced since
+    shut: int  # recipients for whom another number, code or method was allowed since: their senders allow one again
     put_aside: int  # jobs
 
 
@@ -63,13 +76,12 @@ def make_good(lines: Sequence[Erased], *, now: Instant) -> Restored:
     )
     destroyed = sum(_destroy(one, now) for one in _of(since, erasures.Kind.CONVERSATION))
     revoked = sum(_revoke(one, now) for one in _of(since, erasures.Kind.RECIPIENT))
-    forgotten = sum(
-        VerificationData.objects.filter(id=one.subject).delete()[0] for one in _of(since, erasures.Kind.VERIFICATION)
-    )
+    forgotten = sum(_forget(one) for one in _of(since, erasures.Kind.VERIFICATION))
     expired = _expire(now)
+    shut = sum(_shut(one, now) for one in {one.subject for one in _of(since, erasures.Kind.METHOD)})
     for model in (Challenge, Proof, RememberedDevice, AccountSession, Session):
         model.objects.all().delete()
-    return Restored(destroyed, expired, revoked, forgotten, _put_aside(now))
+    return Restored(destroyed, expired, revoked, forgotten, shut, _put_aside(now))
 
 
 def _of(lines: Sequence[Erased], kind: erasures.Kind) -> list[Erased]:
@@ -87,6 +99,30 @@ def _destroy(line: Erased, now: Instant) -> bool:
 def _revoke(line: Erased, now: Instant) -> bool:
     recipient = Recipient.objects.filter(id=line.subject).first()
     return recipient is not None and revoking.revoke(recipient, now=now)
+
+
+def _forget(line: Erased) -> int:
+    rows = (VerificationData.objects.filter(id=line.subject), PassedMethod.objects.filter(id=line.subject))
+    return sum(found.delete()[0] for found in rows)
+
+
+def _shut(identity: uuid.UUID, now: Instant) -> bool:
+    """What was allowed in the place of the method that is known here is lost. Nobody gets in with either: a number is
+    asked for, and there is none, until the sender, who finds a request, allows a way again. Who was not notified yet
+    was since; the sender hears that nobody knows (P7), as a decision would be made once more without that word."""
+    found = Recipient.objects.filter(id=identity, revoked_at=None, conversation__destroyed_at=None)
+    if not found.update(method=Method.SMS.value, masked="", code_needs_tls=0, code_needs_authentication=0):
+        return False
+    SealedVerification.objects.filter(recipient=identity).delete()
+    Link.objects.filter(recipient=identity).delete()
+    queued = Transmission.objects.filter(recipient=identity, state=Transmission.State.QUEUED, kind__in=WITH_A_WAY_IN)
+    queued.update(state=Transmission.State.FAILED, sealed=None)
+    Sms.objects.filter(recipient=identity, state="queued").update(sealed=None, state="failed")
+    MethodRequest.objects.create(recipient_id=identity, method="", at=now)
+    unserved = found.filter(state__in=(State.ACCEPTED, State.HELD, State.DECIDED))
+    if unserved.update(state=State.UNDELIVERABLE, status=STATUS, reason=Ended.RESTORED.value):
+        jobs.put(Kind.REPORT, [identity], due=now)
+    return True
 
 
 def _expire(now: Instant) -> int:

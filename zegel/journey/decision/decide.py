@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import lru_cache
 from typing import Final, cast
 
 from zegel.accounts.models import Account, Organisation
@@ -209,7 +208,7 @@ class Decision:
                 its,
                 organisation,
                 message_id,
-                _sender(sender),
+                Mailbox.parse(sender).domain,
                 status,
                 None if plan is None else rows.loaded(plan),
                 decided_at=rows.instant(decided),
@@ -300,11 +299,6 @@ class Decision:
 
     def _sealed(self, recipient: uuid.UUID, verification: SmsCode | AccessCode) -> bytes:
         return wrap_field(verification_to_bytes(verification), name="verification", owner=recipient, to=self._sealing)
-
-
-@lru_cache(1024)
-def _sender(address: str) -> Domain:
-    return Mailbox.parse(address).domain
 
 
 def _domains(recipient: UnderWay) -> tuple[Domain, Domain]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from zegel.accounts.addresses import own_address
+from zegel.accounts import addresses
 from zegel.accounts.look import palette_of
 from zegel.accounts.models import Organisation
 from zegel.core.clock import Instant
@@ -21,7 +21,7 @@ from zegel.core.mail import compose
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.fields import HeaderSection, author
 from zegel.core.mail.head import Head
-from zegel.core.mail.texts import PLAIN, Answer, AnswerWaits, Language, Mail, Original, answer_mail, answer_waits_mail
+from zegel.core.mail.texts import PLAIN, Answer, AnswerWaits, Mail, Original, answer_mail, answer_waits_mail
 from zegel.core.policy.answering import Listener, Reached, Way, way
 from zegel.core.policy.precedence import Notify, Plan, Readable, Step, UnknownPlan, plan_from_json
 from zegel.core.policy.transport import NO_DEMAND
@@ -116,7 +116,7 @@ class Answers:
             .filter(id=answer)
             .first()
         )
-        if message is None or is_gone(message.conversation, now):
+        if message is None or not message.conversation.is_open(now):
             return due
         head = self._head(message)
         known = set(Transmission.objects.filter(answer=message).values_list("recipient", flat=True))
@@ -139,12 +139,11 @@ class Answers:
                 due.some_wait = True
             case Way.READABLE:
                 assert isinstance(step, Readable)
-                number, address = chance.identifier(), recipient.address
-                due.told.append(Told(number, recipient, Kind.READABLE_ANSWER, address, head.message_id, step=step))
+                due.told.append(_readable(recipient, head.message_id, step))
             case Way.LINK:
-                due.told.append(self._word(message, recipient))
+                due.told.append(_word(message, recipient))
             case Way.INBOX:
-                told = self._word(message, recipient)
+                told = _word(message, recipient)
                 link = Secret(f"{self._url}/inbox/{message.conversation_id}/")
                 octets = words_of(told.message_id, message, recipient, head, link=link, at=now)
                 if octets is not None:
@@ -156,7 +155,7 @@ class Answers:
         """That an answer waits, not what it says; an answer to it by mail goes to the answerer, as a new message."""
         conversation = message.conversation
         assert message.answered_by is not None
-        own = own_address(conversation.organisation)
+        own = addresses.own_address(conversation.organisation)
         if own is None:
             return []
         organisation, number = conversation.organisation, chance.identifier()
@@ -170,10 +169,9 @@ class Answers:
             link=Secret(f"{self._url}/inbox/{conversation.id}/"),
             original=Original(conversation.created_at, Secret(head.subject) if head and is_shown else None),
         )
-        language: Language = "nl" if (to.language or organisation.language).startswith("nl") else "en"
         message_id = f"<{number.hex}@{own.domain}>"
         octets = _written(
-            answer_mail(told, language, zone=ZONE),
+            answer_mail(told, addresses.language_of(to, organisation), zone=ZONE),
             message_id,
             conversation,
             author=(name or organisation.name, own),
@@ -184,14 +182,9 @@ class Answers:
         )
         return [self._sealed(Told(number, None, Kind.NOTICE, to.email, message_id), octets)]
 
-    def _word(self, message: Message, recipient: Recipient) -> Told:
-        number = chance.identifier()
-        domain = message.conversation.author.mailbox.domain.ascii
-        return Told(number, recipient, Kind.ANSWER, recipient.address, f"<{number.hex}@{domain}>")
-
     def _sealed(self, told: Told, octets: bytes) -> Told:
         sealed = wrap_field(octets, name="transmission", owner=told.id, to=self._unsealer.keys.sealing)
-        return Told(told.id, told.recipient, told.kind, told.address, told.message_id, sealed)
+        return replace(told, sealed=sealed)
 
     def _head(self, message: Message) -> Head | None:
         """``None``: the gateway has no way in any more. Then the author alone is told: no link can be made either."""
@@ -206,7 +199,7 @@ class Answers:
     def _make(answer: uuid.UUID, told: Sequence[Told], now: Instant) -> None:
         """Inside the writer's transaction."""
         message = Message.objects.select_related("conversation").filter(id=answer).first() if told else None
-        if message is None or is_gone(message.conversation, now):
+        if message is None or not message.conversation.is_open(now):
             return
         for one in told:
             transmission(message, one, now=now).save(force_insert=True)
@@ -246,25 +239,29 @@ def fall_back(transmission_id: uuid.UUID, *, now: Instant) -> None:
     plan = _plan_of(recipient) if recipient is not None else None
     if message is None or recipient is None or plan is None or failed.step + 1 >= len(plan.steps):
         return
-    number, number_of_step = chance.identifier(), failed.step + 1
+    number_of_step = failed.step + 1
     step = plan.steps[number_of_step]
     match step:
         case Readable():
-            told = Told(number, recipient, Kind.READABLE_ANSWER, recipient.address, failed.message_id, step=step)
+            told = _readable(recipient, failed.message_id, step)
         case Notify():
             steps.await_verification(recipient, step)
-            domain = message.conversation.author.mailbox.domain.ascii
-            told = Told(number, recipient, Kind.ANSWER, recipient.address, f"<{number.hex}@{domain}>")
+            told = _word(message, recipient)
         case _:
             return
     transmission(message, told, now=now, number_of_step=number_of_step).save(force_insert=True)
-    milestones.decided([number], now=now)
+    milestones.decided([told.id], now=now)
 
 
-def is_gone(conversation: Conversation, now: Instant) -> bool:
-    """Nothing of it is there to be told of."""
-    ends = conversation.expires_at
-    return conversation.destroyed_at is not None or (ends is not None and ends <= now)
+def _readable(recipient: Recipient, message_id: str, step: Readable) -> Told:
+    """The answer itself; ``message_id``: its own."""
+    return Told(chance.identifier(), recipient, Kind.READABLE_ANSWER, recipient.address, message_id, step=step)
+
+
+def _word(message: Message, recipient: Recipient) -> Told:
+    """Word that an answer waits."""
+    number, domain = chance.identifier(), message.conversation.author.mailbox.domain.ascii
+    return Told(number, recipient, Kind.ANSWER, recipient.address, f"<{number.hex}@{domain}>")
 
 
 def head_of(message: Message, unsealer: Unsealer) -> Head:
@@ -312,7 +309,7 @@ def words_of(
     """The mail for another recipient; ``None`` for an organisation that has no address to send it from."""
     conversation = message.conversation
     organisation, sender = conversation.organisation, conversation.author
-    own = own_address(organisation)
+    own = addresses.own_address(organisation)
     if own is None:
         return None
     told = AnswerWaits(

@@ -117,7 +117,6 @@ class Delivery:
     policies: Policies
     places: Places
     dialler: Dialler
-    hostname: str
     url: str
     first_retry: Duration
     now: Callable[[], Instant]
@@ -522,7 +521,8 @@ class Delivery:
         def record() -> None:
             jobs.finish(leased)
             current = Recipient.objects.filter(id=leased.subject, state=Recipient.State.NOTIFIED).exists()
-            if recipient is not None and current and _is_unread(recipient) and not _is_gone(recipient, now):
+            is_unread = recipient is not None and recipient.opened_at is None and recipient.revoked_at is None
+            if recipient is not None and current and is_unread and recipient.conversation.is_open(now):
                 steps.remind(recipient, now=now)
                 milestones.reminded([recipient.submission_id], now=now)
 
@@ -555,16 +555,6 @@ def _method_of(recipient: Addressee) -> str:
     """By which files behind a link are opened: by e-mail, unless something else is asked of the recipient already."""
     known = Recipient.objects.filter(id=recipient.id).values_list("method", flat=True).first()
     return known or Method.EMAIL.value
-
-
-def _is_gone(recipient: Recipient, now: Instant) -> bool:
-    conversation = recipient.conversation
-    has_expired = conversation.expires_at is not None and conversation.expires_at <= now
-    return conversation.destroyed_at is not None or has_expired
-
-
-def _is_unread(recipient: Recipient) -> bool:
-    return recipient.opened_at is None and recipient.revoked_at is None
 
 
 _LINK: Final = ("id", "recipient_id", "hash", "share", "slot", "created_at")

@@ -343,7 +343,7 @@ def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
         notify,
         _instant(decided if decided is not None else accepted),
         bool(requires_tls),
-        _sender(sender),
+        Mailbox.parse(sender).domain,
         ClosedConversation(
             rows.found(conversation), _octets(slot), rows.instant(expires), rows.instant(destroyed), remind
         ),
@@ -367,11 +367,6 @@ _BY_PLAN: Final = frozenset(
 def _plan(stored: str) -> Plan:
     """Most messages of an organisation have one of a few plans."""
     return plan_from_json(rows.loaded(stored))
-
-
-@lru_cache(1024)
-def _sender(address: str) -> Domain:
-    return Mailbox.parse(address).domain
 
 
 def _instant(value: Any) -> Instant:

@@ -26,10 +26,9 @@ from zegel.core.policy.case import Case, OrganisationPolicy
 from zegel.core.policy.precedence import Notify, UnknownPlan, replay
 from zegel.core.policy.transport import NO_DEMAND
 from zegel.core.policy.verification import AccessCode, Method, SmsCode, at_least
-from zegel.core.seal.wrap import CannotOpen
 from zegel.edge.log import MethodAllowed, MethodKept, log
-from zegel.journey.custody import memory
-from zegel.journey.custody.memory import Asker, verification_of, verification_to_bytes
+from zegel.journey.custody import erasures, memory
+from zegel.journey.custody.memory import Asker, verification_to_bytes
 from zegel.journey.custody.models import (
     Challenge,
     Conversation,
@@ -42,10 +41,10 @@ from zegel.journey.custody.models import (
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.portal.another_way import WORDS
 from zegel.journey.portal.filling_in import CorrectionForm
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.pages import private, see_other
 from zegel.journey.portal.sent import notify_again
 from zegel.journey.portal.setup import portal
+from zegel.journey.portal.states import shut_in_words
 
 State = Recipient.State
 _REACHED: Final = (State.NOTIFIED, State.OPENED, State.DELIVERED, State.UNDELIVERABLE)  # who may have a link
@@ -134,7 +133,7 @@ def _ways(recipient: Recipient, request: HttpRequest | None) -> Mapping[str, Way
     if not _can_change(recipient, portal().now()):
         return {}
     found: dict[str, Way] = {}
-    known, used = _known(recipient), _used(recipient)
+    known, used = _known(recipient), memory.used_by(recipient, open_field=portal().unsealer.field)
     region = recipient.conversation.organisation.region
     for step in _steps(recipient):
         name = step.method.value
@@ -152,7 +151,7 @@ def _ways(recipient: Recipient, request: HttpRequest | None) -> Mapping[str, Way
 
 
 def _can_change(recipient: Recipient, now: Instant) -> bool:
-    return recipient.revoked_at is None and is_open(recipient.conversation, now)
+    return recipient.revoked_at is None and recipient.conversation.is_open(now)
 
 
 def _steps(recipient: Recipient) -> tuple[Notify, ...]:
@@ -177,14 +176,6 @@ def _known(recipient: Recipient) -> dict[Method, SmsCode | AccessCode]:
     return {method: one for method, one in both.items() if one is not None}
 
 
-def _used(recipient: Recipient) -> SmsCode | AccessCode | None:
-    try:
-        opened = portal().unsealer.field(recipient.verification, name="verification", owner=recipient.id)
-    except CannotOpen:
-        return None
-    return verification_of(opened)
-
-
 # The sender's word
 
 
@@ -201,7 +192,7 @@ def _allow(
         if not _can_change(row, now) or _version(row) != _version(recipient):
             return None
         before = row.method
-        _set(row, step, verification)
+        _set(row, step, verification, now)
         Challenge.objects.filter(recipient=row, used_at=None).update(used_at=now)
         Proof.objects.filter(recipient=row).delete()
         if verification is not None:
@@ -213,7 +204,8 @@ def _allow(
     return is_notified
 
 
-def _set(row: Recipient, step: Notify, verification: SmsCode | AccessCode | None) -> None:
+def _set(row: Recipient, step: Notify, verification: SmsCode | AccessCode | None, now: Instant) -> None:
+    erasures.note(erasures.Kind.METHOD, [row.id], at=now)
     SealedVerification.objects.filter(recipient=row).delete()
     if verification is not None:
         octets = verification_to_bytes(verification)
@@ -295,6 +287,7 @@ def _page(
         "now_with": words[recipient.method],
         "waiting": waiting,
         "why": _why(waiting.why) if waiting is not None else "",
+        "shut": shut_in_words() if waiting is not None and waiting.is_of_restore else "",
         "last": last,
         "last_other": words.get(last.other, "") if last is not None else "",
         "wrong": [one for one in ways.values() if one.form is not None and one.form.is_bound and one.form.errors],

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
+from zegel.accounts.addresses import language_of
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.texts import MethodAsked as Asked
@@ -27,7 +28,7 @@ from zegel.edge.log import MethodAsked, log
 from zegel.journey import milestones
 from zegel.journey.custody.models import MethodRequest, Recipient, Transmission
 from zegel.journey.portal.guests import Guest, for_guests, lock
-from zegel.journey.portal.mails import NoOwnAddress, OwnMail, language_of, put
+from zegel.journey.portal.mails import NoOwnAddress, OwnMail, put
 from zegel.journey.portal.opening import about, clock, masked
 from zegel.journey.portal.pages import see_other
 from zegel.journey.portal.setup import portal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +32,6 @@ from zegel.journey.custody.models import Content, Conversation, Message, Recipie
 from zegel.journey.custody.seal import enclose_message_key
 from zegel.journey.portal import drafts
 from zegel.journey.portal.composing import Addressed, AnswerMail, Composed, Objection, SealingUpload
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.pages import see_other, wants_json
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
@@ -64,6 +64,13 @@ class Refusal(Enum):
         _("There is no room for your answer at this moment. Nothing was sent; please try again later."),
     )
     STALE = (HTTPStatus.UNPROCESSABLE_ENTITY, _("This form can't be used any more. Please send your answer again."))
+    ARRIVED = (
+        HTTPStatus.CONFLICT,
+        _(
+            "An earlier version of this answer had arrived already. What is written here now was not sent: send it "
+            "once more, as an answer of its own, if it is to be read too."
+        ),
+    )
     INFECTED = (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         _(
@@ -168,7 +175,8 @@ class _Taking:
     def refuse(self, why: Refusal, text: str) -> HttpResponse:
         """Says why, with what was written."""
         if wants_json(self.request):
-            response: HttpResponse = JsonResponse({"refusal": why.text}, status=why.status)
+            said = {"refusal": why.text} | ({"nonce": str(new_nonce())} if why is Refusal.ARRIVED else {})
+            response: HttpResponse = JsonResponse(said, status=why.status)
         else:
             response = self.page(why, text)
         if why is Refusal.NOT_EXAMINED:
@@ -197,10 +205,27 @@ class _Taking:
             case Recorded.NOW:
                 self.is_kept = True
                 return self._done()
-            case Recorded.BEFORE:
+            case Recorded.BEFORE if self._is_same(nonce, text):
                 return self._done()
+            case Recorded.BEFORE:
+                return self.refuse(Refusal.ARRIVED, text)
             case Recorded.NOT:
                 return self.refuse(Refusal.STALE, text)
+
+    def _is_same(self, nonce: uuid.UUID, text: str) -> bool:
+        """As what the form was sent with before: its reply was lost, and nobody changed anything since."""
+        before = self.reader.message(nonce)
+        if before is None:
+            return False
+        *files, written = (part for part in before.head.parts if not part.type.startswith("multipart/"))
+        digests = []
+        for part in files:
+            digest = hashlib.sha256()
+            for octets in before.octets(part):
+                digest.update(octets)
+            digests.append(digest.digest())
+        stored = b"".join(before.octets(written)).decode("utf-8", "replace")
+        return digests == self.upload.mail.digests and stored.split() == text.replace("\0", "\ufffd").split()
 
     def _done(self) -> HttpResponse:
         messages.success(self.request, say("Your answer was sent safely."))
@@ -289,7 +314,7 @@ def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
         if before is not None:
             same = before.conversation_id == conversation.id and before.answered_by_id == own
             return Recorded.BEFORE if same and not _is_first(before) else Recorded.NOT
-        if not is_open(conversation, now):
+        if not conversation.is_open(now):
             return Recorded.NOT
         content = Content.objects.create(
             id=sink.id,

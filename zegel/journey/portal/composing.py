@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
 import unicodedata
@@ -69,14 +70,17 @@ class AnswerMail:
         self._indexer = MimeIndexer(header, self._header_size)
         self._sink.feed(header + b"\r\n")
         self.size = 0  # octets of files
+        self.digests: list[bytes] = []  # SHA-256 of each file
 
     def begin_file(self, name: str, kind: str) -> None:
         """The next octets are a file's."""
+        self._digest = hashlib.sha256()
         self._write(b"--" + self._boundary + b"\r\n" + _file_header(name, kind) + b"\r\n")
 
     def feed(self, octets: bytes) -> None:
         """A piece of the file, in any cut. Raises ``OSError`` when the disk is full."""
         self.size += len(octets)
+        self._digest.update(octets)
         octets = self._rest + octets
         cut = len(octets) - len(octets) % _LINE
         self._rest = octets[cut:]
@@ -84,6 +88,7 @@ class AnswerMail:
 
     def end_file(self) -> None:
         """The file is complete."""
+        self.digests.append(self._digest.digest())
         self._write(_base64(self._rest))
         self._rest = b""
 

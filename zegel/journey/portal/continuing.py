@@ -17,7 +17,6 @@ from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
 from zegel.journey.custody.models import Conversation, Recipient
 from zegel.journey.portal import links
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
 
@@ -49,7 +48,7 @@ def _of_reader(request: HttpRequest, reader: Reader, rows: Iterable[Conversation
     for row in rows:
         place = next((one for one in row.recipients.all() if one.key == key and one.revoked_at is None), None)
         is_author = row.author.key == key
-        if is_open(row, now) and (is_author or place is not None):
+        if row.is_open(now) and (is_author or place is not None):
             is_earlier = row.id == reader.conversation.continues_id
             yield Related(row.created_at, is_earlier, _address(request, row, None if is_author else place))
 

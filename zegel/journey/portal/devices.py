@@ -30,7 +30,7 @@ from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.log import DeviceForgotten, DeviceRemembered, log
 from zegel.journey import milestones
-from zegel.journey.custody.memory import verification_of
+from zegel.journey.custody.memory import used_by
 from zegel.journey.custody.models import Proof, Recipient, Transmission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.portal import cookies
@@ -104,11 +104,7 @@ def _proves(device: RememberedDevice, recipient: Recipient) -> bool:
 
 
 def _number(recipient: Recipient) -> bytes:
-    try:
-        opened = portal().unsealer.field(recipient.verification, name="verification", owner=recipient.id)
-    except CannotOpen:
-        return _NOBODY
-    found = verification_of(opened)
+    found = used_by(recipient, open_field=portal().unsealer.field)
     return found.phone.reveal().encode() if isinstance(found, SmsCode) else _NOBODY
 
 

@@ -25,7 +25,6 @@ from zegel.edge import chance
 from zegel.edge.log import Broken, log
 from zegel.journey.custody.models import Conversation, Draft, Message
 from zegel.journey.custody.seal import field_context
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.pages import see_other, wants_json
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
@@ -60,10 +59,13 @@ def save_draft(request: HttpRequest, reader: Reader) -> HttpResponse:
     if len(text.encode()) > LONGEST:
         return _said(request, reader, _("This text is too long to be kept as a draft."), is_kept=False)
     try:
-        _keep(reader, text, _number(request.POST.get("nonce", "")))
+        is_kept = _keep(reader, text, _number(request.POST.get("nonce", "")))
     except DatabaseError as cause:  # a full disk: reading goes on (P4)
         log(Broken("keeping a draft", cause))
         return _said(request, reader, _("Your draft could not be saved at this moment."), is_kept=False)
+    if not is_kept:
+        said = _("This answer was sent already, so no draft of it was kept. Open the page anew to write another one.")
+        return _said(request, reader, said, is_kept=False)
     return _said(request, reader, _("Draft saved. Files are not kept: choose them when you send."), is_kept=True)
 
 
@@ -72,18 +74,20 @@ def forget(reader: Reader) -> None:
     _rows(reader.conversation, reader).delete()
 
 
-def _keep(reader: Reader, text: str, form: uuid.UUID | None) -> None:
+def _keep(reader: Reader, text: str, form: uuid.UUID | None) -> bool:
+    """``False``: it came behind the answer that it was a draft of."""
     now, number = portal().now(), chance.identifier()
     sealed = enclose(Secret(text.encode()), reader.key, context=field_context("draft", number), nonce=chance.nonce())
     with transaction.atomic():
         conversation = Conversation.objects.select_for_update().get(id=reader.conversation.id)
         if form is not None and Message.objects.filter(id=form).exists():
-            return  # it came behind the answer that it was a draft of
+            return False
         _rows(conversation, reader).delete()
-        if text.strip() and is_open(conversation, now):
+        if text.strip() and conversation.is_open(now):
             Draft.objects.create(
                 id=number, conversation=conversation, recipient=reader.recipient, sealed=sealed, saved_at=now
             )
+    return True
 
 
 def _rows(conversation: Conversation, reader: Reader) -> QuerySet[Draft]:

@@ -21,7 +21,6 @@ from zegel.accounts.models import Account
 from zegel.core.mail.head import Head
 from zegel.journey.custody.models import Conversation, Recipient
 from zegel.journey.portal import reading
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
 
@@ -147,7 +146,7 @@ def _words(head: Head) -> Iterator[str]:
 
 def head_of(conversation: Conversation) -> Head | None:
     """Of the message that began it, through the gateway's slot; ``None`` when that was destroyed, or is to be."""
-    if not is_open(conversation, portal().now()):
+    if not conversation.is_open(portal().now()):
         return None
     try:
         key = portal().unsealer.conversation_key(conversation)

@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 
-from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
 from zegel.journey.custody.models import Conversation, Link, Recipient
@@ -54,7 +53,7 @@ def for_guests(view: View) -> View:
         if guest is None:
             return no_way_in(request)
         speak_for(guest.conversation.organisation, request)
-        if not is_open(guest.conversation, portal().now()):
+        if not guest.conversation.is_open(portal().now()):
             return render(request, "portal/gone.html", {"guest": guest}, status=HTTPStatus.GONE)
         return view(request, guest, *args, **kwargs)
 
@@ -78,8 +77,3 @@ def lock(recipient: Recipient) -> Recipient:
     other anyway."""
     told = ("conversation__organisation", "conversation__author")
     return Recipient.objects.select_for_update(of=("self",)).select_related(*told).get(id=recipient.id)
-
-
-def is_open(conversation: Conversation, now: Instant) -> bool:
-    """It did not expire, and its keys were not destroyed."""
-    return conversation.destroyed_at is None and (conversation.expires_at is None or now < conversation.expires_at)

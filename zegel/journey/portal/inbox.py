@@ -31,7 +31,6 @@ from zegel.journey.portal import finding, links, reading, sent, shared
 from zegel.journey.portal.answering import Refusal, listeners, take_answer
 from zegel.journey.portal.drafts import save_draft
 from zegel.journey.portal.guest_pages import conversation_page
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.pages import View, look_like, private
 from zegel.journey.portal.proofs import note_reading
 from zegel.journey.portal.reader import Reader
@@ -180,7 +179,7 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
         now = portal().now()
         look_like(row.organisation, request)
         try:
-            if not is_open(row, now):
+            if not row.is_open(now):
                 raise CannotOpen("expired")
             reader = Reader(row, _key(request, row, reads_as), reads_as, "inbox", row.id)
             response = view(request, reader, **kwargs)
@@ -231,7 +230,7 @@ def _key(request: HttpRequest, conversation: Conversation, recipient: Recipient 
 
 def _closed(request: HttpRequest, conversation: Conversation, recipient: Recipient | None) -> HttpResponse:
     """States without content, with the reason."""
-    expired = not is_open(conversation, portal().now())
+    expired = not conversation.is_open(portal().now())
     context = {"section": "inbox", "conversation": conversation, "expired": expired, **_states(conversation, recipient)}
     return render(request, "portal/inbox_closed.html", context)
 

@@ -6,11 +6,11 @@ import secrets
 from dataclasses import dataclass
 
 from zegel.accounts.addresses import own_mailbox
-from zegel.accounts.models import Account, Organisation, SendingDomain
+from zegel.accounts.models import Organisation, SendingDomain
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import compose
-from zegel.core.mail.texts import Language, Mail
+from zegel.core.mail.texts import Mail
 from zegel.core.policy.transport import NO_DEMAND, TransportSecurity
 from zegel.edge import chance
 from zegel.journey.custody.models import Recipient, Submission, Transmission
@@ -70,8 +70,3 @@ def put(mail: OwnMail, *, now: Instant) -> Transmission:
         created_at=now,
         expires_at=mail.expires_at,
     )
-
-
-def language_of(author: Account, organisation: Organisation) -> Language:
-    """For mail to an author."""
-    return "nl" if (author.language or organisation.language).startswith("nl") else "en"

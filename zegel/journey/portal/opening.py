@@ -24,7 +24,7 @@ from zegel.core.secret import Secret
 from zegel.journey.portal import codes, devices, links
 from zegel.journey.portal.browsers import browser_of, recognise
 from zegel.journey.portal.codes import CannotSend, Expired, Locked, Passed, TooMany, TooSoon, Wrong
-from zegel.journey.portal.guests import Guest, for_guests, guest_of, is_open, lock
+from zegel.journey.portal.guests import Guest, for_guests, guest_of, lock
 from zegel.journey.portal.pages import language, no_way_in, private, see_other
 from zegel.journey.portal.proofs import proof_of, prove, withdraw
 from zegel.journey.portal.setup import portal
@@ -91,7 +91,7 @@ def arrive(request: HttpRequest, token: str, to: str = "") -> HttpResponse:
     which page the guest wants after the verification."""
     secret = Secret(token)
     link = links.link_of(secret)
-    if link is None or not is_open(link.recipient.conversation, portal().now()):
+    if link is None or not link.recipient.conversation.is_open(portal().now()):
         response = no_way_in(request)
     else:
         response = see_other(reverse("portal:guest", kwargs={"recipient": link.recipient_id}) + _query(to))

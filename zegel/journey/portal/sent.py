@@ -34,7 +34,6 @@ from zegel.edge.log import ExpiryChanged, NotifiedAgain, Revoked, log
 from zegel.journey import milestones, steps
 from zegel.journey.custody import revoking
 from zegel.journey.custody.models import Conversation, Recipient, SenderAct
-from zegel.journey.portal.guests import is_open
 from zegel.journey.portal.pages import View, private, see_other
 from zegel.journey.portal.setup import portal
 from zegel.journey.portal.states import can_be_revoked, full_lines
@@ -178,7 +177,7 @@ def _end_of(day: Any, last: Instant | None) -> Instant:
 def expiry(request: HttpRequest, conversation: Conversation) -> HttpResponse:
     """Earlier, or later as far as the policy of the organisation goes."""
     now = portal().now()
-    if not is_open(conversation, now):
+    if not conversation.is_open(now):
         return _home(request, conversation)
     form = ExpiryForm(request.POST if request.method == "POST" else None, conversation, now)
     if not form.is_valid():
@@ -186,7 +185,7 @@ def expiry(request: HttpRequest, conversation: Conversation) -> HttpResponse:
         return _ask(request, conversation, "sent_expiry", status=status, form=form)
     with transaction.atomic():
         locked = _locked(conversation)
-        if not is_open(locked, portal().now()):
+        if not locked.is_open(portal().now()):
             return _home(request, conversation)
         form = ExpiryForm(request.POST, locked, now)  # judged again: another browser may have been first
         if not form.is_valid():
@@ -332,7 +331,7 @@ def history(conversation: Conversation) -> list[tuple[str, Instant]]:
 
 def offers(conversation: Conversation, now: Instant) -> dict[str, str]:
     """Addresses of what can be done about the whole conversation, for the templates."""
-    if not is_open(conversation, now):
+    if not conversation.is_open(now):
         return {}
     here = {"conversation": conversation.id}
     return {

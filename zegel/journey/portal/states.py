@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from django.db.models import Prefetch, QuerySet
@@ -16,7 +16,7 @@ from zegel.core.policy.ended import wording_of
 from zegel.core.policy.transport import Authentication, Tls
 from zegel.core.policy.verification import Method
 from zegel.journey import steps
-from zegel.journey.custody.models import Attempt, Conversation, Recipient, Transmission
+from zegel.journey.custody.models import Attempt, Conversation, Link, MethodRequest, Recipient, Transmission
 from zegel.journey.portal.pages import language
 
 State = Recipient.State
@@ -100,7 +100,10 @@ def with_evidence(conversation: Conversation) -> QuerySet[Recipient]:
     arrived = Attempt.objects.filter(outcome=_ARRIVED).order_by("-id")
     mails = Transmission.objects.filter(kind__in=(Kind.READABLE, Kind.NOTIFICATION, Kind.REMINDER, Kind.AGAIN))
     return conversation.recipients.order_by("address").prefetch_related(
-        Prefetch("transmissions", mails.order_by("created_at", "id")), Prefetch("transmissions__attempts", arrived)
+        Prefetch("transmissions", mails.order_by("created_at", "id")),
+        Prefetch("transmissions__attempts", arrived),
+        Prefetch("method_requests", MethodRequest.objects.order_by("at", "id")),
+        Prefetch("links", Link.objects.only("recipient")),
     )
 
 
@@ -114,17 +117,13 @@ def _full(one: Recipient, conversation: Conversation, now: Instant) -> Recipient
     line = _line(one)
     here = {"conversation": conversation.id, "recipient": one.id}
     is_open = conversation.destroyed_at is None and one.revoked_at is None
-    return RecipientLine(
-        line.address,
-        line.words,
-        line.badge,
-        line.at,
-        line.reason,
-        line.held_at,
-        tuple(_facts(one)),
-        reverse("portal:sent-revoke-one", kwargs=here) if is_open and can_be_revoked(one) else "",
-        reverse("portal:sent-again", kwargs=here) if is_open and steps.can_be_notified_again(one, now) else "",
-        reverse("portal:another-way", kwargs={"recipient": one.id}) if is_open and _asks_another_way(one) else "",
+    asks = is_open and _asks_another_way(one)
+    return replace(
+        line,
+        facts=tuple(_facts(one)),
+        revoke_at=reverse("portal:sent-revoke-one", kwargs=here) if is_open and can_be_revoked(one) else "",
+        again_at=reverse("portal:sent-again", kwargs=here) if is_open and steps.can_be_notified_again(one, now) else "",
+        other_way_at=reverse("portal:another-way", kwargs={"recipient": one.id}) if asks else "",
     )
 
 
@@ -138,6 +137,7 @@ def _facts(one: Recipient) -> list[tuple[str, Instant | None]]:
     if one.opened_at is not None:
         how = _METHODS.get(one.opened_with, one.opened_with)
         facts.append((_("Opened %(how)s") % {"how": how}, one.opened_at))
+    facts += [(shut_in_words(), asked.at) for asked in one.method_requests.all() if asked.is_of_restore]
     if one.state == State.DELIVERED:
         facts.append((_("This recipient has the message itself, readable. It can’t be revoked."), None))
         if one.revoked_at is not None:
@@ -157,6 +157,14 @@ def _travelled(mail: Transmission, attempt: Attempt) -> tuple[str, Instant | Non
     return f"{what} {security_in_words(attempt.tls, attempt.authentication)}", attempt.at
 
 
+def shut_in_words() -> str:
+    """That a restore ended what a recipient verified with (:attr:`MethodRequest.is_of_restore`)."""
+    return _(
+        "The gateway was restored from a backup from before another way was chosen for this recipient, who can’t open "
+        "the message until one is chosen again."
+    )
+
+
 def security_in_words(tls: int, authentication: int) -> str:
     """*over TLS 1.3, certificate checked*"""
     channel = str(_TLS.get(tls, tls))
@@ -171,8 +179,8 @@ def _not_there_yet(mail: Transmission) -> str:
 
 def _asks_another_way(one: Recipient) -> bool:
     """The recipient can't use the method, and the sender has not answered."""
-    last = one.method_requests.order_by("-at", "-id").first()
-    return last is not None and last.answered_at is None
+    asked = list(one.method_requests.all())
+    return bool(asked) and asked[-1].answered_at is None
 
 
 def can_be_revoked(one: Recipient) -> bool:

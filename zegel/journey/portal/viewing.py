@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 from zegel.core.mail.mime import Part, as_text
+from zegel.journey.portal.reader import PICTURES
 
 LOOKED_AT: Final = 4096  # octets
 
@@ -38,9 +39,7 @@ _MAGIC: Final = (
     (re.compile(rb"%PDF-[12]\.[0-9]"), Other.PDF),
 )
 _TEXTS: Final = frozenset({"text/plain", "text/csv", "text/tab-separated-values", "text/markdown"})
-_SHOWN: Final = frozenset(
-    {"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "image/gif", "image/webp", "application/pdf"}
-)
+_SHOWN: Final = frozenset({*PICTURES, "application/pdf"})
 _SAYS_NOTHING: Final = frozenset({"application/octet-stream", "application/x-download", "application/force-download"})
 _TEXT_NAMES: Final = (".txt", ".csv", ".tsv", ".md", ".log")
 _SHOWN_NAMES: Final = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", *_TEXT_NAMES)

@@ -271,7 +271,7 @@ class Telling:
             .filter(submission=leased.subject, state=Recipient.State.HELD)
             .order_by("key")
         )
-        gone = [one for one in recipients if _is_gone(one, now)]
+        gone = [one for one in recipients if not one.conversation.is_open(now)]
         waiting = [one for one in recipients if one not in gone]
         due = [(one, holding(one.decided_at or now, one.told_at, term=_term(one), now=now)) for one in waiting]
         told = [one for one, what in due if isinstance(what, Tell)]
@@ -466,14 +466,6 @@ def _end_hold(recipients: Sequence[uuid.UUID], now: Instant) -> None:
     """Inside a transaction: the message of these is gone. Nothing for those that left the hold meanwhile."""
     for one in Recipient.objects.select_for_update().filter(id__in=recipients, state=Recipient.State.HELD):
         steps.give_up(one, status="5.7.0", reason=Ended.DESTROYED.value, now=now)
-
-
-def _is_gone(recipient: Recipient, now: Instant) -> bool:
-    """Nothing is left that could be delivered, or will be in a moment."""
-    conversation = recipient.conversation
-    return conversation.destroyed_at is not None or (
-        conversation.expires_at is not None and conversation.expires_at <= now
-    )
 
 
 def _lacking(recipient: Recipient) -> tuple[Method, ...]:

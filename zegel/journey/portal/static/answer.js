@@ -63,7 +63,10 @@
     let values = null;
     try { values = JSON.parse(request.responseText); } catch { /* a page: the session is over, or a fault */ }
     if (values?.to) window.location.assign(values.to);
-    else if (values?.refusal) stop(values.refusal);
+    else if (values?.refusal) {
+      if (values.nonce) form.elements.nonce.value = values.nonce; // what is sent next is another answer
+      stop(values.refusal);
+    }
     else if (request.status === 200 && request.responseURL) window.location.assign(request.responseURL);
     else stop(form.dataset.broken);
   }
