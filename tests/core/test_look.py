@@ -109,8 +109,16 @@ def chunk(kind: bytes, held: bytes) -> bytes:
     return len(held).to_bytes(4, "big") + kind + held + zlib.crc32(kind + held).to_bytes(4, "big")
 
 
-def png(width: int = 40, height: int = 10, *, more: bytes = b"", rows: bytes | None = None, end: bytes = b"") -> bytes:
-    size = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+def png(
+    width: int = 40,
+    height: int = 10,
+    *,
+    more: bytes = b"",
+    rows: bytes | None = None,
+    end: bytes = b"",
+    form: bytes = b"\x08\x02\0\0\0",  # eight bits of red, green and blue
+) -> bytes:
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big") + form
     drawn = (b"\0" + b"\x8a\x1f\x5c" * width) * height if rows is None else rows
     image = chunk(b"IDAT", zlib.compress(drawn))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + more + image + chunk(b"IEND", b"") + end
@@ -134,12 +142,39 @@ def png(width: int = 40, height: int = 10, *, more: bytes = b"", rows: bytes | N
         png(2**31, 2**31, rows=b"\0"),
         png(rows=b""),
         png(rows=bytes(5_000_000)),
+        png(rows=bytes(10 * 121 - 1)),
+        png(rows=bytes(10 * 121 + 1)),
+        png(more=png()[8:33]),  # a second IHDR
+        png(form=b"\x03\x02\0\0\0"),  # no such depth
+        png(form=b"\x08\x05\0\0\0"),  # no such colour type
+        png(form=b"\x08\x02\1\0\0"),
+        png(form=b"\x08\x02\0\1\0"),
+        png(form=b"\x08\x02\0\0\2"),
+        png(form=b"\x08\x03\0\0\0", rows=bytes(10 * 41)),  # no palette
         png(more=chunk(b"tEXt", bytes(LARGEST_LOGO))),
     ],
 )
 def test_what_is_not_a_small_sound_png_is_refused_with_an_example(octets: bytes) -> None:
     with pytest.raises(NotALogo, match="such as one of 400 by 100 pixels"):
         parse_logo(octets)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "form", "octets"),
+    [
+        (40, 10, b"\x08\x06\0\0\0", 10 * 161),
+        (40, 10, b"\x10\x00\0\0\0", 10 * 81),
+        (9, 3, b"\x01\x00\0\0\0", 3 * 3),
+        (1, 1, b"\x08\x00\0\0\1", 2),
+        (8, 8, b"\x08\x00\0\0\1", 64 + 15),  # each pixel, and the filter of 1, 1, 1, 2, 2, 4 and 4 lines
+        (5, 1, b"\x08\x02\0\0\1", 15 + 4),  # one line in the first, second, fourth and sixth pass
+    ],
+)
+def test_a_logo_of_any_kind_there_is(width: int, height: int, form: bytes, octets: int) -> None:
+    assert parse_logo(png(width, height, form=form, rows=bytes(octets))).width == width
+    for wrong in (octets - 1, octets + 1):
+        with pytest.raises(NotALogo):
+            parse_logo(png(width, height, form=form, rows=bytes(wrong)))
 
 
 def test_of_a_logo_the_image_alone_is_kept() -> None:

@@ -523,7 +523,7 @@ def _as_section(octets: bytes) -> object:
         author(section)
     except (MalformedField, NotOneAuthor):
         pass
-    return received_count(section), fields_for_identity(written), section.without({"bcc"}).without_prefix({"x-"})
+    return received_count(section), fields_for_identity(written), section.without({"bcc"})
 
 
 FIELDS: Final = (

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from zegel.core.mail.address import Domain
+from zegel.core.policy.case import Nta7516Facts
 from zegel.core.policy.nta7516 import Record, Standing
 from zegel.edge.dns import Answer, Found, NotThere, Trouble
 from zegel.edge.nta import AT_ONCE, KEEP, MOST_KEPT, NtaFound, NtaLookup
@@ -248,7 +249,7 @@ def test_recipients_are_looked_up_only_where_the_sender_complies() -> None:
     bench = Bench({("_dmarc.voorbeeld.test", "TXT"): None})
     found = facts(bench, (SENDER, RECIPIENT))
     assert found == {(SENDER, RECIPIENT): NtaFound(Standing.DMARC_TOO_WEAK, None)}
-    assert not found[SENDER, RECIPIENT].both_comply
+    assert found[SENDER, RECIPIENT].as_facts() == Nta7516Facts()
     assert ("zorg.test", "TXT") not in bench.dns.asked
 
 
@@ -260,7 +261,11 @@ def test_every_pair_gets_both_standings_and_each_domain_is_asked_once() -> None:
         (SENDER, other): NtaFound(Standing.COMPLIES, Standing.NO_RECORD),
         (weak, RECIPIENT): NtaFound(Standing.NO_RECORD, None),
     }
-    assert [one.both_comply for one in found.values()] == [True, False, False]
+    assert [one.as_facts() for one in found.values()] == [
+        Nta7516Facts(sender_complies=True, recipient_complies=True),
+        Nta7516Facts(sender_complies=True),
+        Nta7516Facts(),
+    ]
     assert bench.dns.asked.count(("zorg.test", "TXT")) == bench.dns.asked.count(("voorbeeld.test", "TXT")) == 1
 
 

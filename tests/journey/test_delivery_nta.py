@@ -33,7 +33,7 @@ from zegel.core.policy.case import Asked, Case, OrganisationPolicy
 from zegel.core.policy.nta7516 import Standing
 from zegel.core.policy.transport import PROVEN, Authentication, Tls
 from zegel.edge.dns import Answer, Found, NotThere, Trouble
-from zegel.edge.nta import NtaLookup
+from zegel.edge.nta import NtaFound, NtaLookup
 from zegel.journey.custody.models import Job
 from zegel.journey.delivery import nta
 from zegel.journey.delivery.mx import MOST_HOSTS, TakesNoMail
@@ -312,7 +312,7 @@ def test_what_is_met_no_more_at_delivery_leads_to_the_next_step(
     server, ordinary = nta_host(post, certificates().self_signed), post.mx(CARE)
     submitted(post)
     pair = SENDER, Domain(CARE)
-    assert post.run(post.delivery.nta.facts([pair]))[pair].both_comply
+    assert post.run(post.delivery.nta.facts([pair]))[pair] == NtaFound(Standing.COMPLIES, Standing.COMPLIES)
     happens(post, server)
     post.settle()
     assert not server.mail_was_begun()

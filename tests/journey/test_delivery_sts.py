@@ -197,7 +197,7 @@ def test_while_the_kept_policy_can_not_be_read_nothing_leaves(post: Post, monkey
     post.later(minutes=20)  # asked anew: that nothing could be read was not remembered
     post.later(minutes=1)  # one mail goes ahead of the others
     assert post.transmissions("readable")[-1].state == "sent"
-    assert SENTENCE in words(server.messages()[0])
+    assert any(SENTENCE in words(one) for one in server.messages())  # beside the notification that waited
 
 
 def test_a_policy_that_can_not_be_kept_holds_all_the_same(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -183,6 +184,24 @@ def sheet_of(name: str) -> str | None:
 # --- the logo ----------------------------------------------------------------------------------------------------
 
 _MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+_PALETTE: Final = 3
+_DEPTHS: Final = {
+    0: (1, 2, 4, 8, 16),
+    2: (8, 16),
+    _PALETTE: (1, 2, 4, 8),
+    4: (8, 16),
+    6: (8, 16),
+}  # of each colour type
+_SAMPLES: Final = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+_ADAM7: Final = (  # first column and row, steps between them
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 _KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB"})
 _EXAMPLE: Final = f"take a PNG of at most {LARGEST_LOGO // 1000} kB, such as one of 400 by 100 pixels"
 
@@ -215,7 +234,9 @@ def parse_logo(octets: bytes) -> Logo:
         raise NotALogo(
             f"the logo is {width} by {height} pixels, and may be {WIDEST_LOGO} by {HIGHEST_LOGO}; {_EXAMPLE}"
         )
-    _inflated(b"".join(held for kind, held in chunks if kind == b"IDAT"), most=width * height * 8 + height * 8)
+    depth, colour, interlaced = _form(chunks)
+    unpacked = _unpacked_size(width, height, depth * _SAMPLES[colour], interlaced=interlaced)
+    _require_inflated(b"".join(held for kind, held in chunks if kind == b"IDAT"), size=unpacked)
     kept = b"".join(_chunk(kind, held) for kind, held in chunks if kind in _KEPT)
     return Logo(_MAGIC + kept, width, height)
 
@@ -237,12 +258,37 @@ def _chunk(kind: bytes, held: bytes) -> bytes:
     return len(held).to_bytes(4, "big") + kind + held + zlib.crc32(kind + held).to_bytes(4, "big")
 
 
-def _inflated(packed: bytes, *, most: int) -> None:
-    """There is an image, and no more than its size allows."""
+def _form(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[int, int, bool]:
+    """Bit depth, colour type and whether it is interlaced (PNG §11.2.2), where they are ones that there are."""
+    depth, colour, compression, filtering, interlaced = chunks[0][1][8:]
+    kinds = [kind for kind, _ in chunks]
+    if (
+        kinds.count(b"IHDR") != 1
+        or depth not in _DEPTHS.get(colour, ())
+        or (compression, filtering) != (0, 0)
+        or interlaced not in (0, 1)
+        or (colour == _PALETTE and b"PLTE" not in kinds)
+    ):
+        raise NotALogo(f"the logo is damaged; {_EXAMPLE}")
+    return depth, colour, interlaced == 1
+
+
+def _unpacked_size(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+    """Octets of all scan lines, each with the one that names its filter (PNG §7.2, §8)."""
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    size = 0
+    for x, y, step_x, step_y in passes:
+        across, down = -((x - width) // step_x), -((y - height) // step_y)
+        size += down * (1 + (across * bits + 7) // 8) if across > 0 and down > 0 else 0
+    return size
+
+
+def _require_inflated(packed: bytes, *, size: int) -> None:
+    """There is an image, whole and no larger than it says."""
     unpacking = zlib.decompressobj()
     try:
-        unpacked = unpacking.decompress(packed, most + 1)
+        unpacked = unpacking.decompress(packed, size + 1)
     except zlib.error:
         raise NotALogo(f"the logo is damaged; {_EXAMPLE}") from None
-    if not unpacked or len(unpacked) > most:
+    if len(unpacked) != size:
         raise NotALogo(f"the logo is damaged; {_EXAMPLE}")

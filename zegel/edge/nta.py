@@ -35,11 +35,6 @@ class NtaFound:
         """For the decision."""
         return Nta7516Facts(self.sender is Standing.COMPLIES, self.recipient is Standing.COMPLIES)
 
-    @property
-    def both_comply(self) -> bool:
-        """Row 2 applies, as far as the DNS goes."""
-        return self.sender is Standing.COMPLIES and self.recipient is Standing.COMPLIES
-
 
 @dataclass(slots=True)
 class NtaLookup:

@@ -95,11 +95,6 @@ class HeaderSection:
         keys = frozenset(name.lower() for name in names)
         return HeaderSection(tuple(field for field in self.fields if field.key not in keys))
 
-    def without_prefix(self, prefixes: Collection[str]) -> HeaderSection:
-        """The section less every field whose name begins with one of these."""
-        keys = tuple(prefix.lower() for prefix in prefixes)
-        return HeaderSection(tuple(field for field in self.fields if not field.key.startswith(keys)))
-
     def prepend(self, raw: bytes) -> HeaderSection:
         """The section with these fields on top, where trace fields belong (RFC 5321 §4.4).
         Raises :class:`BrokenHeader` if ``raw`` is not a header section of its own."""

@@ -14,7 +14,6 @@ from zegel.core.mail.address import Mailbox
 from zegel.core.policy.directives import is_control_field
 
 SAME_SUBMISSION_WINDOW: Final[Duration] = timedelta(hours=24)  # D-4
-UNMATCHED_GRACE: Final[Duration] = timedelta(minutes=10)  # D-4: a split names recipients of its other half
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Final
 from zegel.core.mail.address import Domain, NotADomain
 from zegel.core.policy.wording import Wording
 
-RULES_VERSION: Final = 1  # goes up when the same records would be judged otherwise
 VERSION_TAG: Final = "nta7516-1"
 MOST_PRIORITY: Final = 65535  # as for an MX, RFC 5321 §5.1
 
