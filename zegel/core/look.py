@@ -185,14 +185,14 @@ def sheet_of(name: str) -> str | None:
 
 _MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PALETTE: Final = 3
-_DEPTHS: Final = {
+_DEPTHS: Final = {  # bits of a sample that each colour type may have (PNG §11.2.2)
     0: (1, 2, 4, 8, 16),
     2: (8, 16),
     _PALETTE: (1, 2, 4, 8),
     4: (8, 16),
     6: (8, 16),
-}  # of each colour type
-_SAMPLES: Final = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+}
+_SAMPLES: Final = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}  # of a pixel
 _ADAM7: Final = (  # first column and row, steps between them
     (0, 0, 8, 8),
     (4, 0, 8, 8),
