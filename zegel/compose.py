@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zegel.core.clock import Instant
 from zegel.core.policy.mta_sts import LARGEST_POLICY
+from zegel.core.sms import PROVIDERS
 from zegel.edge import keyring
+from zegel.edge import metrics as meter
 from zegel.edge.blobs import Blobs
 from zegel.edge.certificates import (
     Files,
@@ -44,7 +46,7 @@ from zegel.edge.log import (
     configure,
     log,
 )
-from zegel.edge.sms import FolderSms, NoSms, SmsDriver
+from zegel.edge.sms import FolderSms, NoSms, ProviderSms, SmsDriver
 from zegel.edge.sqlite import is_safe, use_current_sqlite
 from zegel.edge.tls import opportunistic_context, server_context, verifying_context
 from zegel.edge.wake import Bell, Crowd, Rope, ring
@@ -52,18 +54,21 @@ from zegel.settings import CONFIG_VARIABLE, Settings, load_from_environment
 
 if TYPE_CHECKING:
     from zegel.accounts.models import Organisation
+    from zegel.api.setup import Api
     from zegel.core.secret import Secret
+    from zegel.edge.keyring import OpeningKeys
     from zegel.journey.arrival.listener import Desk
     from zegel.journey.custody.memory import OpensFields
     from zegel.journey.explain import Surroundings
 
-Role = Literal["submission", "inbound", "dispatch", "web", "certificates"]
+Role = Literal["submission", "inbound", "dispatch", "web", "certificates", "metrics"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
 SWITCH: Final = 0.001  # seconds that the loop and the writer let each other wait for the interpreter, at most
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
 WRITERS: Final = "writers.lock"  # on which the processes that write queue up
+COUNTER: Final = "counting.lock"  # on which the process that counts days holds on
 FILES: Final = 65_536  # open at once in one process
 DATABASE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
 
@@ -335,12 +340,47 @@ async def certificates(settings: Settings, ready: Callable[[], None]) -> None:
     log(Stopped("certificates"))
 
 
+# --- metrics ------------------------------------------------------------------------------------------------------
+
+
+async def metrics(settings: Settings, ready: Callable[[], None]) -> None:
+    """Shows what the other processes counted, and how things stand, until SIGTERM. Holds no key to mail."""
+    from zegel.edge.dns import DnsResolver
+    from zegel.edge.exposition import Door
+    from zegel.edge.metrics import Taking, Totals
+    from zegel.journey.watch import Watch
+
+    stop, listen = _stop_event(), settings.metrics.listen
+    assert listen is not None
+    totals = Totals()
+    trusted = is_trusted(settings)
+    dns = DnsResolver(settings.resolver(), trusted=trusted)
+    watch = Watch(settings, totals, dns, now, room=MINIMUM_FREE, trusted=trusted)
+    taking = Taking(settings.run, totals)
+    door = Door(listen.host, listen.port, totals, is_ready=watch.is_ready)
+    looking = asyncio.create_task(watch.keep_looking())
+    log(Started("metrics", str(listen)))
+    ready()
+    await stop.wait()
+    looking.cancel()
+    await asyncio.to_thread(door.close)
+    await asyncio.to_thread(taking.close)
+    log(Stopped("metrics"))
+
+
+def count(settings: Settings, role: str) -> None:
+    """This process counts what it logs, where the settings ask for metrics."""
+    if settings.metrics.listen is not None:
+        meter.start(settings.run, role)
+
+
 # --- dispatch -----------------------------------------------------------------------------------------------------
 
 
 async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     """Decision, delivery and report, until SIGTERM. Holds the opening key."""
-    from zegel.accounts import credentials, devices, lists, throttle
+    from zegel.accounts import answered, audit, credentials, devices, lists, throttle
+    from zegel.accounts.domain_watch import Watch
     from zegel.accounts.sessions import forget_ended as forget_ended_sessions
     from zegel.accounts.submitting import forget_usage
     from zegel.edge.database import Readers, Writer
@@ -348,6 +388,8 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.edge.nta import NtaLookup
     from zegel.journey.custody.erasures import keep_journal
     from zegel.journey.custody.jobs import Kind
+    from zegel.journey.custody.numbers import Numbering
+    from zegel.journey.custody.numbers import forget_old as forget_old_numbers
     from zegel.journey.custody.retention import Retention, forget_drafts
     from zegel.journey.custody.unseal import Unsealer
     from zegel.journey.custody.worker import Worker
@@ -361,6 +403,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.delivery.texting import Texting
     from zegel.journey.delivery.tls_results import TlsResults
     from zegel.journey.delivery.tls_results import forget_old as forget_old_tls_results
+    from zegel.journey.importing import Importing
+    from zegel.journey.importing import forget_old as forget_old_imports
+    from zegel.journey.report.domains import DomainMails
     from zegel.journey.report.mailbox import MailboxMails
     from zegel.journey.report.tell import Telling
     from zegel.web.sessions import forget_expired
@@ -403,6 +448,16 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     retention = Retention(writer, blobs, now=now)
     answers = Answers(writer, readers, unsealer, url=settings.portal.url, now=now)
     continuing = Continuing(writer, readers, now=now)
+    importing = Importing(
+        writer,
+        readers,
+        unsealer,
+        blobs,
+        sealing=keys.sealing,
+        now=now,
+        is_over=stop.is_set,
+        is_crowded=crowd.is_there,
+    )
     worker = Worker(
         {
             Kind.DECIDE: decision.decide,
@@ -421,6 +476,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             Kind.ANSWERED: answers.answered,
             Kind.CONTINUES: continuing.continues,
             Kind.EXPIRE: retention.expire,
+            Kind.IMPORT: importing.work,
         },
         writer=writer,
         bell=bell,
@@ -435,17 +491,33 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             lambda: forget_drafts(now()),
             lambda: throttle.forget_old(now()),
             lambda: credentials.forget_failures(now()),
+            lambda: answered.forget_old(now()),
             lambda: devices.forget_expired(now()),
             lambda: forget_ended_sessions(now()),
             lambda: forget_usage(now()),
             lambda: forget_ended(now()),
             lambda: forget_old_tls_results(now()),
+            lambda: forget_old_imports(now()),
+            lambda: audit.shorten(now()),
+            lambda: forget_old_numbers(now()),
         )
     )
     refreshing = lists.Refreshing(lists.fetcher(settings), now=now, gained=release_held(settings))
     refreshing.start()
+    watch = Watch(
+        writer,
+        readers,
+        dns,
+        gateway=settings.hostname,
+        sealing=keys.sealing,
+        now=now,
+        tell=DomainMails(writer, readers, unsealer, url=settings.portal.url, now=now).tell,
+    )
+    numbering = Numbering(settings.run / COUNTER, now=now)
+    numbering.start()
     log(Started("dispatch", ""))
     ready()
+    watching = asyncio.create_task(watch.keep_looking())
     counting = asyncio.create_task(tls_results.keep_writing())
     running = asyncio.create_task(worker.run())
     journalling = asyncio.create_task(keep_journal(erasure_journal(settings), readers))
@@ -453,7 +525,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     worker.stop()
     await running
     refreshing.stop()
+    numbering.stop()
     sweeping.cancel()
+    watching.cancel()
     journalling.cancel()
     await dialler.close()
     tls_results.stop()
@@ -487,7 +561,7 @@ def sms_driver(settings: Settings) -> SmsDriver:
     """The driver that the settings name."""
     if settings.sms.driver == "folder" and settings.sms.folder is not None:
         return FolderSms(settings.sms.folder)
-    return NoSms()
+    return ProviderSms.of(settings) if settings.sms.driver in PROVIDERS else NoSms()
 
 
 def is_trusted(settings: Settings) -> bool:
@@ -512,7 +586,8 @@ def web_application() -> Any:
 
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
-    api.configure(api.Api(dry_run(settings, unsealer.field, keys.marker), now))
+    count(settings, "web")
+    api.configure(_api(settings, keys, unsealer.field))
     setup.configure(
         setup.Portal(
             unsealer=unsealer,
@@ -527,6 +602,49 @@ def web_application() -> Any:
     )
     _end_with_parent()
     return application()
+
+
+def _api(settings: Settings, keys: OpeningKeys, open_field: OpensFields) -> Api:
+    """What the API works with. A message that is sent through it takes the way of one that comes by SMTP."""
+    from zegel.api.mailroom import Mailroom
+    from zegel.api.setup import Api
+    from zegel.core.seal.slot import derive
+    from zegel.edge.database import Readers, Writer
+    from zegel.edge.dns import DnsResolver
+    from zegel.journey.arrival.intake import Place
+    from zegel.journey.custody.seal import Wrapper
+
+    def dns() -> DnsResolver:
+        return DnsResolver(settings.resolver(), trusted=is_trusted(settings))
+
+    def furnish() -> Place:
+        return Place(
+            hostname=settings.hostname,
+            keys=keyring.submission_keys(settings.keys),
+            wrapper=Wrapper(keys.sealing),
+            blobs=Blobs(settings.blobs),
+            writer=Writer(settings.run / WRITERS, crowded=Crowd(settings.run).tell),
+            readers=Readers(threads=1),
+            dns=dns(),
+            now=now,
+            ring=lambda: ring(settings.run),
+        )
+
+    return Api(
+        dry_run(settings, open_field, keys.marker),
+        now,
+        sealing=keys.sealing,
+        answers_key=derive(keys.web, "api-answers"),
+        mailroom=Mailroom(
+            furnish,
+            max_size=settings.submission.max_size,
+            max_recipients=settings.submission.max_recipients,
+            has_room=lambda: shutil.disk_usage(settings.folder).free > MINIMUM_FREE,
+        ),
+        dns=dns,
+        hostname=settings.hostname,
+        ring=lambda: ring(settings.run),
+    )
 
 
 def dry_run(settings: Settings, open_field: OpensFields, marker: Secret[bytes]) -> Surroundings:
@@ -590,8 +708,16 @@ def run_role(settings: Settings, role: Role) -> None:
     gc.collect()
     gc.freeze()  # what was imported stays; looking through it again and again costs a tenth of all
     gc.set_threshold(GARBAGE)
-    daemons = {"submission": submission, "inbound": inbound, "dispatch": dispatch, "certificates": certificates}
+    daemons = {
+        "submission": submission,
+        "inbound": inbound,
+        "dispatch": dispatch,
+        "certificates": certificates,
+        "metrics": metrics,
+    }
+    count(settings, role)
     uvloop.run(daemons[role](settings, _tell_ready))
+    meter.stop()
 
 
 def _tell_ready() -> None:

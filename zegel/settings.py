@@ -6,6 +6,7 @@ Every module gets the values that it needs as arguments; only :mod:`zegel.compos
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,7 @@ from pydantic_settings import (
 )
 
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
+from zegel.core.sms import OWN_BODY, OWN_HEADERS, PROVIDERS, is_account, is_header, is_sender
 
 CONFIG_VARIABLE = "ZEGEL_CONFIG"
 LONGEST_HOST_NAME = 64  # of zegel.core.mail.trace.loop_marker
@@ -175,6 +177,24 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _sender(text: str) -> str:
+    if not is_sender(text):
+        raise ValueError("write at most 11 letters and digits, like Zegel, or a telephone number, like +31612345678")
+    return text
+
+
+def _country(text: str) -> str:
+    if re.fullmatch("[A-Z]{2}", text) is None:
+        raise ValueError('write the two capitals of a country, like "NL"')
+    return text
+
+
+def _header(text: str) -> str:
+    if not is_header(text):
+        raise ValueError('write a header like "Authorization: Bearer {secret}"')
+    return text
+
+
 class Submission(_Section):
     """The door for mail servers (port 587)."""
 
@@ -213,10 +233,11 @@ class Portal(_Section):
     certificate: Path | None = None  # PEM chain: the portal then speaks HTTPS itself; else put a TLS proxy before it
     certificate_key: Path | None = None  # its key, PEM
     trusted_proxies: tuple[Network, ...] | None = None  # networks; believed about visitors' addresses
-    processes: int = Field(default=1, ge=1, le=64)  # that make pages
+    processes: int = Field(default=2, ge=1, le=64)  # that make pages; 110 MB each
     threads: int = Field(default=8, ge=1, le=128)  # of each process
     answer_limit: int = Field(default=100_000_000, ge=1_000_000, le=2_000_000_000)  # octets of a file in an answer
     clamd: ScannerPlace | None = None  # examines what guests send; empty: nobody does
+    private_identity_providers: bool = False  # sign-in services may have addresses inside the network
 
 
 class Acme(_Section):
@@ -230,11 +251,25 @@ class Acme(_Section):
     extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
 
 
+class Metrics(_Section):
+    """For programs that watch the gateway: Prometheus metrics, health and readiness."""
+
+    listen: Address | None = None  # IP address and port, never one that strangers reach; empty: nothing is counted
+
+
 class Sms(_Section):
     """Where codes for telephones go."""
 
-    driver: Literal["none", "folder"] = "none"  # "folder" is for tests: it writes codes to files
-    folder: Path | None = None  # of that driver
+    driver: Literal["none", "folder", "cm", "bird", "spryng", "twilio", "http"] = "none"  # who sends them: docs/sms.md
+    sender: Annotated[str, AfterValidator(_sender)] = "Zegel"  # at most 11 letters and digits, or a number
+    secret: Path | None = None  # file with the provider's token or key, and nothing else
+    account: str = ""  # Twilio: the account SID; Bird: workspace/channel
+    countries: tuple[Annotated[str, AfterValidator(_country)], ...] = ()  # texts go there only, as "NL"; none: anywhere
+    url: str = ""  # of the driver "http"; https
+    body: str = OWN_BODY  # of that driver: {to}, {from}, {text} and {reference} are filled in
+    kind: Literal["application/json", "application/x-www-form-urlencoded"] = "application/json"  # of that body
+    headers: tuple[Annotated[str, AfterValidator(_header)], ...] = OWN_HEADERS  # of that driver; {secret} is filled in
+    folder: Path | None = None  # of the driver "folder", which is for tests: it writes codes to files
 
 
 class Settings(BaseSettings):
@@ -255,6 +290,7 @@ class Settings(BaseSettings):
     delivery: Delivery = Delivery()
     portal: Portal = Portal()
     sms: Sms = Sms()
+    metrics: Metrics = Metrics()
 
     @classmethod
     def settings_customise_sources(
@@ -288,10 +324,23 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(used)}: only for tests; set testing = true, or remove it")
         if self.sms.driver == "folder" and self.sms.folder is None:
             raise ValueError('sms.folder: the driver "folder" needs a folder to write to')
+        if self.sms.driver in PROVIDERS:
+            self._sms_is_whole()
         for name, section in (("submission", self.submission), ("portal", self.portal)):
             if (section.certificate is None) != (section.certificate_key is None):
                 raise ValueError(f"{name}.certificate and {name}.certificate_key belong together: give both or neither")
         return self
+
+    def _sms_is_whole(self) -> None:
+        provider, sms = PROVIDERS[self.sms.driver], self.sms
+        if sms.secret is None and provider.name != "http":
+            raise ValueError(f'sms.secret: the driver "{provider.name}" needs a file with its token or key')
+        if provider.needs_account and not sms.account:
+            raise ValueError(f'sms.account: the driver "{provider.name}" needs it')
+        if sms.account and not is_account(sms.account):
+            raise ValueError("sms.account: write the name of the account, for Bird workspace/channel")
+        if provider.name == "http" and not sms.url.startswith("https://"):
+            raise ValueError('sms.url: the driver "http" needs an https:// address')
 
     @model_validator(mode="after")
     def _acme_is_whole(self) -> Self:
@@ -420,6 +469,6 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             "portal": section(settings.portal, "certificate", "certificate_key", "clamd"),
             "delivery": section(settings.delivery, "extra_ca"),
             "acme": section(settings.acme, "extra_ca"),
-            "sms": section(settings.sms, "folder"),
+            "sms": section(settings.sms, "folder", "secret"),
         }
     )

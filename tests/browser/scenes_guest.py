@@ -11,10 +11,12 @@ from typing import Any, Final
 from tests.browser.stage import Stage, scene
 from tests.journey.portal_ground import NOON, PASSWORD, PIXEL, TOTP, mail
 from zegel.accounts import policy as policies
-from zegel.accounts.models import Account, MailboxProof
+from zegel.accounts import proving
+from zegel.accounts.models import Account, IdentityProvider, MailboxProof, Organisation, SendingDomain
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.core.mail.mime import as_text
 from zegel.core.secret import Secret
+from zegel.edge import chance
 from zegel.journey.custody.models import MethodRequest, Recipient, Sms
 
 LONG_ADDRESS: Final = "o.n.t.v.a.n.g.e.r@een.heel.lange.domeinnaam.van.een.praktijk.example.org"
@@ -292,6 +294,48 @@ def everybody(stage: Stage) -> Iterator[str]:
     yield "our failure"
 
 
+@scene("identity_start", "identity_answer", "identity_saml_finish")
+def somebody_signs_in_with_their_organisation(stage: Stage) -> Iterator[str]:
+    """To the service, and back without having been let in."""
+    stage.page.route("https://aanmelden.test/**", lambda route: route.fulfill(status=204))  # the browser stays here
+    row = sign_in_service(stage.ground.organisation)
+    stage.go("identity_start")
+    yield "address"
+    stage.send(email="geen adres")
+    yield "no address"
+    stage.send(email="iemand@example.org")
+    yield "no service"
+    stage.send(email="balie@voorbeeld.test")
+    yield "going there"
+    stage.go("identity_answer", provider=row.pk)
+    yield "not signed in"
+    row.kind = "saml"
+    row.save()
+    stage.go("identity_saml_finish", provider=row.pk)
+    yield "not signed in by SAML"
+
+
+def sign_in_service(organisation: Organisation) -> IdentityProvider:
+    """One that answers for the organisation's domain."""
+    SendingDomain.objects.get_or_create(
+        name="voorbeeld.test",
+        defaults={"organisation": organisation, "ownership_token": "t", "dkim_key": b"", "in_place": True},
+    )
+    return IdentityProvider.objects.create(
+        id=chance.identifier(),
+        organisation=organisation,
+        kind="oidc",
+        name="Medewerkersaccounts",
+        issuer="https://aanmelden.test",
+        client_id="zegel",
+        description={"authorization_endpoint": "https://aanmelden.test/authorize"},
+        described_at=NOON,
+        created_at=NOON,
+        domains=["voorbeeld.test"],
+        factor_contexts=["mfa"],
+    )
+
+
 @scene("portal:join", "portal:join-code", "portal:join-password", "mfa_activate_totp", "mfa_view_recovery_codes")
 def somebody_makes_an_account(stage: Stage) -> Iterator[str]:
     """From the address to the recovery codes."""
@@ -358,3 +402,20 @@ def at_the_door(stage: Stage) -> Iterator[str]:
     yield "wrong"
     stage.go("account_inactive")
     yield "inactive"
+
+
+@scene("portal:invited")
+def set_up(stage: Stage) -> Iterator[str]:
+    """An account that an administrator made."""
+    stage.go("portal:invited")
+    yield "can't be used"
+    account = Account.objects.create_user("nieuw@voorbeeld.test", organisation=stage.ground.organisation)
+    proof = proving.invite(account, language=stage.language, now=stage.ground.clock())
+    assert proof is not None
+    secret = proving.invitation_secret()
+    proof.code = proving.mac(stage.ground.keys.codes, proof.id, secret)
+    proof.save()
+    stage.go("portal:invited-link", token=proving.invitation_token(proof.id, secret).reveal())
+    yield "password"
+    stage.send(password1="kort", password2="kort")
+    yield "password, too short"

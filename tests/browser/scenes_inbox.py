@@ -28,7 +28,8 @@ TEMPLATES: Final = (
     "account/logout", "account/password", "account/reauth", "account/base_reauth", "mfa/index", "mfa/reauth",
     "mfa/recovery_codes/generate", "mfa/scripts", "mfa/totp/deactivate", "mfa/webauthn/", "portal/allow",
     "portal/held", "portal/inbox", "portal/recipients", "portal/related", "portal/sent_",
-    "portal/sessions", "portal/settings", "portal/tabs", "portal/verification_data",
+    "portal/program_add", "portal/program_made", "portal/programs", "portal/sessions", "portal/settings",
+    "portal/tabs", "portal/verification_data",
 )  # fmt: skip
 """How the names of the templates begin that these walks come by."""
 State = Recipient.State
@@ -246,6 +247,22 @@ def known(
             now=NOON,
             sealing=stage.ground.keys.sealing,
         )
+
+
+@scene("portal:programs", "portal:program-add")
+def programs(stage: Stage) -> Iterator[str]:
+    """One's own programs."""
+    stage.author()
+    stage.go("portal:programs")
+    yield "programs, none"
+    stage.go("portal:program-add")
+    yield "program, new"
+    stage.send()
+    yield "program, without a description"
+    stage.send(description="Mailprogramma op de laptop")
+    yield "program, made"
+    stage.go("portal:programs")
+    yield "programs, one"
 
 
 @scene("portal:settings", "portal:sessions", "account_logout", "account_change_password", "mfa_index")

@@ -76,7 +76,7 @@ class Stage:
         """To the page at that path."""
         self.page.goto(self.url + path)
 
-    def send(self, form: str = "", /, **values: str | bool) -> None:
+    def send(self, form: str = "", /, **values: str | bool | list[str]) -> None:
         """Fills in the form whose action ends so, or else the first one of the page, and sends it past the checks of
         the browser, as a browser without such checks does."""
         forms = self.page.locator(f'main form[action$="{form}"]' if form else "main form")
@@ -84,7 +84,10 @@ class Stage:
         self.unfold()
         for name, value in values.items():
             where = one.locator(f'[name="{name}"]')
-            if isinstance(value, bool):
+            if isinstance(value, list):  # of several boxes
+                for one_of_them in value:
+                    one.locator(f'[name="{name}"][value="{one_of_them}"]').check()
+            elif isinstance(value, bool):
                 where.first.set_checked(value)
             elif where.first.get_attribute("type") == "radio":
                 one.locator(f'[name="{name}"][value="{value}"]').check()
@@ -122,7 +125,7 @@ class Stage:
     def administrator(self) -> Account:
         """Made when first asked for, and signed in."""
         if "administrator" not in self.people:
-            self.people["administrator"] = self.account("beheer@voorbeeld.test", is_administrator=True)
+            self.people["administrator"] = self.account("beheer@voorbeeld.test", role="owner")
             self.sign_in(self.people["administrator"])
         return self.people["administrator"]
 

@@ -13,6 +13,7 @@ from tests.browser.judging import EVERY, IN_EVERY_VIEW, LIGHT_ENOUGH, PAIRWISE, 
 from tests.browser.stage import SCENES
 from tests.browser.walking import addresses
 from tests.peers.chromium import Chromium
+from tests.web.whole_site import TAKES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WITHOUT_A_PAGE: Final = {
@@ -22,15 +23,26 @@ WITHOUT_A_PAGE: Final = {
     "look_sheet": "a style sheet",
     "look_logo": "an image",
     "mfa_login_webauthn": "for a script",
-    "api:openapi": "for a program",
-    "api:explain": "for a program",
-    "api:nothing": "for a program",
+    **dict.fromkeys((one for one in TAKES if one.startswith(("api:", "scim:"))), "for a program"),
+    "account_set_password": "leads to portal:forgotten",
+    "identity_saml": "a form of another site; leads on, or shows what identity_answer does",
+    "identity_saml_metadata": "a file",
+    "console:sign_in_test": "a form; leads back",
+    "console:sign_in_begin": "leads to console:sign_in_add",
     "portal:link": "leads on, or says that there is no way in",
     "portal:link-devices": "leads on, or says that there is no way in",
     "portal:guest-open": "a form; leads to portal:guest-read",
     "portal:guest-device-remove": "a form; leads back",
     "portal:sessions-end": "a form; leads back",
+    "portal:program-end": "a form; leads back",
     "console:list_refresh": "a form; leads back",
+    "console:domain_check": "a form; leads back",
+    "console:audit_export": "a file",
+    "console:verification_import_rows": "a file",
+    "console:verification_import_confirm": "a form; leads back",
+    "console:verification_import_cancel": "a form; leads back",
+    "console:account_invite_again": "a form; leads back",
+    "portal:invited-link": "leads on, or says that it can’t be used",
     **{
         f"portal:{pages}-{name}": why
         for pages in ("guest", "inbox")

@@ -32,7 +32,7 @@ compose.start_django()
 from zegel.accounts.models import *
 from zegel.accounts.sign_in import has_second_factor
 one = Account.objects.get(email=sys.argv[1])
-print(one.organisation, one.display_name, one.is_administrator, one.check_password("een paraplu op het dak"),
+print(one.organisation, one.display_name, one.role, one.check_password("een paraplu op het dak"),
       one.has_usable_password(), has_second_factor(one), sep="|")
 """
 
@@ -71,7 +71,7 @@ def test_a_guest_from_elsewhere_keeps_a_free_account(shell: Shell, domain: str) 
         f"zegel: {guest} has a free account, which its holder made as a guest. It can be taken in once {domain} is a "
         f"sending domain of {ORGANISATION} with its records in place. See: zegel domain add, zegel domain check"
     )
-    assert program(shell, SHOW, guest) == "None|Gast|False|True|True|True"
+    assert program(shell, SHOW, guest) == "None|Gast|sender|True|True|True"
 
 
 def test_an_account_of_an_organisation_is_refused(shell: Shell) -> None:
@@ -85,14 +85,14 @@ def test_nobody_gives_a_guest_another_password_in_passing(shell: Shell) -> None:
     assert shell.refusal(*add("gast@eigen.test", "--password", "een heel andere zin dan eerst")) == (
         "zegel: gast@eigen.test has a free account with a password, which stays. Leave --password out."
     )
-    assert program(shell, SHOW, "gast@eigen.test") == "None|Gast|False|True|True|True"
+    assert program(shell, SHOW, "gast@eigen.test") == "None|Gast|sender|True|True|True"
 
 
 def test_a_guest_of_the_own_domain_is_taken_in_with_the_second_step(shell: Shell) -> None:
-    assert shell(*add("Gast@eigen.test", "--administrator", "--name", "Balie")) == (
+    assert shell(*add("Gast@eigen.test", "--role", "administrator", "--name", "Balie")) == (
         "Took in the free account of gast@eigen.test: its password and second step stay. It is signed out everywhere.\n"
     )
-    assert program(shell, SHOW, "gast@eigen.test") == f"{ORGANISATION}|Balie|True|True|True|True"
+    assert program(shell, SHOW, "gast@eigen.test") == f"{ORGANISATION}|Balie|administrator|True|True|True"
     assert shell.refusal(*add("gast@eigen.test")) == "zegel: gast@eigen.test has an account already."
 
 
@@ -100,9 +100,9 @@ def test_nothing_stays_of_an_account_that_was_not_finished(shell: Shell) -> None
     assert shell.refusal(*add("begonnen@eigen.test", "--password", "kort")).startswith(
         "zegel: This password is not accepted"
     )
-    assert program(shell, SHOW, "begonnen@eigen.test") == "None||False|True|True|False"
+    assert program(shell, SHOW, "begonnen@eigen.test") == "None||sender|True|True|False"
     assert shell(*add("begonnen@eigen.test", "--password", "-")) == (
         "Took in the free account of begonnen@eigen.test: it was not finished, and nothing of it stays. "
         "It is signed out everywhere.\n"
     )
-    assert program(shell, SHOW, "begonnen@eigen.test") == f"{ORGANISATION}||False|False|False|False"
+    assert program(shell, SHOW, "begonnen@eigen.test") == f"{ORGANISATION}||sender|False|False|False"

@@ -168,7 +168,7 @@ from zegel import compose
 compose.start_django()
 from zegel.accounts.models import Account
 one = Account.objects.select_related("organisation").get()
-print(one.email, one.is_administrator, one.check_password(input()), one.organisation.language)
+print(one.email, one.role, one.check_password(input()), one.organisation.language)
 """
     environment = {**place.environment, "DJANGO_SETTINGS_MODULE": "zegel.web.settings"}
     done = subprocess.run(

@@ -23,9 +23,11 @@ from zegel.core.mail.texts import (
     AssumedTransport,
     CodeMail,
     CodeWithheld,
+    DomainWord,
     Held,
     HeldRecipient,
     Hindrance,
+    Invitation,
     Language,
     Mail,
     Method,
@@ -42,7 +44,9 @@ from zegel.core.mail.texts import (
     answer_waits_mail,
     code_mail,
     code_withheld_mail,
+    domain_mail,
     held_mail,
+    invitation_mail,
     method_asked_mail,
     new_device_mail,
     notification_mail,
@@ -131,6 +135,15 @@ HELD: Final = Held(
     is_reminder=False,
 )
 ASKED: Final = MethodAsked(RECIPIENT, "number-changed", "Praktijk Voorbeeld", Original(AT), Secret(LINK))
+DOMAIN: Final = DomainWord(
+    kind="missing",
+    domain="voorbeeld.test",
+    organisation="Praktijk Voorbeeld",
+    records=(("zegel._domainkey.voorbeeld.test", "TXT"),),
+    since=AT,
+    refused_from=AT + timedelta(hours=72),
+    link=Secret(LINK),
+)
 DEVICE: Final = NewDevice("Firefox, Windows", AT, AT + timedelta(days=30), "Praktijk Voorbeeld", Secret(LINK))
 
 
@@ -143,7 +156,26 @@ def new_device(name: str, subject: str, language: Language) -> Mail:
     return new_device_mail(dataclasses.replace(DEVICE, browser=subject, organisation=name), language)
 
 
-MAILS: Final = (notification, code, answer, answer_waits, warning, withheld, held, method_asked, new_device)
+def missing(name: str, subject: str, language: Language) -> Mail:
+    return domain_mail(dataclasses.replace(DOMAIN, organisation=name, domain=subject), language)
+
+
+def refused(name: str, subject: str, language: Language) -> Mail:
+    return domain_mail(dataclasses.replace(DOMAIN, kind="refused", organisation=name, domain=subject), language)
+
+
+def back(name: str, subject: str, language: Language) -> Mail:
+    return domain_mail(dataclasses.replace(DOMAIN, kind="in-place", organisation=name, domain=subject), language)
+
+
+def invitation(name: str, subject: str, language: Language) -> Mail:
+    return invitation_mail(Invitation(Secret(LINK), name, subject, AT), language)
+
+
+MAILS: Final = (
+    notification, code, answer, answer_waits, warning, withheld, held, method_asked, new_device, invitation,
+    missing, refused, back,
+)  # fmt: skip
 Make = Callable[[str, str, Language], Mail]
 every_mail = pytest.mark.parametrize("make", MAILS, ids=lambda make: str(make.__name__))
 every_language = pytest.mark.parametrize("language", LANGUAGES)

@@ -309,9 +309,10 @@ def test_no_value_of_a_field_is_seen_by_anybody(post: Post, caplog: pytest.LogCa
     post.settle()
 
     # the administrator and the author
-    administrator = signed_in(post, post.ground.account("beheer@voorbeeld.test", is_administrator=True))
+    administrator = signed_in(post, post.ground.account("beheer@voorbeeld.test", role="owner"))
     author = signed_in(post, post.ground.author)
     traces = [f"/console/messages/{one.id}/" for one in Submission.objects.all()]
+    traces += [f"/console/messages/{one.submission_id}/{one.id}/" for one in Recipient.objects.all()]
     inbox = [f"/inbox/{one.id}/" for one in Conversation.objects.all()]
     for language in ("nl", "en"):
         for visitor, pages in (

@@ -225,6 +225,7 @@ def test_a_server_s_own_record_is_all_that_it_needs(run: Run, mx: ScriptedMx, ch
     result = send(run, mx, a_hop(mx, tlsa_of(files[0])))
     assert result.outcome == Accepted()
     assert result.evidence.security == TransportSecurity(Tls.TLS_1_3, Authentication.DANE)
+    assert result.evidence.named_by == "dnssec"
     assert result.evidence.certificate.endswith("; tlsa 3 1 1")
     assert "sha256" in result.evidence.certificate
     assert "until" in result.evidence.certificate

@@ -74,6 +74,7 @@ def test_an_enforced_policy_that_names_the_host_is_the_level(post: Post) -> None
     send(post, 1, DEMAND)
     assert SENTENCE in words(server.messages()[0])
     assert last(post).authentication == Authentication.SIGNED_MX
+    assert last(post).named_by == "mta-sts"
     assert last(post).tls >= Tls.TLS_1_2
 
 

@@ -215,7 +215,7 @@ def test_only_what_differs_is_written(one: DirectDeliveryList, clock: Clock) -> 
     server = Server(Fetched(b"b.test\nc.test dane\n", "v2"))
     with capture_logs() as logged:
         assert lists.refresh(one, server, now=clock) == Read(2)
-    assert [(event["event"], event["domains"]) for event in logged] == [("list_read", 2)]
+    assert [event["event"] for event in logged] == ["audited", "list_read"] and logged[1]["domains"] == 2
     assert held(one) == {"b.test": (12, 1), "c.test": (12, 3)}
     assert one.domains.get(domain="b.test").pk == before["b.test"]
     assert set(one.domains.values_list("organisation", flat=True)) == {one.organisation_id}
@@ -324,7 +324,7 @@ def test_the_thread_reads_what_is_due_survives_a_defect_and_ends(organisation: O
         refreshing._thread.join(20)
     assert not refreshing._thread.is_alive()
     assert set(held(one)) == {"a.test"}
-    assert [event["event"] for event in logged] == ["broken", "list_read"]
+    assert [event["event"] for event in logged] == ["broken", "audited", "list_read"]
 
 
 def test_at_the_end_no_further_list_is_begun(organisation: Organisation, clock: Clock) -> None:

@@ -297,7 +297,7 @@ def test_an_access_code_that_somebody_enters_ends_it_on_whichever_page(
         values = {"address": first.address, "code": "narcis-narcis"}
         answer = signed_in(ground.author).post("/inbox/recipients/add", values)
     else:
-        client = signed_in(ground.account("beheer@voorbeeld.test", is_administrator=True))
+        client = signed_in(ground.account("beheer@voorbeeld.test", role="owner"))
         values = {"address": first.address, "code": "narcis-narcis"}
         answer = client.post("/console/verification/add/", values)
     assert answer.status_code in (302, 303)

@@ -37,7 +37,7 @@ def test_nothing_of_anybody_else_is_found(ground: Ground) -> None:
     conversation = ground.conversation(mail(subject="Van de balie"))
     ground.recipient(conversation, "ander@example.org", method="account")
     ground.recipient(conversation, "zoeker@voorbeeld.test", method="sms")  # D-9
-    seeker = signed_in(ground.account("zoeker@voorbeeld.test", is_administrator=True))
+    seeker = signed_in(ground.account("zoeker@voorbeeld.test", role="owner"))
     for text in ("balie", "ander@example.org", "zoeker", "e"):
         assert subjects(search(seeker, text)) == []
     for which in finding.SHOWN:

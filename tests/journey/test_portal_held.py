@@ -99,8 +99,8 @@ def strangers(ground: Ground) -> list[Account]:
     return [
         ground.account("collega@voorbeeld.test"),
         ground.account(GUEST),
-        Account.objects.create_user("beheer@ander.test", PASSWORD, organisation=elsewhere, is_administrator=True),
-        Account.objects.create_user("los@ander.test", PASSWORD, organisation=None, is_administrator=True),
+        Account.objects.create_user("beheer@ander.test", PASSWORD, organisation=elsewhere, role="owner"),
+        Account.objects.create_user("los@ander.test", PASSWORD, organisation=None, role="owner"),
     ]
 
 
@@ -150,7 +150,7 @@ def test_who_reads_the_mailbox_that_sent_it_fills_in_as_its_sender(ground: Groun
 
 def test_an_administrator_fills_in_for_the_author_and_reads_nothing(ground: Ground, conversation: Conversation) -> None:
     one = held(ground, conversation)
-    client = signed_in(ground.account("beheer@voorbeeld.test", is_administrator=True))
+    client = signed_in(ground.account("beheer@voorbeeld.test", role="owner"))
     shown = words(client.get(page_of(conversation)))
     assert "balie@voorbeeld.test" in shown
     assert MARKER not in shown

@@ -75,7 +75,7 @@ def test_what_is_somebody_elses_looks_like_what_does_not_exist(ground: Ground, r
 
 def test_a_colleague_and_an_administrator_read_nothing(ground: Ground) -> None:
     conversation = ground.conversation(mail())
-    colleague = signed_in(ground.account("beheer@voorbeeld.test", is_administrator=True))
+    colleague = signed_in(ground.account("beheer@voorbeeld.test", role="owner"))
     assert colleague.get(f"/inbox/{conversation.id}/").status_code == 404
     assert MARKER not in words(colleague.get("/inbox/"))
 

@@ -376,7 +376,7 @@ def test_an_account_reads_nothing_before_it_has_a_second_factor(post: Post) -> N
     prove(post, client, "join")
     client.post("/join/password", {"password1": NEW, "password2": NEW})
     account = Account.objects.get(email=GUEST)
-    assert account.organisation is None and not has_second_factor(account) and not account.is_administrator
+    assert account.organisation is None and not has_second_factor(account) and account.role == "sender"
     for path in ("/inbox/", "/", "/account/security/", "/account/password/"):
         assert client.get(path)["Location"] == "/account/security/totp/activate/"
     post.submit(GUEST, message_id="<tweede@voorbeeld.test>")

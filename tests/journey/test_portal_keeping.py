@@ -19,7 +19,7 @@ from pypdf import PdfReader
 from tests.journey.portal_ground import MARKER, PIXEL, Ground, Visitor, mail, words
 from zegel.core.seal.wrap import CannotOpen
 from zegel.journey.custody.models import Content, Recipient
-from zegel.journey.portal import archive, pdf
+from zegel.journey.portal import archive, pdf, typesetting
 from zegel.journey.portal.archive import Entry, safe_names, zipped
 from zegel.journey.portal.inert import make_inert
 from zegel.journey.portal.plain import plain_text
@@ -268,7 +268,7 @@ def test_a_typesetter_that_breaks_is_said_and_tells_nothing(
 ) -> None:
     broken = tmp_path / "typeset.py"
     broken.write_text("import sys; sys.exit(sys.stdin.read())")
-    monkeypatch.setattr(pdf, "_CHILD", broken)
+    monkeypatch.setattr(typesetting, "_CHILD", broken)
     visitor, recipient = opened(ground, mail())
     response = kept(visitor, recipient, "guest-pdf")
     assert response.status_code == 503 and MARKER not in words(response) and ".eml" in response.content.decode()
@@ -279,8 +279,8 @@ def test_a_typesetter_that_takes_too_much_ends(
 ) -> None:
     greedy = tmp_path / "typeset.py"
     greedy.write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(pdf, "_CHILD", greedy)
-    monkeypatch.setattr(pdf, "_PATIENCE", 0.2)
+    monkeypatch.setattr(typesetting, "_CHILD", greedy)
+    monkeypatch.setattr(typesetting, "_PATIENCE", 0.2)
     visitor, recipient = opened(ground, mail())
     assert kept(visitor, recipient, "guest-pdf").status_code == 503
     assert MARKER not in "".join(capsys.readouterr())
@@ -288,7 +288,7 @@ def test_a_typesetter_that_takes_too_much_ends(
 
 def test_no_more_than_some_are_made_at_once_and_nobody_waits(ground: Ground) -> None:
     visitor, recipient = opened(ground, mail())
-    with pdf._PLACES, pdf._PLACES:
+    with typesetting.PLACES, typesetting.PLACES:
         response = kept(visitor, recipient, "guest-pdf")
     assert response.status_code == 503 and int(response["Retry-After"]) > 0
     assert "Another PDF is being made" in words(response) and ".eml" in response.content.decode()
@@ -336,7 +336,7 @@ def test_head_makes_nothing(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> 
     files = {"a": ("text/plain", b"x"), "b": ("text/plain", b"y")}
     visitor, recipient = opened(ground, mail(files=files))
     message = recipient.conversation.messages.get().id
-    monkeypatch.setattr(pdf, "_CHILD", Path("/nowhere"))
+    monkeypatch.setattr(typesetting, "_CHILD", Path("/nowhere"))
     for page in ("guest-pdf", "guest-archive", "guest-words"):
         response = visitor.client.head(visitor.page(page, recipient, message=message))
         assert response.status_code == 200 and response.getvalue() == b""

@@ -16,7 +16,7 @@ from zegel.accounts.models import Account
 from zegel.core.clock import Instant
 from zegel.journey.custody import revoking
 from zegel.journey.custody.models import Message, Recipient, SharedReading
-from zegel.journey.portal import guest_pages, pdf
+from zegel.journey.portal import guest_pages, typesetting
 from zegel.journey.portal.answering import Refusal
 from zegel.journey.portal.proofs import note_reading
 
@@ -126,7 +126,7 @@ def test_a_form_without_its_token_shows_nothing(ground: Ground) -> None:
 
 def test_a_pdf_that_was_not_made_shows_nothing(ground: Ground) -> None:
     client, base, recipient = guest(ground)
-    with pdf._PLACES, pdf._PLACES:
+    with typesetting.PLACES, typesetting.PLACES:
         assert client.get(f"{base}pdf/{recipient.conversation.messages.get().id}.pdf").status_code == 503
     recipient.refresh_from_db()
     assert recipient.opened_at is None

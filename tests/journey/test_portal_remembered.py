@@ -103,7 +103,7 @@ def test_what_is_not_ones_own_does_not_exist(ground: Ground, author: Client) -> 
 
 def test_an_administrator_has_no_way_to_others_here(ground: Ground) -> None:
     row = entry(ground)
-    client = signed_in(ground.account("beheer@voorbeeld.test", is_administrator=True))
+    client = signed_in(ground.account("beheer@voorbeeld.test", role="owner"))
     assert GUEST not in words(client.get(LIST))
     assert client.get(pages(row)[0]).status_code == 404
 

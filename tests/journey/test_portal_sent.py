@@ -62,7 +62,7 @@ def test_for_anybody_but_the_author_these_pages_do_not_exist(ground: Ground) -> 
     before = state(conversation)
     strangers = [
         signed_in(ground.account("ander@voorbeeld.test")),
-        signed_in(ground.account("beheer@voorbeeld.test", is_administrator=True)),
+        signed_in(ground.account("beheer@voorbeeld.test", role="owner")),
     ]
     for stranger in strangers:
         for address in addresses(conversation, recipient):

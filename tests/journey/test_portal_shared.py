@@ -13,8 +13,8 @@ from tests.journey.portal_ground import MARKER, NOON, Clock, Ground, mail, signe
 from zegel.accounts import mailboxes
 from zegel.accounts.models import Account, MailboxReader, Organisation
 from zegel.accounts.sign_in import enrol_totp
-from zegel.console import trace
 from zegel.journey.custody.models import Conversation, Message, Recipient, SenderAct, SharedReading
+from zegel.journey.tracing import trace_json
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +48,7 @@ def plain(response: Any) -> str:
 
 
 def test_a_colleague_who_is_no_reader_meets_nothing(ground: Ground, info: Account, received: Conversation) -> None:
-    colleague = signed_in(ground.account("collega@voorbeeld.test", is_administrator=True))
+    colleague = signed_in(ground.account("collega@voorbeeld.test", role="owner"))
     foreign, unknown = colleague.get(f"/inbox/{received.id}/"), colleague.get(f"/inbox/{uuid.uuid4()}/")
     assert foreign.status_code == unknown.status_code == 404 and plain(foreign) == plain(unknown)
     shut, none = colleague.get(f"/inbox/?mailbox={info.id}"), colleague.get("/inbox/?mailbox=999999")
@@ -132,8 +132,8 @@ def test_who_read_what_is_shown_to_all_who_read_it_and_in_the_trace(
     clock.forward(hours=1)
     page = words(signed_in(second).get(f"/inbox/{received.id}/"))
     assert "Lezer Een: read first on 23 November 2026 13:00" in page
-    (found,) = trace.of_submission(ground.organisation, received.submission)
-    said = [moment.words for moment in found.moments]
+    (found,) = trace_json(received.submission)["recipients"]
+    said = [event["en"] for event in found["events"]]
     assert any("lezer@voorbeeld.test" in one for one in said)
     author = words(signed_in(ground.author).get(f"/inbox/{received.id}/"))
     assert "Lezer Een" not in author, "the other side sees that the mailbox opened it, not who sits behind it"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.journey.delivery_ground import PROVEN_FIELD, SENTENCE, SUBJECT, Post, a_post, everything_in, link_in, words
 from tests.journey.portal_ground import Clock, Visitor
+from zegel.accounts.models import Account
 from zegel.core.secret import Secret
 from zegel.journey.custody.jobs import Kind, LeaseLost
 from zegel.journey.custody.models import Conversation, Recipient, Transmission
@@ -55,6 +56,21 @@ def test_who_has_not_opened_after_three_days_is_reminded_once(post: Post) -> Non
     assert len(server.messages()) == 2
     assert link_in(first) != link_in(second)
     assert post.recipient(GUEST).state == "notified"
+
+
+def test_an_account_holder_may_want_no_reminders(post: Post) -> None:
+    """The sender was not promised one, and is not told that there was."""
+    server = post.mx("open.test")
+    Account.objects.create_user(GUEST, wants_reminders=False)
+    Account.objects.create_user(OTHER, wants_reminders=False, is_active=False)
+    post.submit(GUEST, OTHER)
+    post.settle()
+    post.later(days=3)
+    assert [one.address for one in reminders(post)] == [OTHER]
+    post.later(hours=1)
+    (told,) = notices(post)
+    assert OTHER in told and GUEST not in told
+    assert len(server.messages()) == 3
 
 
 def test_both_links_are_good(post: Post) -> None:

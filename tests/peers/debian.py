@@ -65,6 +65,7 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Installed("libnet-ssleay-perl", Path("/usr/share/perl-openssl-defaults/perl-openssl.make")),
     Installed("opendkim-tools", Path("/usr/sbin/opendkim-testmsg")),
     Installed("python3-dkim", Path("/usr/lib/python3/dist-packages/dkim/__init__.py")),
+    Installed("xmlsec1", Path("/usr/bin/xmlsec1")),  # of pySAML2
     Installed("chromium", Path("/usr/bin/chromium")),
     Installed("strace", Path("/usr/bin/strace"), trial=("strace", "-o", "/dev/null", "true")),
     Installed("testssl.sh", Path("/usr/bin/testssl")),

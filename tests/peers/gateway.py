@@ -76,6 +76,7 @@ timeout = 20.0
 [portal]
 url = "{self.url}"
 listen = "127.0.0.1:{self.portal_port}"
+processes = {processes}
 [sms]
 driver = "folder"
 folder = "{self.sms_folder}"

@@ -22,9 +22,7 @@ def organisation(db: None) -> Organisation:
 
 @pytest.fixture
 def administrator(organisation: Organisation) -> Account:
-    account = Account.objects.create_user(
-        "beheer@voorbeeld.test", PASSWORD, organisation=organisation, is_administrator=True
-    )
+    account = Account.objects.create_user("beheer@voorbeeld.test", PASSWORD, organisation=organisation, role="owner")
     enrol_totp(account, SECRET)
     return account
 
@@ -39,7 +37,7 @@ def newcomer(organisation: Organisation) -> Account:
 def other_administrator(db: None) -> Account:
     organisation = Organisation.objects.create(name="Ander ziekenhuis")
     account = Account.objects.create_user("beheer@ander.test", PASSWORD, organisation=organisation)
-    account.is_administrator = True
+    account.role = "owner"
     account.save()
     enrol_totp(account, SECRET)
     return account

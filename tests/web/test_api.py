@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,20 +16,15 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from tests.journey.portal_ground import Clock
-from tests.journey.zone import Zone
+from tests.web.api_ground import Office, is_told_well
 from tests.web.conftest import signed_in
 from zegel.accounts import tokens
 from zegel.accounts.models import Account, ApiToken, Organisation, SendingDomain, SignInFailure
 from zegel.accounts.tokens import NewToken, Scope
-from zegel.api import setup
 from zegel.api.explaining import ExplainAnswer
-from zegel.api.operations import MOST, OPERATIONS
+from zegel.api.operation import MOST
+from zegel.api.operations import OPERATIONS
 from zegel.core.policy.precedence import plan_from_json
-from zegel.edge.blobs import Blobs
-from zegel.edge.keyring import opening_keys
-from zegel.edge.nta import NtaLookup
-from zegel.journey.custody.unseal import Unsealer
-from zegel.journey.explain import Surroundings
 
 ADDRESS: Final = "/api/v1/explain"
 SENDER: Final = "balie@voorbeeld.test"
@@ -44,14 +38,7 @@ MESSAGE: Final = (
 @pytest.fixture
 def clock(tmp_path: Path, db: None) -> Clock:
     """Configured as a web process is; the DNS is a table."""
-    clock = Clock()
-    keys = opening_keys(Path(os.environ["ZEGEL_FOLDER"]) / "keys")
-    zone = Zone()
-    dry_run = Surroundings(
-        Unsealer(keys, Blobs(tmp_path)).field, keys.marker, lambda: NtaLookup(zone, "zegel.test", clock), clock
-    )
-    setup.configure(setup.Api(dry_run, clock))
-    return clock
+    return Office(tmp_path).clock
 
 
 @pytest.fixture
@@ -83,21 +70,6 @@ def post(made: NewToken | str | None, body: Any = None, address: str = ADDRESS, 
     headers = {} if shown is None else {"authorization": f"Bearer {shown}"}
     client = Client(enforce_csrf_checks=True, headers=headers)
     return client.post(address, octets, content_type=more.pop("content_type", "application/json"), **more)
-
-
-def is_told_well(response: Any) -> list[dict[str, str]]:
-    """Every refusal is JSON, kept by nobody, and names the field, the reason and an example."""
-    assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.cookies == {}
-    told = response.json()
-    assert told["title"]
-    assert told["errors"]
-    for fault in told["errors"]:
-        assert set(fault) == {"field", "reason", "example"}
-        assert fault["reason"] and fault["example"]
-    faults: list[dict[str, str]] = told["errors"]
-    return faults
 
 
 # --- who gets in -------------------------------------------------------------------------------------------------
@@ -393,16 +365,20 @@ def test_the_document_is_there_for_everybody_and_names_every_operation(db: None)
     assert set(document["paths"]) == {f"/{one.path}" for one in OPERATIONS}
     assert document["security"] == [{"token": []}]
     for operation in OPERATIONS:
-        told = document["paths"][f"/{operation.path}"]["post"]
-        assert {"200", "400", "401", "403", "413", "415", "422", "429"} <= set(told["responses"])
+        told = document["paths"][f"/{operation.path}"][operation.method.lower()]
+        assert {str(int(operation.status)), "401", "403", "429", "500"} <= set(told["responses"])
+        if operation.asks is not None:
+            assert {"400", "413", "415", "422"} <= set(told["responses"])
+        assert told["security"] == [{"token": [operation.scope.value]}]
 
 
 def test_every_reference_of_the_document_leads_somewhere(db: None) -> None:
     text = Client().get("/api/v1/openapi.json").content.decode()
-    schemas = json.loads(text)["components"]["schemas"]
-    found = set(re.findall(r'"\$ref": ?"([^"]+)"', text))
+    components = json.loads(text)["components"]
+    found = set(re.findall(r'"\$ref": ?"#/components/([^"]+)"', text))
     assert found
-    assert {one.removeprefix("#/components/schemas/") for one in found} <= set(schemas)
+    assert len(found) == len(set(re.findall(r'"\$ref": ?"([^"]+)"', text)))
+    assert found <= {f"{kind}/{name}" for kind in ("schemas", "responses") for name in components[kind]}
 
 
 def test_the_document_is_only_read(db: None) -> None:

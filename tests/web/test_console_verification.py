@@ -353,7 +353,7 @@ def post(transactional_db: None, tmp_path: Path) -> Iterator[Post]:
 def beside(post: Post) -> Client:
     """An administrator of the organisation that sends."""
     account = Account.objects.create_user(
-        "beheer@voorbeeld.test", PASSWORD, organisation=post.ground.organisation, is_administrator=True
+        "beheer@voorbeeld.test", PASSWORD, organisation=post.ground.organisation, role="owner"
     )
     enrol_totp(account, SECRET)
     return signed_in(account, "en")
@@ -430,7 +430,7 @@ def test_a_removed_minimum_lets_held_recipients_go_and_a_stricter_policy_does_no
 def test_nobody_of_another_organisation_lets_them_go(post: Post, bell: socket.socket) -> None:
     held(post, RECIPIENT)
     theirs = Organisation.objects.create(name="Ander ziekenhuis")
-    account = Account.objects.create_user("beheer@ander.test", PASSWORD, organisation=theirs, is_administrator=True)
+    account = Account.objects.create_user("beheer@ander.test", PASSWORD, organisation=theirs, role="owner")
     enrol_totp(account, SECRET)
     answer = signed_in(account, "en").post(ADD, {"address": RECIPIENT, "phone": NUMBER}, follow=True)
     assert "held" not in text(answer), "whether anybody is, is not theirs to know"

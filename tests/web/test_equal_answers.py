@@ -35,7 +35,7 @@ def account(ground: Ground, kind: str) -> Account:
         case "organisation":
             made = ground.account("bekende@voorbeeld.test")
         case "administrator":
-            made = ground.account("bekende@voorbeeld.test", is_administrator=True)
+            made = ground.account("bekende@voorbeeld.test", role="owner")
         case "suspended":
             made = ground.account("bekende@voorbeeld.test", is_active=False)
         case "without password":

@@ -29,9 +29,7 @@ def chromium() -> Iterator[Chromium]:
 @pytest.fixture
 def account() -> Account:
     organisation = Organisation.objects.create(name="Gemeente Voorbeeld")
-    account = Account.objects.create_user(
-        "beheer@voorbeeld.test", PASSWORD, organisation=organisation, is_administrator=True
-    )
+    account = Account.objects.create_user("beheer@voorbeeld.test", PASSWORD, organisation=organisation, role="owner")
     enrol_totp(account, SECRET)
     return account
 

@@ -41,7 +41,7 @@ from tests.web.whole_site import (
     whole_ground,
     without,
 )
-from zegel.accounts.models import AccountSession
+from zegel.accounts.models import AccountSession, SignInFailure
 from zegel.journey.portal import reading
 from zegel.web.application import application
 from zegel.web.settings import ZEGEL
@@ -62,7 +62,9 @@ SET_UP: Final = {
     "django_session": "the secret or challenge that the page shows, in the session of who asked for it",
 }
 SEEN: Final = {"mfa_authenticator": "that the owner saw the recovery codes, once; nothing here depends on it"}
+COUNTED: Final = {"accounts_signinfailure": "that somebody came without a token; five are no guessing yet"}
 MAY_CHANGE: Final = {
+    **{name: COUNTED for name in TAKES if name.startswith(("api:", "scim:"))},
     "mfa_view_recovery_codes": SEEN,
     "mfa_download_recovery_codes": SEEN,
     "mfa_activate_totp": SET_UP,
@@ -294,6 +296,7 @@ TAKES_FILES: Final = {
     "console:list_add_file",
     "console:list_read",
     "console:look",
+    "console:verification_import",
 }
 
 
@@ -304,13 +307,16 @@ def test_no_form_is_taken_without_its_token(ground: Ground, here: House, who: st
     for route in routes():
         response = ask(client, "POST", here.address(route))
         if "no form" in route.takes.value:
-            assert response.status_code in (401, 404, 405), route.name
+            is_signed = route.name == "identity_saml"  # posted by another site: its signature is looked at instead
+            assert response.status_code in (401, 404, 405) or (is_signed and response.status_code == 403), route.name
         elif route.name in TAKES_FILES and response.status_code != HTTPStatus.FORBIDDEN:
             # Checked once it is known how its files are taken: who has no business there is turned away before.
             assert response.status_code in (302, 303, 404), (route.name, response.status_code)
         else:
             assert response.status_code == HTTPStatus.FORBIDDEN, (route.name, response.status_code)
-        found = changed(before, rows()) - ({"accounts_signinfailure"} if route.name == "api:explain" else set())
+        is_counted = route.name.startswith(("api:", "scim:", "identity_saml"))
+        found = changed(before, rows()) - ({"accounts_signinfailure"} if is_counted else set())
+        SignInFailure.objects.all().delete()  # or the next ones would be told to wait, and not that they need a token
         assert not found, (route.name, found)
         before = rows()
     assert files(ground.folder) == kept
@@ -340,9 +346,7 @@ def test_every_other_method_is_refused(ground: Ground, here: House, who: str) ->
     client = VISITORS[who](ground, here)
     before = rows()
     for route in routes():
-        wrong = [*OTHER, *(("POST",) if "POST" not in route.takes.value else ())]
-        wrong += ["GET", "HEAD"] if "GET" not in route.takes.value else []
-        for method in wrong:
+        for method in {*OTHER, "GET", "HEAD", "POST"} - {*route.takes.value}:
             response = ask(client, method, here.address(route))
             if route.takes is Takes.API_NOTHING:
                 assert response.status_code == HTTPStatus.NOT_FOUND

@@ -159,6 +159,18 @@ def test_the_language_of_the_account_is_spoken_in_every_browser(administrator: A
     assert client.post("/account/settings/", {"language": "xx"}).status_code == 422
 
 
+def test_reminders_are_wanted_until_one_says_otherwise(administrator: Account) -> None:
+    client = signed_in(administrator)
+    assert 'name="wants_reminders"' in (page := client.get("/account/settings/").content.decode())
+    assert "checked" in page[page.index('name="wants_reminders"') :][:120]
+    client.post("/account/settings/", {"language": "nl"})
+    administrator.refresh_from_db()
+    assert not administrator.wants_reminders
+    client.post("/account/settings/", {"language": "nl", "wants_reminders": "on"})
+    administrator.refresh_from_db()
+    assert administrator.wants_reminders
+
+
 def test_the_name_of_an_organisations_account_is_not_ones_own_to_change(administrator: Account) -> None:
     client = signed_in(administrator)
     client.post("/account/settings/", {"language": "nl", "display_name": "De directeur"})

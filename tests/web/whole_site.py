@@ -29,13 +29,15 @@ from fido2.webauthn import AttestationObject, AttestedCredentialData, Authentica
 
 from tests.journey.pdfs import pdf
 from tests.journey.portal_ground import PIXEL, Clock, Ground, Visitor, mail, signed_in
-from tests.journey.zone import Zone
-from zegel.accounts import tokens
+from tests.web.api_ground import Office
+from zegel.accounts import mailboxes, proving, tokens
 from zegel.accounts.models import (
     Account,
     DirectDeliveryDomain,
     DirectDeliveryList,
+    DkimPair,
     DomainMinimum,
+    IdentityProvider,
     Organisation,
     OrganisationLogo,
     RememberedDevice,
@@ -43,17 +45,18 @@ from zegel.accounts.models import (
     SmtpCredential,
 )
 from zegel.accounts.tokens import Scope
-from zegel.api import setup as api
+from zegel.api.operation import Operation
+from zegel.api.operations import OPERATIONS
 from zegel.core.look import sheet_name
 from zegel.core.mail.address import Mailbox
+from zegel.core.policy.identity import Kind
 from zegel.core.policy.verification import SmsCode
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.keyring import opening_keys
-from zegel.edge.nta import NtaLookup
+from zegel.journey import importing
 from zegel.journey.custody import memory
-from zegel.journey.custody.models import Conversation, Recipient, VerificationData
-from zegel.journey.explain import Surroundings
+from zegel.journey.custody.models import Conversation, Recipient, VerificationData, VerificationImport
 from zegel.web.settings import ZEGEL
 
 PHONE: Final = "+31612345678"
@@ -68,48 +71,94 @@ class Takes(Enum):
     ACTS = ("POST",)
     API = ("POST", "no form")  # asks a token in a header, which no browser sends by itself: needs no CSRF token
     API_READS = ("GET", "HEAD", "no form")
+    API_LIST = ("GET", "HEAD", "POST", "no form")
+    API_CHANGED = ("GET", "HEAD", "PATCH", "no form")
+    API_PUT = ("GET", "HEAD", "PUT", "no form")
+    API_WHOLE = ("DELETE", "GET", "HEAD", "PUT", "no form")
+    API_KEPT = ("DELETE", "GET", "HEAD", "PATCH", "PUT", "no form")
     API_NOTHING = ("no form",)
 
 
 _READS: Final = """
+    identity_answer identity_saml_finish identity_saml_metadata console:sign_in console:sign_in_begin
+    console:accounts portal:invited-link console:verification_imported console:verification_import_rows
     home look_sheet look_logo
     account_inactive mfa_index mfa_view_recovery_codes mfa_download_recovery_codes mfa_list_webauthn
-    console:overview console:message console:domains console:submission console:verification console:lists console:list
+    console:overview console:numbers console:message console:recipient console:domains console:domain console:submission
+    console:verification console:lists console:list
     portal:link portal:link-devices portal:guest portal:guest-devices portal:guest-read portal:guest-body
     portal:guest-part portal:guest-source portal:guest-view portal:guest-picture portal:guest-archive portal:guest-pdf
     portal:guest-words portal:guest-all-words
-    portal:sessions portal:inbox portal:recipients portal:inbox-read portal:inbox-body portal:inbox-part
+    portal:sessions portal:programs portal:inbox portal:recipients portal:inbox-read portal:inbox-body portal:inbox-part
     portal:inbox-source portal:inbox-view portal:inbox-picture portal:inbox-archive portal:inbox-pdf portal:inbox-words
     portal:inbox-all-words
 """
 _FORMS: Final = """
+    identity_start account_set_password
+    console:sign_in_add console:sign_in_provider console:sign_in_forget console:sign_in_remove
+    console:verification_import
+    console:accounts_search console:account_invite console:account_mailbox console:account console:account_role
+    console:account_suspend console:account_resume console:account_reset console:account_successor
+    console:account_readers console:account_reader_remove portal:invited
     set_language account_login account_logout account_reauthenticate account_change_password account_reset_password
     mfa_authenticate mfa_reauthenticate mfa_activate_totp mfa_deactivate_totp mfa_generate_recovery_codes
     mfa_add_webauthn mfa_reauthenticate_webauthn mfa_remove_webauthn mfa_edit_webauthn mfa_login_webauthn
     console:search console:submission_proof console:submission_limits console:credentials console:credential
     console:credential_rotate console:credential_end_previous console:disable_credential console:recipients
+    console:programs console:program_disable portal:program-add
     console:direct_delivery console:direct_delivery_domain console:direct_delivery_remove console:minimums
     console:minimum console:minimum_remove console:verification_search console:verification_add
     console:verification_correct console:verification_remove console:list_add_url console:list_add_file
-    console:list_remove console:look
+    console:privacy
+    console:list_remove console:look console:audit console:audit_term
+    console:domain_add console:domain_rotate console:domain_end_previous console:domain_remove
     portal:guest-code portal:guest-verify portal:guest-another-way portal:another-way portal:held
     portal:join portal:join-code portal:join-password portal:forgotten portal:forgotten-code portal:forgotten-second
     portal:forgotten-password portal:settings portal:recipient-add portal:recipient-correct portal:recipient-remove
     portal:sent-revoke portal:sent-revoke-one portal:sent-expiry portal:sent-again
 """
 _ACTS: Final = """
-    console:list_refresh console:list_read
+    console:privacy_export console:privacy_erase
+    console:sign_in_test
+    console:verification_import_confirm console:verification_import_cancel
+    console:account_invite_again console:domain_check
+    console:list_refresh console:list_read console:audit_export console:message_export console:recipient_export
     portal:guest-open portal:guest-device-remove portal:guest-leave portal:guest-images portal:guest-answer
     portal:guest-draft portal:sessions-end portal:inbox-search portal:inbox-images portal:inbox-answer
-    portal:inbox-draft
+    portal:inbox-draft portal:program-end
 """
+
+
+def _of_api() -> Iterator[tuple[str, Takes]]:
+    """The API has a table of its own; an address is named after its first row."""
+    by_path: dict[str, list[Operation]] = {}
+    for row in OPERATIONS:
+        by_path.setdefault(row.path, []).append(row)
+    for those in by_path.values():
+        methods = {row.method for row in those}
+        yield (
+            f"api:{those[0].name}",
+            Takes((*sorted({*methods, *({"HEAD"} if "GET" in methods else ())}), "no form")),
+        )
+
+
 TAKES: Final[Mapping[str, Takes]] = {
     **dict.fromkeys(_READS.split(), Takes.READS),
     **dict.fromkeys(_FORMS.split(), Takes.FORM),
     **dict.fromkeys(_ACTS.split(), Takes.ACTS),
     "api:openapi": Takes.API_READS,
-    "api:explain": Takes.API,
     "api:nothing": Takes.API_NOTHING,
+    **dict(_of_api()),
+    "identity_saml": Takes.API,  # another site's page posts here; a signature shows whose answer it is
+    "scim:users": Takes.API_LIST,
+    "scim:user": Takes.API_KEPT,
+    "scim:search": Takes.API,
+    "scim:search_all": Takes.API,
+    **dict.fromkeys(
+        (f"scim:{one}" for one in ("configuration", "resource_types", "resource_type", "schemas", "schema")),
+        Takes.API_READS,
+    ),
+    "scim:nothing": Takes.API_NOTHING,
 }
 
 
@@ -166,11 +215,7 @@ def whole_ground(folder: Path) -> Ground:
     """Portal and API as a web process has them; the DNS is a table, and the clock stands still."""
     ground = Ground(folder, opening_keys(ZEGEL.keys), Clock())
     ground.configure()
-    zone, clock = Zone(), ground.clock
-    dry_run = Surroundings(
-        ground.unsealer.field, ground.keys.marker, lambda: NtaLookup(zone, "zegel.test", clock), clock
-    )
-    api.configure(api.Api(dry_run, clock))
+    Office(folder, ground.clock)
     return ground
 
 
@@ -182,16 +227,15 @@ def house(ground: Ground, name: str, domain: str) -> House:
         organisation=ground.organisation, name=domain, ownership_token="t", dkim_key=b"", dkim_record="", in_place=True
     )
     ground.author = ground.account(f"balie@{domain}")
-    administrator = ground.account(f"beheer@{domain}", is_administrator=True)
+    administrator = ground.account(f"beheer@{domain}", role="owner")
     reader = Account.objects.create_user(f"lezer@gast-{domain}", "correct horse battery staple")
     conversation = _conversation(ground, ground.author)
     guest = ground.recipient(conversation, f"ontvanger@gast-{domain}")
     ground.recipient(conversation, reader.email, method="account", decided_at=timezone.now())
     token = ground.link(guest)
     rules = _rules(ground)
-    secret = tokens.issue(
-        ground.organisation, "x", scopes={Scope.EXPLAIN}, life=timedelta(days=1), now=timezone.now()
-    ).secret
+    made = tokens.issue(ground.organisation, "x", scopes={Scope.EXPLAIN}, life=timedelta(days=1), now=timezone.now())
+    secret = made.secret
     things = {
         "token/StringConverter": token,
         "recipient/UUIDConverter": guest.id,
@@ -204,6 +248,11 @@ def house(ground: Ground, name: str, domain: str) -> House:
         "row/UUIDConverter": _remembered(ground, None).id,
         "entry/UUIDConverter": _remembered(ground, ground.author).id,
         "pk/IntConverter": _passkey(administrator).pk,
+        **_people(ground, domain),
+        "upload/UUIDConverter": _import(ground).id,
+        "program/IntConverter": made.token.pk,
+        **_of_api_paths(ground, conversation, guest),
+        **_of_sign_in(ground, domain),
         "look_sheet/name": sheet_name("#1b5e20"),
         "look_logo/name": OrganisationLogo.objects.create(
             organisation=ground.organisation, name=chance.octets(32).hex(), octets=PIXEL
@@ -242,7 +291,7 @@ def _is_taken(number: int) -> bool:
 
 
 def nothing(like: House) -> House:
-    """The same addresses for what isn't there at all; numbers have as many digits."""
+    """The same addresses for what isn't there at all; numbers have as many digits, where one is left."""
 
     def unknown(thing: object) -> object:
         match thing:
@@ -250,7 +299,8 @@ def nothing(like: House) -> House:
                 return chance.identifier()
             case int():
                 most = 10 ** len(str(thing))
-                return next(one for one in range(most - 1, most // 10 - 1, -1) if not _is_taken(one))
+                several = (*range(most - 1, most // 10 - 1, -1), *range(most, 10 * most))
+                return next(one for one in several if not _is_taken(one))
             case _:
                 return chance.octets(32).hex()[:43]
 
@@ -341,6 +391,102 @@ def _passkey(account: Account) -> Authenticator:
     return Authenticator.objects.create(user=account, type=Authenticator.Type.WEBAUTHN, data=data)
 
 
+def _import(ground: Ground) -> VerificationImport:
+    """A file with a good row and a bad one, that was judged and waits for a word."""
+    receiving = importing.Receiving(ground.blobs)
+    receiving.feed(f"email_address,phone_number\ngoed@gast.test,{PHONE}\nslecht@gast.test,1\n".encode())
+    received = receiving.finish()
+    assert isinstance(received, importing.Received)
+    now = timezone.now()
+    row = importing.stage(received, ground.organisation, ground.author, now=now, sealing=ground.keys.sealing)
+    row.complaints.create(line=3, column="phone_number", fault="phone", address="slecht@gast.test")
+    row.state, row.judged_at, row.rows, row.bad, row.to_add = VerificationImport.State.READY, now, 2, 1, 1
+    row.save()
+    return row
+
+
+def _people(ground: Ground, domain: str) -> dict[str, object]:
+    colleague, mailbox = ground.account(f"collega@{domain}"), ground.account(f"info@{domain}", is_functional=True)
+    mailboxes.add_reader(mailbox, colleague)
+    proof = proving.invite(ground.account(f"nieuw@{domain}"), language="nl", now=ground.clock())
+    assert proof is not None
+    secret = proving.invitation_secret()
+    proof.code, proof.told = proving.mac(ground.keys.codes, proof.id, secret), "invitation"
+    proof.save()
+    return {
+        "account/IntConverter": colleague.pk,
+        "console:account_reader_remove/account": mailbox.pk,
+        "console:account_readers/account": mailbox.pk,
+        "reader/IntConverter": colleague.pk,
+        "portal:invited-link/token": proving.invitation_token(proof.id, secret).reveal(),
+    }
+
+
+def _of_sign_in(ground: Ground, domain: str) -> dict[str, object]:
+    """A sign-in service of each kind, and what its directory keeps."""
+    known = {
+        "authorization_endpoint": f"https://aanmelden.{domain}/authorize",
+        "token_endpoint": f"https://aanmelden.{domain}/token",
+        "jwks_uri": f"https://aanmelden.{domain}/keys",
+        "entity_id": f"https://aanmelden.{domain}/saml",
+        "sso_url": f"https://aanmelden.{domain}/saml/sso",
+        "certificates": ["MIIB"],
+    }
+    made = {
+        kind: IdentityProvider.objects.create(
+            id=chance.identifier(),
+            organisation=ground.organisation,
+            kind=kind.value,
+            name=f"Medewerkers ({kind.value})",
+            issuer=f"https://aanmelden.{domain}",
+            client_id="zegel",
+            description=known,
+            described_at=timezone.now(),
+            created_at=timezone.now(),
+            domains=[domain] if kind is Kind.OIDC else [],
+        ).pk
+        for kind in Kind
+    }
+    return {
+        "provider/UUIDConverter": made[Kind.OIDC],
+        **{f"{one}/provider": made[Kind.SAML] for one in ("identity_saml", "identity_saml_finish")},
+        "identity_saml_metadata/provider": made[Kind.SAML],
+        "console:sign_in_add/number": chance.identifier(),
+        "scim:user/number": str(ground.author.pk),
+        "scim:resource_type/name": "User",
+        "scim:schema/name": "urn:ietf:params:scim:schemas:core:2.0:User",
+    }
+
+
+def _of_api_paths(ground: Ground, conversation: Conversation, guest: Recipient) -> dict[str, object]:
+    """What the API's addresses name."""
+    return {
+        "credential/StringConverter": SmtpCredential.objects.create(
+            organisation=ground.organisation,
+            description="server",
+            username=chance.octets(6).hex(),
+            secret_hash=b"x" * 32,
+        ).pk,
+        "domain/StringConverter": "geclaimd.test",
+        "account/StringConverter": ground.author.pk,
+        "row/StringConverter": _remembered(ground, None).id,
+        "submission/StringConverter": conversation.submission_id,
+        "conversation/StringConverter": conversation.id,
+        "message/StringConverter": conversation.messages.get().id,
+        "number/StringConverter": _number(ground, conversation),
+    }
+
+
+def _claim(ground: Ground) -> SendingDomain:
+    """A domain that both organisations say is theirs, with DKIM keys that can be ended."""
+    claim = SendingDomain.objects.create(
+        organisation=ground.organisation, name="geclaimd.test", ownership_token="t", dkim_key=b"", dkim_record=""
+    )
+    previous = DkimPair.Stage.PREVIOUS
+    DkimPair.objects.create(domain=claim, stage=previous, selector="oud", key=b"", record="", at=timezone.now())
+    return claim
+
+
 def _rules(ground: Ground) -> dict[str, object]:
     mine = {"organisation": ground.organisation}
     return {
@@ -348,6 +494,7 @@ def _rules(ground: Ground) -> dict[str, object]:
             **mine, description="server", username=chance.octets(6).hex(), secret_hash=b"x" * 32
         ).pk,
         "entry/IntConverter": DirectDeliveryDomain.objects.create(**mine, domain="rechtstreeks.test").pk,
+        "domain/IntConverter": _claim(ground).pk,
         "minimum/IntConverter": DomainMinimum.objects.create(**mine, domain="minstens.test", method="sms").pk,
         "listed/IntConverter": DirectDeliveryList.objects.create(
             **mine, name="lijst", url="https://lijst.test/x", read_at=timezone.now()

@@ -9,22 +9,26 @@ from typing import Any, ClassVar, Final
 
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.internal.flows.login import clear_authentication_records, get_authentication_records
 from allauth.account.internal.stagekit import clear_login
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from django.contrib import messages
 from django.contrib.auth import authenticate
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts import throttle
+from zegel.accounts import identity, providers, throttle
+from zegel.accounts.audit import note_of_account
 from zegel.accounts.backend import key_of
 from zegel.accounts.models import Account
 from zegel.accounts.sign_in import SECOND_FACTORS
+from zegel.core.policy.audit import Act
 from zegel.core.seal.slot import disclose, enclose
 from zegel.core.secret import Secret
 from zegel.edge import chance
@@ -34,6 +38,8 @@ from zegel.web.keys import web_key
 _BEGUN: Final = "sign-in-begun"  # in the session: which password the account had when its sign-in began
 PASSWORD = "password"  # noqa: S105 a kind of secret, not one
 _MFA_CONTEXT = "mfa"
+_STEP: Final = "allauth.mfa.stages.AuthenticateStage"
+_OWN_STEP: Final = "zegel.accounts.identity.SecondStep"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -61,8 +67,21 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         one.succeeded()
         return account
 
+    def get_login_stages(self) -> list[str]:
+        """With our own second step in the place of allauth's."""
+        return [_OWN_STEP if one == _STEP else one for one in super().get_login_stages()]
+
     def pre_login(self, request: HttpRequest, user: Account, **how: Any) -> HttpResponse | None:
-        """Where a sign-in begins, before its second step. It is kept with it what the account's sessions depend on."""
+        """Where a sign-in begins, before its second step. It is kept with it what the account's sessions depend on.
+
+        Whoever must sign in by their organisation's provider is sent there, once the password or the passkey is right.
+        """
+        if not identity.is_by_provider(how) and providers.required_for(user) is not None:
+            clear_authentication_records(request)
+            messages.info(request, gettext("Your organisation has its people sign in here."))
+            return redirect("identity_start")
+        if identity.showed_second_factor(how):
+            identity.note_second_factor(request, user)
         request.session[_BEGUN] = user.get_session_auth_hash()
         refused: HttpResponse | None = super().pre_login(request, user, **how)
         return refused
@@ -74,6 +93,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             clear_login(request)
             raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
+
+    def set_password(self, user: Account, password: str) -> None:
+        """Another one, chosen by who is signed in."""
+        with transaction.atomic():
+            super().set_password(user, password)
+            note_of_account(Act.PASSWORD_CHANGED, user)
 
     def reauthenticate(self, user: Account, password: str) -> bool:
         """The account's own password, counted like any other try."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from zegel.accounts.models import Account, Organisation
+from django.db.models import Q
+
+from zegel.accounts.models import Account, Organisation, SendingDomain
 from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.mail.texts import Language
 
@@ -12,8 +14,11 @@ LOCAL_PART: Final = "zegel"
 
 
 def own_address(organisation: Organisation) -> Mailbox | None:
-    """As :func:`own_mailbox`; ``None`` for an organisation without a sending domain."""
-    domain = organisation.sending_domains.order_by("-in_place", "id").first()
+    """As :func:`own_mailbox`; ``None`` for an organisation without a sending domain. One that it merely claims is no
+    place to write from, nor is one that another organisation has by now."""
+    held_elsewhere = SendingDomain.objects.filter(in_place=True).exclude(organisation=organisation).values("name")
+    ours = organisation.sending_domains.filter(Q(in_place=True) | Q(proved_at__isnull=False))
+    domain = ours.exclude(name__in=held_elsewhere).order_by("-in_place", "id").first()
     return None if domain is None else Mailbox(LOCAL_PART, Domain(domain.name))
 
 

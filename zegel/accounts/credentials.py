@@ -13,8 +13,10 @@ from typing import Final
 from django.db import connection, transaction
 from django.utils import timezone
 
+from zegel.accounts.audit import note
 from zegel.accounts.models import Organisation, SignInFailure, SmtpCredential
 from zegel.core.clock import Instant
+from zegel.core.policy.audit import Act
 from zegel.core.policy.submitting import is_from
 from zegel.core.secret import Secret
 from zegel.edge import rows
@@ -38,12 +40,14 @@ class NewCredential:
 def issue(organisation: Organisation, description: str, *, secret: Secret[str] | None = None) -> NewCredential:
     """A new credential; the secret has 256 bits unless one is given (local mode keeps its own over restarts)."""
     secret = secret or Secret(secrets.token_urlsafe(_SECRET_OCTETS))
-    credential = SmtpCredential.objects.create(
-        organisation=organisation,
-        description=description,
-        username=f"smtp-{secrets.token_hex(6)}",
-        secret_hash=_hash(secret),
-    )
+    with transaction.atomic():
+        credential = SmtpCredential.objects.create(
+            organisation=organisation,
+            description=description,
+            username=f"smtp-{secrets.token_hex(6)}",
+            secret_hash=_hash(secret),
+        )
+        note(Act.CREDENTIAL_ISSUED, organisation, credential.username, {"description": description})
     return NewCredential(credential, secret)
 
 
@@ -63,22 +67,26 @@ def rotate(credential: SmtpCredential) -> NewCredential:
         current.previous_used_at, current.rotated_at = current.last_used_at, timezone.now()
         current.last_used_at = None
         current.save(update_fields=["previous_hash", "secret_hash", "previous_used_at", "rotated_at", "last_used_at"])
+        note(Act.CREDENTIAL_ROTATED, current.organisation, current.username)
     return NewCredential(current, secret)
 
 
 def end_previous(credential: SmtpCredential) -> None:
     """From the next sign-in on only the current secret is valid. Ends the secret that ``credential`` was read with:
     one that was rotated meanwhile has another, and keeps it."""
-    SmtpCredential.objects.filter(pk=credential.pk, previous_hash=credential.previous_hash).update(
-        previous_hash=None, previous_used_at=None
-    )
+    same = SmtpCredential.objects.filter(pk=credential.pk, previous_hash=credential.previous_hash)
+    with transaction.atomic():
+        if same.exclude(previous_hash=None).update(previous_hash=None, previous_used_at=None):
+            note(Act.CREDENTIAL_PREVIOUS_ENDED, credential.organisation, credential.username)
     credential.previous_hash, credential.previous_used_at = None, None
 
 
 def disable(credential: SmtpCredential) -> None:
     """From the next message on it is refused, also in open sessions (seed: Verwijder Encryption Gateway)."""
-    credential.disabled_at = timezone.now()
-    credential.save(update_fields=["disabled_at"])
+    with transaction.atomic():
+        credential.disabled_at = timezone.now()
+        credential.save(update_fields=["disabled_at"])
+        note(Act.CREDENTIAL_DISABLED, credential.organisation, credential.username)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,11 @@ from typing import Final, assert_never
 from django.db import connection, transaction
 from django.db.models import F
 
+from zegel.accounts.audit import note
 from zegel.accounts.models import DirectDeliveryDomain, DirectDeliveryList, Organisation
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain
+from zegel.core.policy.audit import Act, Details
 from zegel.core.policy.domain_list import (
     MAX_OCTETS,
     BadLine,
@@ -27,6 +29,7 @@ from zegel.core.policy.domain_list import (
     NotUnderstood,
     read_list,
 )
+from zegel.core.policy.permitting import written_level
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.wording import Wording
 from zegel.edge import fetch as web
@@ -172,7 +175,9 @@ def add_url(
     if why is not None:
         raise NotTaken(Problem(why))
     with transaction.atomic():
-        return _added(organisation, name, level, url=url)
+        added = _added(organisation, name, level, url=url)
+        note(Act.LIST_ADDED, organisation, name, {"host": web.host_of(url), "level": written_level(level)})
+        return added
 
 
 def add_file(
@@ -190,7 +195,8 @@ def add_file(
         raise NotTaken(_problem(understood))
     with transaction.atomic():
         added = _added(organisation, name, level, tried_at=now, read_at=now)
-        _replace(added, understood.levels, gained)
+        told = _replace(added, understood.levels, gained)
+        note(Act.LIST_ADDED, organisation, name, {"level": written_level(level), **told})
     log(ListRead(organisation.pk, added.pk, len(understood.levels)))
     return added
 
@@ -213,7 +219,8 @@ def remove(one: DirectDeliveryList) -> None:
     """With all its domains: from the next decision on they count no more."""
     with transaction.atomic():
         DirectDeliveryDomain.objects.filter(source=one).delete()
-        DirectDeliveryList.objects.filter(pk=one.pk).delete()
+        if DirectDeliveryList.objects.filter(pk=one.pk).delete()[0]:
+            note(Act.LIST_REMOVED, one.organisation, one.name)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ def read_file(
             return Superseded()
         if not may_be_empty and _is_emptied(held, understood):
             return NotRead(Problem(ListFault.EMPTY))
-        _replace(held, understood.levels, gained)
+        _note_change(held, _replace(held, understood.levels, gained))
         DirectDeliveryList.objects.filter(pk=one.pk).update(tried_at=now, read_at=now, problem="")
     log(ListRead(held.organisation_id, held.pk, len(understood.levels)))
     return Read(len(understood.levels))
@@ -332,7 +339,7 @@ def _concluded(
         case DomainList(levels=levels), _:
             if not may_be_empty and _is_emptied(held, understood):
                 return NotRead(Problem(ListFault.EMPTY))
-            _replace(held, levels, gained)
+            _note_change(held, _replace(held, levels, gained))
             return Read(len(levels))
         case _:
             return Unchanged()
@@ -371,8 +378,14 @@ def _is_emptied(held: DirectDeliveryList, understood: DomainList) -> bool:
     return not understood.levels and held.domains.exists()
 
 
-def _replace(held: DirectDeliveryList, levels: Mapping[Domain, TransportSecurity], gained: Gained) -> None:
-    """Inside a transaction: only what differs is written, many rows at once."""
+def _note_change(held: DirectDeliveryList, told: Details) -> None:
+    """Also where nobody asked: another list lets others be delivered to readable."""
+    if any(told.values()):
+        note(Act.LIST_CHANGED, held.organisation, held.name, told)
+
+
+def _replace(held: DirectDeliveryList, levels: Mapping[Domain, TransportSecurity], gained: Gained) -> Details:
+    """Inside a transaction: only what differs is written, many rows at once. Returns how many of each kind."""
     known = {
         domain: (pk, tls, authentication)
         for pk, domain, tls, authentication in DirectDeliveryDomain.objects.filter(source=held).values_list(
@@ -393,6 +406,7 @@ def _replace(held: DirectDeliveryList, levels: Mapping[Domain, TransportSecurity
     rows.insert(DirectDeliveryDomain, ("organisation_id", "source_id", "domain", "tls", "authentication"), new)
     if new:
         gained(held.organisation)
+    return {"domains_added": len(new), "domains_removed": len(gone), "domains_changed": len(changed)}
 
 
 # --- again and again ---------------------------------------------------------------------------------------------

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
+from zegel.accounts.audit import note
 from zegel.accounts.models import Organisation, OrganisationLogo
 from zegel.core.look import Logo, NotALook, Palette, palette
+from zegel.core.policy.audit import Act, changes
 
 
 def paint(organisation: Organisation, accent: str) -> None:
     """Another colour, as ``parse_colour`` gives it; empty: that of the style sheet. Raises ``TooLight``."""
     if accent:
         palette(accent)
+    changed = changes({"colour": organisation.accent}, {"colour": accent})
     organisation.accent = accent
-    organisation.save(update_fields=["accent"])
+    with transaction.atomic():
+        organisation.save(update_fields=["accent"])
+        if changed:
+            note(Act.LOOK_CHANGED, organisation, details=changed)
 
 
 def palette_of(organisation: Organisation) -> Palette | None:
@@ -27,5 +35,8 @@ def show_logo(organisation: Organisation, logo: Logo | None) -> None:
     OrganisationLogo.objects.filter(organisation=organisation).delete()
     if logo is not None:
         OrganisationLogo.objects.create(organisation=organisation, name=logo.name, octets=logo.octets)
+    changed = changes({"logo": organisation.logo_name}, {"logo": "" if logo is None else logo.name})
     organisation.logo_name = "" if logo is None else logo.name
     organisation.save(update_fields=["logo_name"])
+    if changed:
+        note(Act.LOOK_CHANGED, organisation, details=changed)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from django.db import transaction
+from django.db.models import Q
+
+from zegel.accounts import sign_in
+from zegel.accounts.audit import note
 from zegel.accounts.models import Account, MailboxReader
-from zegel.accounts.sign_in import with_second_factor
+from zegel.core.policy.audit import Act
 
 
 class NotAReader(ValueError):
@@ -14,10 +19,12 @@ class NotAReader(ValueError):
 
 def read_by(account: Account) -> list[Account]:
     """The mailboxes that this account reads now, by address. Asked at every request: what was taken away is gone at
-    once, and so is a mailbox that left the organisation, or a reader who did."""
+    once, and so is a mailbox that left the organisation, or a reader who did. One that was suspended is gone as well,
+    unless it was passed on."""
     if account.organisation_id is None or not account.is_active:
         return []
-    found = Account.objects.filter(readers__reader=account, organisation=account.organisation_id, is_active=True)
+    mine = MailboxReader.objects.filter(reader=account).filter(Q(mailbox__is_active=True) | Q(is_successor=True))
+    found = Account.objects.filter(id__in=mine.values("mailbox"), organisation=account.organisation_id)
     return list(found.select_related("organisation").order_by("email"))
 
 
@@ -35,17 +42,24 @@ def add_reader(mailbox: Account, reader: Account) -> None:
         raise NotAReader(f"{mailbox} reads its own messages already")
     if MailboxReader.objects.filter(mailbox=reader).exists() or MailboxReader.objects.filter(reader=mailbox).exists():
         raise NotAReader("a mailbox that others read does not read another one")
-    MailboxReader.objects.get_or_create(mailbox=mailbox, reader=reader)
+    with transaction.atomic():
+        _, is_new = MailboxReader.objects.get_or_create(mailbox=mailbox, reader=reader)
+        if is_new:
+            note(Act.READER_ADDED, mailbox.organisation, mailbox.email, {"reader": reader.email})
 
 
 def remove_reader(mailbox: Account, reader: Account) -> bool:
     """From the next request on. ``False``: it was none."""
-    return bool(MailboxReader.objects.filter(mailbox=mailbox, reader=reader).delete()[0])
+    with transaction.atomic():
+        was_one = bool(MailboxReader.objects.filter(mailbox=mailbox, reader=reader).delete()[0])
+        if was_one:
+            note(Act.READER_REMOVED, mailbox.organisation, mailbox.email, {"reader": reader.email})
+    return was_one
 
 
 def secured(accounts: Collection[int]) -> set[int]:
     """Those of ``accounts`` (ids) that take a second factor to read as: their own, or that of each who reads them."""
-    own = with_second_factor(accounts)
+    own = sign_in.secured(accounts)
     others = MailboxReader.objects.filter(mailbox__in=set(accounts) - own, reader__is_active=True)
     pairs = [
         (mailbox, reader)
@@ -54,5 +68,5 @@ def secured(accounts: Collection[int]) -> set[int]:
         )
         if one is not None and one == other
     ]
-    able = with_second_factor({reader for _, reader in pairs}) if pairs else set()
+    able = sign_in.secured({reader for _, reader in pairs}) if pairs else set()
     return own | {mailbox for mailbox, reader in pairs if reader in able}

@@ -13,7 +13,7 @@ from django.urls import resolve
 
 from zegel.accounts import throttle
 from zegel.accounts.models import Account
-from zegel.accounts.sign_in import has_second_factor
+from zegel.accounts.sign_in import PROVIDER, has_second_factor
 
 ENROLLED: Final = "enrolled"
 _OPEN: Final = frozenset(
@@ -48,7 +48,7 @@ class SecondFactorRequired:
 
 def _where_to(request: HttpRequest, account: Account) -> str | None:
     """Another page than the one that was asked for, if this account or session isn't ready for any other."""
-    if not has_second_factor(account):
+    if not has_second_factor(account) and not _is_by_provider(request, account):
         request.must_enrol = True  # type: ignore[attr-defined]  # the pages show no way that is closed
         return None if resolve(request.path_info).url_name in _OPEN else "mfa_activate_totp"
     if not _passed(request, account):
@@ -56,6 +56,11 @@ def _where_to(request: HttpRequest, account: Account) -> str | None:
         logout(request)
         return "account_login"
     return None
+
+
+def _is_by_provider(request: HttpRequest, account: Account) -> bool:
+    """Their organisation's provider showed both factors, and is believed."""
+    return any(record.get("type") == PROVIDER for record in get_authentication_records(request, account))
 
 
 def _passed(request: HttpRequest, account: Account) -> bool:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import writable
+from zegel.core.policy.roles import Capability, Role, may
 
 
 class _Capped(models.Model):
@@ -59,6 +60,7 @@ class Organisation(_Capped):
     authentication = models.CharField(max_length=12, choices=Authentication.choices, default=Authentication.CREDENTIALS)
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
+    audit_days = models.PositiveIntegerField(null=True, default=None)  # entries of its audit log are kept; null: always
     accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
     logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty
     created_at = models.DateTimeField(auto_now_add=True)
@@ -145,10 +147,14 @@ class DomainMinimum(models.Model):
 
 
 class SendingDomain(models.Model):
-    """A domain that the organisation sends for through this gateway, once its DNS settings are in place."""
+    """A domain that the organisation sends for through this gateway, once its DNS settings are in place.
+
+    Until then it is a claim, which keeps nobody else from the domain (ADR 41).
+    """
 
     organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="sending_domains")
-    name = models.CharField(max_length=255, unique=True)  # A-labels
+    name = models.CharField(max_length=255, db_index=True)  # A-labels
+    added_at = models.DateTimeField(null=True, default=None)  # null: before this was kept
     ownership_token = models.CharField(max_length=64)
     dkim_selector = models.CharField(max_length=63, default="zegel")
     dkim_key = models.BinaryField()  # wrapped to the gateway
@@ -160,15 +166,58 @@ class SendingDomain(models.Model):
     checked_at = models.DateTimeField(null=True)  # the last check that was conclusive
     in_place = models.BooleanField(default=False)  # as of that check
     missing_since = models.DateTimeField(null=True)
+    misses = models.PositiveIntegerField(default=0)  # checks in a row that missed something needed
+    proved_at = models.DateTimeField(null=True, default=None)  # when it was first in place
     findings = models.JSONField(default=list)  # of that check, per record: what, expected, found
+    tried_at = models.DateTimeField(null=True, default=None)  # the last check, conclusive or not
+    not_known = models.JSONField(default=list)  # purposes of the records about which that one gave no answer
+    due_at = models.DateTimeField(null=True, default=None, db_index=True)  # of the next check; null: at once
+    told = models.CharField(max_length=10, blank=True, default="")  # core.policy.sending_domain.Word
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("organisation", "name"), name="one_claim"),
+            models.UniqueConstraint(fields=("name",), condition=models.Q(in_place=True), name="one_holder"),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     @property
+    def is_held_elsewhere(self) -> bool:
+        """All of its records were right, and it can't send: another organisation has the domain in place."""
+        return self.checked_at is not None and not self.in_place and self.missing_since is None
+
+    @property
     def return_path_host(self) -> str:
         """The CNAME that gives SPF alignment and brings bounces home."""
         return f"zegel-bounce.{self.name}"
+
+
+class DkimPair(models.Model):
+    """A pair of DKIM keys of a sending domain beside the one in use: the next one, or the previous one."""
+
+    class Stage(models.TextChoices):
+        """Whether its time comes or is over."""
+
+        NEXT = "next"
+        PREVIOUS = "previous"
+
+    domain = models.ForeignKey(SendingDomain, models.CASCADE, related_name="dkim_pairs", db_index=False)
+    stage = models.CharField(max_length=8, choices=Stage.choices)
+    selector = models.CharField(max_length=63)
+    key = models.BinaryField()  # wrapped as SendingDomain.dkim_key
+    record = models.TextField()
+    ed25519_selector = models.CharField(max_length=63)
+    ed25519_key = models.BinaryField(null=True)
+    ed25519_record = models.TextField(default="")
+    at = models.DateTimeField()  # when it was made, or when mail was last signed with it
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("domain", "stage"), name="one_pair_of_stage")]
+
+    def __str__(self) -> str:
+        return self.selector
 
 
 class AccountManager(BaseUserManager["Account"]):
@@ -195,7 +244,9 @@ class Account(AbstractBaseUser):
     display_name = models.CharField(max_length=200, blank=True)
     language = models.CharField(max_length=5, blank=True)
     is_active = models.BooleanField(default=True)
-    is_administrator = models.BooleanField(default=False)  # of its organisation
+    wants_reminders = models.BooleanField(default=True)  # of messages that it did not open
+    is_functional = models.BooleanField(default=False)  # nobody signs in to it; its readers do, each to their own
+    role = models.CharField(max_length=16, default=Role.SENDER.value)  # core.policy.roles.Role, in its organisation
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[AccountManager] = AccountManager()
@@ -210,6 +261,15 @@ class Account(AbstractBaseUser):
         """The key follows the address, and the name can stand in a mail, whoever changes them."""
         self.key, self.display_name = Mailbox.parse(self.email).key, writable(self.display_name)
         super().save(*args, **kwargs)
+
+    def may(self, capability: Capability) -> bool:
+        """For its organisation; a guest has none."""
+        return self.organisation_id is not None and may(Role(self.role), capability)
+
+    @property
+    def administers(self) -> frozenset[str]:
+        """All that it may do, by name, for the pages that show it."""
+        return frozenset(one.value for one in Capability if self.may(one))
 
     @property
     def mailbox(self) -> Mailbox:
@@ -241,9 +301,12 @@ class SmtpCredential(_Capped):
 
 
 class ApiToken(models.Model):
-    """What a program shows to use the API for an organisation. The secret is shown once."""
+    """What a program shows to use the API for an organisation, or for one account. The secret is shown once."""
 
-    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="api_tokens")
+    organisation = models.ForeignKey(Organisation, models.CASCADE, null=True, related_name="api_tokens")
+    account = models.ForeignKey(  # whose messages it reads (D-10); null: it is the organisation's
+        Account, models.CASCADE, null=True, default=None, related_name="api_tokens"
+    )
     description = models.CharField(max_length=200)
     name = models.CharField(max_length=32, unique=True)  # the half of the token that may be shown
     secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; nothing to guess, so nothing to slow down
@@ -255,6 +318,63 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ApiAnswer(models.Model):
+    """What a request with an Idempotency-Key was answered, for as long as it may be asked again (ADR 39)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="answers", db_index=False)
+    key = models.BinaryField()  # a keyed hash of what the program chose
+    request = models.BinaryField()  # a keyed hash of what was asked
+    sealed = models.BinaryField()  # wrapped: the answer, in which a secret may stand that is shown once
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("token", "key"), name="one_answer_of_key")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class IdentityProvider(models.Model):
+    """Where an organisation's people sign in, and what is believed of it (ADR 42)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="identity_providers")
+    kind = models.CharField(max_length=8)  # core.policy.identity.Kind
+    name = models.CharField(max_length=100)
+    issuer = models.CharField(max_length=1000)  # of OpenID Connect: its URL; of SAML: its entity ID
+    client_id = models.CharField(max_length=255, blank=True, default="")
+    secret = models.BinaryField(null=True, default=None)  # enclosed: accounts.providers.secret_of
+    description = models.JSONField(default=dict)  # OpenID Provider Metadata, or what SAML metadata says that is used
+    described_at = models.DateTimeField()
+    domains = models.JSONField(default=list)  # A-labels; those count that are sending domains in place
+    is_required = models.BooleanField(default=False)  # no password signs in to accounts of these domains; owners' do
+    makes_accounts = models.BooleanField(default=False)
+    factor_contexts = models.JSONField(default=list)  # acr, amr or AuthnContextClassRef values that mean two factors
+    created_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, default=None)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("organisation", "name"), name="one_provider_of_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Provisioned(models.Model):
+    """What a directory that keeps accounts by SCIM says of one, beyond what an account has (ADR 43)."""
+
+    account = models.OneToOneField(Account, models.CASCADE, primary_key=True, related_name="provisioned")
+    external_id = models.CharField(max_length=255, blank=True, default="", db_index=True)
+    given_name = models.CharField(max_length=200, blank=True, default="")
+    family_name = models.CharField(max_length=200, blank=True, default="")
+    is_hidden = models.BooleanField(default=False)  # deleted by the directory: suspended, and not shown to it any more
+    changed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.external_id
 
 
 class RememberedDevice(models.Model):
@@ -285,6 +405,7 @@ class MailboxReader(models.Model):
 
     mailbox = models.ForeignKey(Account, models.CASCADE, related_name="readers", db_index=False)
     reader = models.ForeignKey(Account, models.CASCADE, related_name="mailboxes")
+    is_successor = models.BooleanField(default=False)  # the mailbox was passed on: read even though it is suspended
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -370,3 +491,27 @@ class SignInFailure(models.Model):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "place"), name="failures_once")]
+
+
+class AuditEntry(models.Model):
+    """Who did what to what, and when: core.policy.audit.Entry. Written once, never changed."""
+
+    organisation = models.ForeignKey(  # null: the gateway's own
+        Organisation, models.CASCADE, null=True, related_name="audit_entries"
+    )
+    chain = models.PositiveBigIntegerField()  # the organisation's number; 0: the gateway's own
+    number = models.PositiveBigIntegerField()
+    at = models.DateTimeField()
+    by_kind = models.CharField(max_length=16)
+    by = models.CharField(max_length=254)
+    act = models.CharField(max_length=32)
+    about = models.CharField(max_length=300)
+    details = models.JSONField(default=dict)
+    previous = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=("chain", "number"), name="one_chain")]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.act}"

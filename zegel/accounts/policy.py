@@ -8,9 +8,16 @@ transaction.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
+from django.db import transaction
+
 from zegel.accounts import devices
+from zegel.accounts.audit import note
 from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation
 from zegel.core.mail.address import Domain
+from zegel.core.policy.audit import Act, changes
 from zegel.core.policy.permitting import (
     Cautioned,
     RecipientPolicy,
@@ -19,6 +26,7 @@ from zegel.core.policy.permitting import (
     is_laxer,
     is_lower,
     trusts_less,
+    written_level,
 )
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
@@ -78,7 +86,13 @@ def permit(organisation: Organisation, policy: RecipientPolicy) -> bool:
     )
     if trusts_less(new, old):
         devices.forget_all(organisation)
+    if changed := changes(_noted(old), _noted(new)):
+        note(Act.POLICY_CHANGED, organisation, details=changed)
     return is_laxer(new, old)
+
+
+def _noted(policy: RecipientPolicy) -> dict[str, Any]:
+    return {**asdict(policy), "allowed": [method.value for method in Method if method in policy.allowed]}
 
 
 def answer_limit_of(organisation: Organisation) -> int | None:
@@ -102,19 +116,28 @@ def entered(organisation: Organisation, domain: Domain) -> DirectDeliveryDomain 
 
 def deliver_directly(organisation: Organisation, domain: Domain, level: TransportSecurity) -> bool:
     """The domain gets readable messages over at least this level; ``True`` where it got none by entry before."""
-    _, is_new = DirectDeliveryDomain.objects.update_or_create(
-        organisation=organisation,
-        source=None,
-        domain=domain.ascii,
-        defaults={"tls": level.tls, "authentication": level.authentication},
-    )
+    with transaction.atomic():
+        known = entered(organisation, domain)
+        _, is_new = DirectDeliveryDomain.objects.update_or_create(
+            organisation=organisation,
+            source=None,
+            domain=domain.ascii,
+            defaults={"tls": level.tls, "authentication": level.authentication},
+        )
+        old = {} if known is None else {"level": written_level(level_of(known))}
+        if changed := changes(old, {"level": written_level(level)}):
+            note(Act.DIRECT_DELIVERY_CHANGED, organisation, domain.ascii, changed)
     return is_new
 
 
 def deliver_directly_no_more(organisation: Organisation, domain: Domain) -> bool:
     """Takes an entered domain off; ``False`` where it wasn't there. What a list says of it, if any, holds again."""
     found = organisation.direct_delivery_domains.filter(source=None, domain=domain.ascii)
-    return bool(found.delete()[0])
+    with transaction.atomic():
+        was_there = bool(found.delete()[0])
+        if was_there:
+            note(Act.DIRECT_DELIVERY_REMOVED, organisation, domain.ascii)
+    return was_there
 
 
 # --- minimums ----------------------------------------------------------------------------------------------------
@@ -135,12 +158,16 @@ def demand_at_least(organisation: Organisation, domain: str, minimum: Method | N
     """For a domain in A-labels or ``DomainMinimum.EVERY_OTHER``; ``None`` takes its line away. ``True`` where somebody
     who is held may be served now."""
     old = minimum_for(organisation, domain)
-    if minimum is None:
-        organisation.domain_minimums.filter(domain=domain).delete()
-    else:
-        DomainMinimum.objects.update_or_create(
-            organisation=organisation, domain=domain, defaults={"method": minimum.value}
-        )
+    with transaction.atomic():
+        own = organisation.domain_minimums.filter(domain=domain).values("method").first() or {"method": None}
+        if minimum is None:
+            organisation.domain_minimums.filter(domain=domain).delete()
+        else:
+            DomainMinimum.objects.update_or_create(
+                organisation=organisation, domain=domain, defaults={"method": minimum.value}
+            )
+        if changed := changes(own, {"method": minimum.value if minimum else None}):
+            note(Act.MINIMUM_CHANGED if minimum else Act.MINIMUM_REMOVED, organisation, domain, changed)
     return is_lower(minimum_for(organisation, domain), old)
 
 

@@ -50,6 +50,11 @@ def of_account(account: Account, here: SessionBase, *, now: Instant) -> list[Sig
     return sorted(found, key=lambda one: (not one.is_this_one, -one.seen_at.timestamp()))
 
 
+def number_of(account: Account, *, now: Instant) -> int:
+    """How many are in force."""
+    return len(_alive(AccountSession.objects.filter(account=account), now))
+
+
 def end(account: Account, names: Sequence[str]) -> int:
     """Inside a transaction: these sessions of the account are over, on the server. Others' stay; returns how many."""
     own = list(AccountSession.objects.filter(account=account, session__in=names).values_list("session", flat=True))

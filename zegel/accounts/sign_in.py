@@ -15,13 +15,16 @@ from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from allauth.socialaccount.models import SocialAccount
 from django.db import transaction
 
-from zegel.accounts.models import Account
+from zegel.accounts.models import Account, IdentityProvider
+from zegel.core.policy.roles import Role
 from zegel.core.secret import Secret
 from zegel.edge import chance
 
 PERIOD: Final = 30  # seconds, RFC 6238 §4.1
+PROVIDER: Final = "provider"  # the kind of second factor that a provider showed, as a session has it
 TOLERANCE: Final = 1  # a telephone's clock may be one period off, RFC 6238 §5.2
 SECOND_FACTORS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 _LAST: Final = "last"  # the period of the last code that was taken
@@ -36,6 +39,19 @@ def with_second_factor(accounts: Collection[int]) -> set[int]:
     """Those of ``accounts`` (ids) for whom :func:`has_second_factor` holds."""
     found = Authenticator.objects.filter(user__in=accounts, type__in=SECOND_FACTORS)
     return set(found.values_list("user", flat=True))
+
+
+def secured(accounts: Collection[int]) -> set[int]:
+    """Those of ``accounts`` (ids) that nobody uses without two factors: their own; or those of the provider that they
+    must sign in by, where these are believed. Owners are let in with a password too, and set up their own."""
+    own = with_second_factor(accounts)
+    bound = SocialAccount.objects.filter(user__in=set(accounts) - own).exclude(user__role=Role.OWNER.value)
+    pairs = list(bound.values_list("user", "provider", "user__organisation"))
+    if not pairs:
+        return own
+    believed = IdentityProvider.objects.filter(is_required=True).exclude(factor_contexts=[])
+    trusted = {(str(number), whose) for number, whose in believed.values_list("pk", "organisation")}
+    return own | {user for user, provider, whose in pairs if (provider, whose) in trusted}
 
 
 def enrol_totp(account: Account, secret: Secret[str] | None = None) -> Secret[str]:

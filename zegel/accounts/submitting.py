@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from django.db import transaction
+
+from zegel.accounts.audit import note
 from zegel.accounts.models import Organisation, SmtpCredential, Usage
 from zegel.core.clock import Instant
+from zegel.core.policy.audit import Act, changes
 from zegel.core.policy.submitting import HOURS_A_DAY, Caps, Used
 
 SPF_WARNING = (
@@ -18,15 +22,28 @@ SPF_WARNING = (
 def bind(credential: SmtpCredential, *, networks: tuple[str, ...], authors: tuple[str, ...]) -> None:
     """From now on the credential may be used from these networks and for these From addresses and domains only;
     empty: from anywhere, for all addresses of the organisation (core.policy.submitting parses both)."""
+    old, new = {"networks": credential.networks, "authors": credential.authors}, _rules(networks, authors)
     credential.networks, credential.authors = list(networks), list(authors)
-    credential.save(update_fields=["networks", "authors"])
+    with transaction.atomic():
+        credential.save(update_fields=["networks", "authors"])
+        if changed := changes(old, new):
+            note(Act.CREDENTIAL_BOUND, credential.organisation, credential.username, changed)
+
+
+def _rules(networks: tuple[str, ...], authors: tuple[str, ...]) -> dict[str, list[str]]:
+    return {"networks": list(networks), "authors": list(authors)}
 
 
 def cap(whose: Organisation | SmtpCredential, caps: Caps) -> None:
     """From now on; what was accepted in this hour and day counts."""
-    for name, most in asdict(caps).items():
+    old, new = asdict(caps_of(whose)), asdict(caps)
+    for name, most in new.items():
         setattr(whose, name, most)
-    whose.save(update_fields=list(asdict(caps)))
+    with transaction.atomic():
+        whose.save(update_fields=list(new))
+        if changed := changes(old, new):
+            owner, name = (whose.organisation, whose.username) if isinstance(whose, SmtpCredential) else (whose, "")
+            note(Act.CAPS_CHANGED, owner, name, changed)
 
 
 def caps_of(whose: Organisation | SmtpCredential) -> Caps:
@@ -42,9 +59,14 @@ def demand(
     needs_dkim: bool,
 ) -> None:
     """What proves that a client may submit, and what SPF is bound to (D-8). In force with the next message."""
+    names = ("authentication", "spf_networks", "spf_needs_dkim")
+    old = {name: getattr(organisation, name) for name in names}
     organisation.authentication = authentication
     organisation.spf_networks, organisation.spf_needs_dkim = list(networks), needs_dkim
-    organisation.save(update_fields=["authentication", "spf_networks", "spf_needs_dkim"])
+    with transaction.atomic():
+        organisation.save(update_fields=names)
+        if changed := changes(old, {name: getattr(organisation, name) for name in names}):
+            note(Act.PROOF_CHANGED, organisation, details=changed)
 
 
 def used_by(whose: Organisation | SmtpCredential, *, now: Instant) -> Used:

@@ -6,9 +6,12 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 
 from zegel.accounts import sessions
+from zegel.accounts.audit import note
 from zegel.accounts.models import Account, Organisation, SendingDomain
 from zegel.accounts.sign_in import has_second_factor
 from zegel.core.clock import Instant
+from zegel.core.policy.audit import Act
+from zegel.core.policy.roles import Role
 
 
 class StaysItsOwn(Exception):
@@ -32,7 +35,7 @@ def take_in(
     organisation: Organisation,
     *,
     display_name: str,
-    is_administrator: bool,
+    role: Role,
     password: str | None,
     now: Instant,
 ) -> None:
@@ -48,7 +51,8 @@ def take_in(
             Authenticator.objects.filter(user=locked).delete()
             locked.set_password(password)
             locked.created_at = now
-        locked.organisation, locked.is_administrator = organisation, is_administrator
+        locked.organisation, locked.role = organisation, role.value
         locked.display_name = display_name or locked.display_name
         locked.save()
         sessions.end_all(locked)
+        note(Act.ACCOUNT_TAKEN_IN, organisation, locked.email, {"role": role.value})

@@ -1,4 +1,5 @@
-"""Tokens of the API: made by an administrator, shown once, valid for what and until when they say, disabled at once."""
+"""Tokens of the API: made by an administrator, or by an account holder to read their own messages; shown once, valid
+for what and until when they say, disabled at once."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ from datetime import timedelta
 from enum import Enum
 from typing import Final
 
+from django.db import transaction
+
 from zegel.accounts import credentials
-from zegel.accounts.models import ApiToken, Organisation
+from zegel.accounts.audit import note
+from zegel.accounts.models import Account, ApiToken, Organisation
+from zegel.accounts.sign_in import with_second_factor
 from zegel.core.clock import Duration, Instant
+from zegel.core.policy.audit import Act, Details
 from zegel.core.policy.submitting import is_guessing
 from zegel.core.secret import Secret
 
@@ -27,7 +33,25 @@ _LAST_USE: Final = timedelta(minutes=1)  # how precise "last used" is; saves a w
 class Scope(Enum):
     """What a token may be used for, as stored."""
 
+    CREDENTIALS_READ = "credentials:read"
+    CREDENTIALS_WRITE = "credentials:write"
+    DOMAINS_READ = "domains:read"
+    DOMAINS_WRITE = "domains:write"
+    ACCOUNTS_READ = "accounts:read"
+    ACCOUNTS_WRITE = "accounts:write"
+    POLICIES_READ = "policies:read"
+    POLICIES_WRITE = "policies:write"
+    VERIFICATION_READ = "verification:read"
+    VERIFICATION_WRITE = "verification:write"
+    TRACE_READ = "trace:read"
     EXPLAIN = "explain"
+    MESSAGES_SEND = "messages:send"
+    MESSAGES_READ = "messages:read"
+    SCIM = "scim"
+
+
+OF_ACCOUNTS: Final = frozenset({Scope.MESSAGES_READ})  # nobody but an account holder reads content
+OF_ORGANISATIONS: Final = frozenset(Scope) - OF_ACCOUNTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +63,42 @@ class NewToken:
 
 
 def issue(
-    organisation: Organisation, description: str, *, scopes: Collection[Scope], life: Duration, now: Instant
+    owner: Organisation | Account, description: str, *, scopes: Collection[Scope], life: Duration, now: Instant
 ) -> NewToken:
-    """A new token with 256 bits of chance. Raises ``ValueError`` for no scope, no life or too long a one."""
+    """A new token with 256 bits of chance. Raises ``ValueError`` for no scope, one that its owner can't give away, no
+    life or too long a one."""
+    account = owner if isinstance(owner, Account) else None
     if not scopes or not timedelta(0) < life <= LONGEST_LIFE:
         raise ValueError("a token has a scope, and lives no longer than a year")
+    if not set(scopes) <= (OF_ORGANISATIONS if account is None else OF_ACCOUNTS):
+        raise ValueError("an account's token reads its messages, and no other token does")
     name, secret = secrets.token_hex(6), secrets.token_urlsafe(_SECRET_OCTETS)
-    token = ApiToken.objects.create(
-        organisation=organisation,
-        description=description,
-        name=name,
-        secret_hash=_hash(secret),
-        scopes=sorted(scope.value for scope in scopes),
-        created_at=now,
-        expires_at=now + life,
-    )
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            organisation=owner.organisation if isinstance(owner, Account) else owner,
+            account=account,
+            description=description,
+            name=name,
+            secret_hash=_hash(secret),
+            scopes=sorted(scope.value for scope in scopes),
+            created_at=now,
+            expires_at=now + life,
+        )
+        until = token.expires_at.isoformat(timespec="minutes")
+        _note(Act.TOKEN_ISSUED, token, {"description": description, "scopes": token.scopes, "until": until})
     return NewToken(token, Secret(f"{_MARK}_{name}_{secret}"))
 
 
 def find(shown: Secret[str], *, now: Instant) -> ApiToken | str:
     """The token that was shown, if it is in force.
 
-    Otherwise a word for the log, never for the client: ``unknown``, ``secret``, ``disabled`` or ``expired``. A name
-    that no token has takes as long as one that some has (P14): one look-up, one comparison.
+    Otherwise a word for the log, never for the client: ``unknown``, ``secret``, ``disabled``, ``expired`` or
+    ``account``: its account may not sign in. A name that no token has takes as long as one that some has (P14): one
+    look-up, one comparison.
     """
     mark, name, secret, *_ = *shown.reveal().split("_", 2), "", ""
     sought = name[:64] if mark == _MARK and name.isalnum() else ""
-    found = ApiToken.objects.select_related("organisation").filter(name=sought).first()
+    found = ApiToken.objects.select_related("organisation", "account").filter(name=sought).first()
     fits = hmac.compare_digest(_hash(secret), bytes(found.secret_hash) if found else _NOBODY)
     if found is None:
         return "unknown"
@@ -73,7 +106,14 @@ def find(shown: Secret[str], *, now: Instant) -> ApiToken | str:
         return "secret"
     if found.disabled_at is not None:
         return "disabled"
+    if found.account is not None and not _may_sign_in(found.account):
+        return "account"
     return found if found.created_at <= now < found.expires_at else "expired"
+
+
+def _may_sign_in(account: Account) -> bool:
+    """As the portal asks it: active, with a second factor (D-9). One that was reset, or suspended, reads nothing."""
+    return account.is_active and account.pk in with_second_factor({account.pk})
 
 
 def note_use(token: ApiToken, *, now: Instant) -> None:
@@ -90,8 +130,17 @@ def may(token: ApiToken, scope: Scope) -> bool:
 def disable(token: ApiToken, *, now: Instant) -> None:
     """From the next request on it is refused. One that was disabled stays so since then."""
     if token.disabled_at is None:
-        token.disabled_at = now
-        token.save(update_fields=["disabled_at"])
+        with transaction.atomic():
+            token.disabled_at = now
+            token.save(update_fields=["disabled_at"])
+            _note(Act.TOKEN_DISABLED, token, {})
+
+
+def _note(act: Act, token: ApiToken, details: Details) -> None:
+    """In the log of its organisation; a guest's token is in none."""
+    if token.organisation is not None:
+        whose: Details = {} if token.account is None else {"account": token.account.email}
+        note(act, token.organisation, token.name, {**details, **whose})
 
 
 def counts_as_guessing(network: bytes, *, now: Instant) -> bool:

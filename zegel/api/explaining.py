@@ -5,24 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zegel.accounts.models import ApiToken
+from zegel.accounts.tokens import Scope
 from zegel.api.answers import Fault, Refused, refused
+from zegel.api.fields import Address, either
+from zegel.api.operation import Call, Done, Operation
 from zegel.api.setup import api
 from zegel.core.mail.fields import HeaderTooLong
 from zegel.journey.arrival.intake import HEADER_TOO_LONG
 from zegel.journey.explain import CHUNK, Asking, Foreseen, OtherAuthor, TurnedAway, foresee, header_of
 
-Address = Annotated[str, Field(min_length=3, max_length=400)]
+_OCTET: Final = r"[A-Za-z0-9+/]\s*"  # a character of base64 that may stand at the end of a line
+_BASE64: Final = rf"^\s*(?:(?:{_OCTET}){{4}})*(?:(?:{_OCTET}){{2}}=\s*=\s*|(?:{_OCTET}){{3}}=\s*)?$"
 
 
 class ExplainRequest(BaseModel):
     """Who sends what to whom. Of the message only the header section counts."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=either("message", "message_base64"))
 
     from_: Address = Field(
         alias="from", description="The author, who also stands in the From field.", examples=["balie@example.org"]
@@ -40,6 +43,7 @@ class ExplainRequest(BaseModel):
     )
     message_base64: str | None = Field(
         default=None,
+        pattern=_BASE64,
         description="Instead of `message`: its octets in base64.",
         examples=["RnJvbTogYmFsaWVAZXhhbXBsZS5vcmcNCg=="],
     )
@@ -113,13 +117,14 @@ _MESSAGE: Final = "From: balie@example.org\nTo: ontvanger@example.net\n\n"
 _EXAMPLES: Final = {"from": "balie@example.org", "to": "ontvanger@example.net", "message": _MESSAGE}
 
 
-def explain(token: ApiToken, asked: ExplainRequest) -> dict[str, Any]:
+def explain(call: Call) -> Done:
     """Raises :class:`zegel.api.answers.Refused` for what the door would refuse."""
+    asked: ExplainRequest = call.body
     asking = Asking(asked.from_, asked.to, _header(asked))
-    found = foresee(asking, api().dry_run, organisation=token.organisation)
+    found = foresee(asking, api().dry_run, organisation=call.organisation)
     match found:
         case Foreseen():
-            return found.to_json()
+            return Done(found.to_json())
         case TurnedAway(reply, field, which):
             where = field if which is None else f"{field}.{which}"
             fault = Fault(field=where, reason=reply.text, example=_EXAMPLES[field])
@@ -162,3 +167,17 @@ def _octets(asked: ExplainRequest) -> bytes:
 def _not_understood(field: str, reason: str, example: str) -> Refused:
     fault = Fault(field=field, reason=reason, example=example)
     return refused(HTTPStatus.BAD_REQUEST, "The request is not understood.", [fault])
+
+
+ROWS: Final = (
+    Operation(
+        "explain",
+        "POST",
+        "explain",
+        Scope.EXPLAIN,
+        "What would become of a message, for each recipient, and why. Nothing is sent or kept.",
+        explain,
+        ExplainAnswer,
+        asks=ExplainRequest,
+    ),
+)

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zegel.api.mailroom import Mailroom
 from zegel.core.clock import Instant
+from zegel.core.seal.wrap import SealingKey
+from zegel.core.secret import Secret
+from zegel.edge.dns import Resolver
 from zegel.journey.explain import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What a dry run needs, and the clock."""
+    """What a dry run needs; what messages are handed to; the clock, the keys, the bell."""
 
     dry_run: Surroundings
     now: Callable[[], Instant]
+    sealing: SealingKey
+    answers_key: Secret[bytes]  # of the hashes by which a request is known again
+    mailroom: Mailroom
+    dns: Callable[[], Resolver]  # a new one for each look: a resolver belongs to one event loop
+    hostname: str
+    ring: Callable[[], None]
 
 
 class NotConfigured(RuntimeError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from zegel import VERSION, compose
-from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_trouble
+from zegel.cli.base import Trouble, act_as_user, config_option, ready, settings_of, tells_trouble
 from zegel.cli.supervise import Supervisor
 from zegel.core.clock import Instant
 from zegel.edge import keyring, sqlite
@@ -112,11 +112,26 @@ def backup(folder: Path, config: Path | None) -> None:
         raise
     what = f"{len(manifest.files)} files, {sum(one.size for one in manifest.files.values()) / 1e6:.1f} MB"
     click.echo(f"Wrote {folder}: {what}, as of {manifest.made_at:%F %T} UTC.")
+    _note(manifest, settings)
     if damaged:
         raise Trouble(
             f"{len(damaged)} stored messages have lost their file, the first {damaged[0].hex}: the disk, or somebody, "
             "removed it. All else is in the backup. Keep your earlier backups."
         )
+
+
+def _note(made: Manifest, settings: Settings) -> None:
+    """In the audit log of the gateway, if the database has one: before an upgrade it may be older than this program."""
+    from django.db import connection
+
+    from zegel.accounts.audit import note
+    from zegel.accounts.models import AuditEntry
+    from zegel.core.policy.audit import Act
+
+    if AuditEntry._meta.db_table in connection.introspection.table_names():
+        act_as_user(settings.log_level)
+        size = sum(one.size for one in made.files.values())
+        note(Act.BACKED_UP, None, details={"files": len(made.files), "octets": size}, now=made.made_at)
 
 
 def make(settings: Settings, folder: Path) -> tuple[Manifest, list[uuid.UUID]]:
@@ -306,6 +321,7 @@ def restore(folder: Path, other: Path | None, config: Path | None, *, without_er
     _put_back(settings, folder, manifest)
     compose.start_django()
     compose.prepare(settings, restores=True)
+    act_as_user(settings.log_level)
     done = _make_good(settings, lines)
     settings.restoring.unlink()
     _sync(settings.folder)
@@ -431,6 +447,8 @@ def _tell(manifest: Manifest, done: Restored) -> None:
     click.echo(f"Restored what was there on {manifest.made_at:%F %T} UTC (Zegel {manifest.version}).")
     click.echo(f"Destroyed again: {done.destroyed} conversations; expired since: {done.expired}.")
     click.echo(f"Taken back again: {done.revoked} recipients; numbers and codes forgotten again: {done.forgotten}.")
+    if done.erased or done.nameless:
+        click.echo(f"Erased again: {done.erased} organisations, {done.nameless} recipients of messages.")
     if done.shut:
         click.echo(
             f"Shut, as another way was allowed since, until their senders allow one again: {done.shut} recipients."

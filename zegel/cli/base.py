@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -13,8 +15,10 @@ from django.db import DatabaseError
 
 from zegel import compose
 from zegel.cli.supervise import CONFIGURATION
+from zegel.core.policy.audit import Actor, ActorKind
 from zegel.edge.journal import JournalTrouble
 from zegel.edge.keyring import KeyTrouble
+from zegel.edge.log import configure
 from zegel.edge.tls import CertificateTrouble
 from zegel.settings import BadSettings, Settings, load, load_from_environment
 
@@ -80,6 +84,21 @@ def settings_of(config: Path | None) -> Settings:
 def ready(config: Path | None) -> Settings:
     """As :func:`settings_of`, with Django started and folders, keys and schema in place."""
     settings = settings_of(config)
+    configure(settings.log_level)  # on standard error, beside what is printed for people
     compose.start_django()
     compose.prepare(settings)
+    act_as_user(settings.log_level)
     return settings
+
+
+def act_as_user(log_level: str) -> None:
+    """What this process notes was done by the user of this machine that it runs as; no variable says otherwise. The
+    log, in which each entry's hash stands, goes to standard error."""
+    from zegel.accounts import audit
+
+    configure(log_level)
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container users may have no name
+        name = str(os.getuid())
+    audit.act_as(Actor(ActorKind.COMMAND_LINE, name))

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from zegel import compose
-from zegel.cli.base import Trouble, settings_of, tells_trouble
+from zegel.cli.base import Trouble, act_as_user, settings_of, tells_trouble
 from zegel.cli.configuration import Values, written
-from zegel.cli.manage import print_records
+from zegel.cli.domains import print_records
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
+from zegel.core.policy.audit import Act
+from zegel.core.policy.roles import MAY, Capability, Role
 from zegel.edge import keyring
 from zegel.edge.certificates import examine as examine_certificate
 from zegel.settings import BadSettings, Settings, load
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from zegel.accounts.models import Organisation
 
 USUAL: Final = Path("/etc/zegel/zegel.toml")
+_ADMINISTER: Final = [role.value for role in Role if MAY[role] >= {Capability.ACCOUNTS}]
 LETS_ENCRYPT: Final = "https://acme-v02.api.letsencrypt.org/directory"
 
 
@@ -259,15 +262,19 @@ def _make_first(answers: dict[str, str], language: str, password: str, settings:
     from django.db import transaction
 
     from zegel.accounts import domains
+    from zegel.accounts.audit import note
     from zegel.accounts.models import Account, Organisation
 
+    act_as_user("warning")  # this is read by people; later hashes cover those of the first entries
     with transaction.atomic():
         organisation = Organisation.objects.create(name=answers["organisation"], language=language)
+        note(Act.ORGANISATION_ADDED, organisation, organisation.name, {"language": language})
         sealing = keyring.submission_keys(settings.keys).sealing
         domain = domains.add(organisation, Domain.parse(answers["domain"]), sealing=sealing)
         Account.objects.create_user(
-            answers["administrator"], password, organisation=organisation, is_administrator=True
+            answers["administrator"], password, organisation=organisation, role=Role.OWNER.value
         )
+        note(Act.ACCOUNT_ADDED, organisation, answers["administrator"], {"role": Role.OWNER.value})
     click.echo(f"Added {organisation.name}, its domain {domain.name} and its administrator {answers['administrator']}.")
     click.echo("\nPublish these DNS records:")
     print_records(domain, settings)
@@ -307,11 +314,11 @@ def _tell_of(organisation: Organisation) -> None:
     from zegel.accounts.models import Account, SendingDomain
 
     domains = SendingDomain.objects.filter(organisation=organisation).order_by("name").values_list("name", flat=True)
-    people = Account.objects.filter(organisation=organisation, is_administrator=True).order_by("email")
+    people = Account.objects.filter(organisation=organisation, role__in=_ADMINISTER).order_by("email")
     click.echo(f"{organisation.name}:")
     click.echo(f"  domains: {' '.join(domains) or 'none; add one with: zegel domain add'}")
     found = " ".join(people.values_list("email", flat=True))
-    click.echo(f"  administrators: {found or 'none; add one with: zegel account add … --administrator'}")
+    click.echo(f"  administrators: {found or 'none; add one with: zegel account add … --role administrator'}")
 
 
 COMMANDS: Sequence[click.Command] = (init,)

@@ -27,6 +27,7 @@ from zegel import compose
 from zegel.cli.base import Trouble
 from zegel.cli.supervise import Supervisor, require_free
 from zegel.core.mail.address import Domain
+from zegel.core.policy.roles import Role
 from zegel.core.secret import Secret
 from zegel.edge import keyring
 from zegel.local.authority import LocalAuthority, self_signed
@@ -151,7 +152,7 @@ def _require_free(ports: Ports, submission: Sequence[Listen], inbound: Sequence[
 
 def _start(supervisor: Supervisor, settings: Settings, around: Path, ports: Ports) -> None:
     from zegel.accounts.models import SendingDomain
-    from zegel.cli.manage import check_domain
+    from zegel.cli.domains import check_domain
 
     arguments = ("local-surroundings", "--folder", str(around), "--ports", json.dumps(asdict(ports)))
     supervisor.add("surroundings", arguments=arguments)
@@ -245,7 +246,7 @@ def _make_demo(settings: Settings, path: Path) -> Demo:
             password,
             organisation=organisation,
             display_name=display_name,
-            is_administrator=address == ADMINISTRATOR,
+            role=(Role.OWNER if address == ADMINISTRATOR else Role.SENDER).value,
         )
         sign_ins.append(SignIn(label, address, password, enrol_totp(account).reveal()))
     made = credentials.issue(organisation, "local mode")

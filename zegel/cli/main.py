@@ -9,14 +9,34 @@ from typing import cast
 import click
 
 from zegel import VERSION, compose
-from zegel.cli import backup, explain, init, lists, manage, policies, prove, readers, recipients, tls_report, tokens
+from zegel.cli import (
+    alarms,
+    audit,
+    backup,
+    domains,
+    erasing,
+    explain,
+    init,
+    lists,
+    manage,
+    people,
+    policies,
+    prove,
+    providers,
+    readers,
+    recipients,
+    texting,
+    tls_report,
+    tokens,
+    trace,
+)
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
 from zegel.cli.supervise import Supervisor, require_free, tell_service_manager
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
-ROLES = ("submission", "inbound", "dispatch", "web", "certificates")
+ROLES = ("submission", "inbound", "dispatch", "web", "certificates", "metrics")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -64,6 +84,7 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
             *(("inbound.listen", one) for one in settings.inbound.listen),
             ("portal.listen", portal.listen),
             *(("acme.listen", one) for one in settings.acme.listen if settings.acme.directory),
+            *(("metrics.listen", one) for one in (settings.metrics.listen,) if one is not None),
         ]
     )
     configure(settings.log_level)
@@ -77,6 +98,9 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
     supervisor.add("web")
     if settings.acme.directory:
         supervisor.add("certificates")
+    if settings.metrics.listen is not None:
+        supervisor.add("metrics")
+    compose.count(settings, "supervisor")
     return supervisor
 
 
@@ -122,15 +146,26 @@ def migrate(config: Path | None) -> None:
 for command in (
     *init.COMMANDS,
     *manage.COMMANDS,
+    *domains.COMMANDS,
     *policies.COMMANDS,
     *recipients.COMMANDS,
     *lists.COMMANDS,
     *tokens.COMMANDS,
+    *providers.COMMANDS,
     *explain.COMMANDS,
+    *trace.COMMANDS,
     *prove.COMMANDS,
+    *alarms.COMMANDS,
     *backup.COMMANDS,
+    *audit.COMMANDS,
     *tls_report.COMMANDS,
+    texting.sms_test,
     surroundings,
 ):
     main.add_command(command)
 manage.account.add_command(readers.readers)
+manage.organisation.add_command(erasing.organisation_erase)
+recipients.recipients.add_command(erasing.recipients_export)
+recipients.recipients.add_command(erasing.recipients_erase)
+for command in people.COMMANDS:
+    manage.account.add_command(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
@@ -13,13 +12,13 @@ import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.cli.named import domain_named, mailbox_named, organisation_named
+from zegel.cli.named import mailbox_named, organisation_named
+from zegel.core.policy.audit import Act
+from zegel.core.policy.roles import Role
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
-from zegel.edge import keyring
 
 if TYPE_CHECKING:
-    from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCredential
-    from zegel.settings import Settings
+    from zegel.accounts.models import Account, Organisation, SmtpCredential
 
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -47,76 +46,17 @@ def organisation() -> None:
 def organisation_add(name: str, language: str, config: Path | None) -> None:
     """Add an organisation."""
     ready(config)
+    from django.db import transaction
+
+    from zegel.accounts.audit import note
     from zegel.accounts.models import Organisation
 
     if Organisation.objects.filter(name=name).exists():
         raise Trouble(f"There is an organisation {name!r} already.")
-    Organisation.objects.create(name=name, language=language)
+    with transaction.atomic():
+        made = Organisation.objects.create(name=name, language=language)
+        note(Act.ORGANISATION_ADDED, made, made.name, {"language": language})
     click.echo(f"Added {name}. Next: zegel domain add DOMAIN --organisation {name!r}")
-
-
-@click.group()
-def domain() -> None:
-    """Sending domains: what an organisation sends for, and the DNS records that allow it."""
-
-
-@domain.command("add")
-@click.argument("name")
-@click.option("--organisation", "organisation_name", required=True)
-@config_option
-@tells_trouble
-def domain_add(name: str, organisation_name: str, config: Path | None) -> None:
-    """Add a sending domain and print the records to publish."""
-    settings = ready(config)
-    from zegel.accounts import domains
-    from zegel.accounts.models import SendingDomain
-
-    owner = organisation_named(organisation_name)
-    parsed = domain_named(name)
-    if SendingDomain.objects.filter(name=parsed.ascii).exists():
-        raise Trouble(f"{parsed} is a sending domain already.")
-    added = domains.add(owner, parsed, sealing=keyring.submission_keys(settings.keys).sealing)
-    print_records(added, settings)
-    click.echo(f"\nPublish these records, then run: zegel domain check {parsed}")
-
-
-@domain.command("check")
-@click.argument("name")
-@config_option
-@tells_trouble
-def domain_check(name: str, config: Path | None) -> None:
-    """Look the records of a sending domain up, now; mail is accepted for it once they are in place."""
-    settings = ready(config)
-    from zegel.accounts.models import SendingDomain
-
-    found = SendingDomain.objects.filter(name=domain_named(name).ascii).first()
-    if found is None:
-        raise Trouble(f"{name} is not a sending domain. Add it with: zegel domain add {name}")
-    if not check_domain(found, settings):
-        raise click.exceptions.Exit(1)
-
-
-def check_domain(found: SendingDomain, settings: Settings, *, quiet: bool = False) -> bool:
-    """Checks, records and prints what was found; ``True`` when the domain may send."""
-    from zegel.accounts import domains
-    from zegel.edge.dns import DnsResolver
-
-    domains.complete(found, sealing=keyring.submission_keys(settings.keys).sealing)
-    wanted = domains.records(found, settings.hostname)
-    findings = asyncio.run(domains.look(wanted, dns=DnsResolver(settings.resolver())))
-    domains.conclude(found, findings, now=compose.now())
-    if not quiet:
-        for one in findings:
-            state = "right" if one.is_right else "not found" if not one.found else "different"
-            state = state if one.is_conclusive else "not to be known now: the name server gave no usable answer"
-            aside = "" if one.record.is_needed else " (optional)"
-            click.echo(f"{one.record.kind:5} {one.record.name}: {state}{aside}")
-            if not one.is_right:
-                click.echo(f"      expected: {one.record.value}")
-                for text in one.found:
-                    click.echo(f"      found:    {text}")
-        click.echo("In place: mail is accepted." if found.in_place else "Not in place: mail is refused.")
-    return found.in_place
 
 
 @click.group()
@@ -128,8 +68,16 @@ def account() -> None:
 @click.argument("address")
 @click.option("--organisation", "organisation_name", required=True)
 @click.option("--name", "display_name", default="", help="As shown to recipients.")
-@click.option("--administrator", is_flag=True, help="May administer the organisation in the console.")
+@click.option(
+    "--role",
+    "role_name",
+    type=click.Choice([one.value for one in Role]),
+    default=Role.SENDER.value,
+    show_default=True,
+    help="What it may do in the console; see docs/roles.md.",
+)
 @click.option("--password", help="For signing in; asked for when it is left out. '-' gives none: sending only.")
+@click.option("--functional", is_flag=True, help="A functional mailbox: nobody signs in to it, its readers do.")
 @config_option
 @tells_trouble
 def account_add(
@@ -137,31 +85,41 @@ def account_add(
     organisation_name: str,
     display_name: str,
     password: str | None,
+    role_name: str,
     config: Path | None,
     *,
-    administrator: bool,
+    functional: bool,
 ) -> None:
     """Add an account, or take in the one that a guest made for an address in the organisation's own domain."""
     ready(config)
+    from django.db import transaction
+
+    from zegel.accounts.audit import note
     from zegel.accounts.models import Account
 
     mailbox = mailbox_named(address)
     owner = organisation_named(organisation_name)
+    if functional and role_name != Role.SENDER.value:
+        raise Trouble("A functional mailbox has no role but that of a sender. Leave --role out.")
     existing = Account.objects.filter(key=mailbox.key).first()
     if existing is not None:
-        _take_in(existing, owner, display_name, password, administrator=administrator)
+        _take_in(existing, owner, display_name, password, role=Role(role_name))
         return
-    Account.objects.create_user(
-        str(mailbox),
-        _accepted(password),
-        organisation=owner,
-        display_name=display_name,
-        is_administrator=administrator,
-    )
+    password = None if functional else accepted(password)
+    with transaction.atomic():
+        Account.objects.create_user(
+            str(mailbox),
+            password,
+            organisation=owner,
+            display_name=display_name,
+            role=role_name,
+            is_functional=functional,
+        )
+        note(Act.ACCOUNT_ADDED, owner, str(mailbox), {"role": role_name})
     click.echo(f"Added {mailbox}.")
 
 
-def _accepted(password: str | None) -> str | None:
+def accepted(password: str | None) -> str | None:
     """As given, or as asked for now; ``None`` for '-'. Raises :class:`Trouble` for one that is too weak."""
     from django.contrib.auth.password_validation import validate_password
     from django.core.exceptions import ValidationError
@@ -177,9 +135,7 @@ def _accepted(password: str | None) -> str | None:
     return password
 
 
-def _take_in(
-    guest: Account, owner: Organisation, display_name: str, password: str | None, *, administrator: bool
-) -> None:
+def _take_in(guest: Account, owner: Organisation, display_name: str, password: str | None, *, role: Role) -> None:
     from zegel.accounts import taking_in
     from zegel.accounts.sign_in import has_second_factor
 
@@ -192,8 +148,8 @@ def _take_in(
             guest,
             owner,
             display_name=display_name,
-            is_administrator=administrator,
-            password=None if is_finished else _accepted(password),
+            role=role,
+            password=None if is_finished else accepted(password),
             now=compose.now(),
         )
     except taking_in.StaysItsOwn as cause:
@@ -383,15 +339,4 @@ def _credential(username: str) -> SmtpCredential:
     return found
 
 
-def print_records(added: SendingDomain, settings: Settings) -> None:
-    """What its owner publishes, as a zone file has it."""
-    from zegel.accounts import domains
-
-    for record in domains.records(added, settings.hostname):
-        value = f"{record.value}." if record.kind == "CNAME" else f'"{record.value}"'
-        if not record.is_needed:
-            click.echo("\nOptional, for a second DKIM signature (Ed25519):")
-        click.echo(f"{record.name}. {record.kind} {value}")
-
-
-COMMANDS: Sequence[click.Command] = (organisation, domain, account, credentials)
+COMMANDS: Sequence[click.Command] = (organisation, account, credentials)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from zegel.accounts.models import SendingDomain
     from zegel.edge.dns import Answer, Resolver
     from zegel.journey.custody.models import Conversation, Recipient
-    from zegel.settings import Settings
+    from zegel.settings import Settings, Sms
 
 Verdict = Literal["good", "look", "test", "bad"]
-BACKUP_MARK = "backup-made"
+BACKUP_MARK = keyring.COPIED
 _SIGNS: dict[Verdict, tuple[str, str]] = {
     "good": ("ok  ", "green"),
     "look": ("look", "yellow"),
@@ -455,7 +455,7 @@ def _domains(settings: Settings) -> Iterator[Check]:
     if not settings.database.exists():
         return
     try:
-        found = list(SendingDomain.objects.order_by("name"))
+        found = list(SendingDomain.objects.prefetch_related("dkim_pairs").order_by("name", "pk"))
     except DatabaseError:  # told above
         return
     live = _missing_now(settings, found[:MOST_DOMAINS])
@@ -463,11 +463,40 @@ def _domains(settings: Settings) -> Iterator[Check]:
         for name, kind in live.get(domain.name, ()):
             remedy = f"See what is expected with: zegel domain check {domain.name}"
             yield Check("look", f"domain {domain.name}: {name} {kind} is not found, or different", remedy)
+        yield from _of_checks(domain)
         if domain.in_place:
             yield Check("good", f"domain {domain.name}: DNS settings in place")
+        elif domain.is_held_elsewhere:
+            remedy = "Take the other organisation's ownership record out of the DNS, or remove the domain there."
+            yield Check(
+                "bad", f"domain {domain.name}: another organisation has it, so its mail is refused here", remedy
+            )
         else:
             remedy = f"See what lacks with: zegel domain check {domain.name}"
             yield Check("bad", f"domain {domain.name}: DNS settings not in place, its mail is refused", remedy)
+
+
+def _of_checks(domain: SendingDomain) -> Iterator[Check]:
+    """What stored checks found, and what waits for somebody."""
+    from zegel.core.policy.sending_domain import LONGEST, PATIENCE, safe_to_end
+
+    what, now = f"domain {domain.name}", compose.now()
+    if domain.in_place and domain.missing_since is not None:
+        remedy = f"Put them back; see what is expected with: zegel domain check {domain.name}"
+        until = f"{domain.missing_since + PATIENCE:%Y-%m-%d %H:%M} UTC"
+        yield Check("bad", f"{what}: needed DNS records are missing, its mail is refused from {until}", remedy)
+    if domain.in_place and domain.tried_at is not None and now - domain.tried_at > 2 * LONGEST:
+        yield Check("look", f"{what}: not checked since {domain.tried_at:%Y-%m-%d}", "Is dispatch running?")
+    elif domain.not_known:
+        remedy = f"Does the resolver work? Try: zegel domain check {domain.name}"
+        yield Check("look", f"{what}: the last check got no answer about some records", remedy)
+    for pair in domain.dkim_pairs.all():
+        if pair.stage == pair.Stage.PREVIOUS and safe_to_end(pair.at) <= now:
+            remedy = f"End them: zegel domain end-previous-dkim {domain.name}"
+            yield Check("look", f"{what}: previous DKIM keys {pair.selector} are of no use any more", remedy)
+        if pair.stage == pair.Stage.NEXT and safe_to_end(pair.at) <= now:
+            remedy = f"Publish it; see what is expected with: zegel domain check {domain.name}"
+            yield Check("look", f"{what}: new DKIM keys wait for their record since {pair.at:%Y-%m-%d}", remedy)
 
 
 def _missing_now(settings: Settings, found: Sequence[SendingDomain]) -> dict[str, list[tuple[str, str]]]:
@@ -475,11 +504,12 @@ def _missing_now(settings: Settings, found: Sequence[SendingDomain]) -> dict[str
     from zegel.accounts import domains
     from zegel.edge.dns import DnsResolver, Trouble
 
+    wanted = [domains.records(one, settings.hostname) for one in found]
+
     async def look() -> dict[str, list[tuple[str, str]]]:
         resolver = DnsResolver(settings.resolver(), lifetime=3.0)
         if not found or isinstance(await resolver.ask(found[0].name, "SOA"), Trouble):
             return {}
-        wanted = [domains.records(one, settings.hostname) for one in found]
         seen = await asyncio.gather(*(domains.look(one, dns=resolver) for one in wanted))
         return {
             domain.name: [
@@ -525,13 +555,20 @@ def _lists(settings: Settings) -> Iterator[Check]:
             yield Check("good", f"{what}: read on {one.read_at:%Y-%m-%d %H:%M} UTC")
 
 
+def _sms_secret(sms: Sms) -> Check:
+    known = f"sms: driver {sms.driver}"
+    if sms.secret is None or (sms.secret.is_file() and sms.secret.read_text("utf-8").strip()):
+        return Check("good", known)
+    return Check("bad", f"{known}, without a secret", f"{sms.secret} is empty or not there: put the token in it.")
+
+
 def _sms(settings: Settings) -> Iterator[Check]:
     if settings.sms.driver == "none":
-        yield Check("look", "sms: no driver", "Codes by SMS can't be sent. Set sms.driver.")
+        yield Check("look", "sms: no driver", "Codes by SMS can't be sent. Set sms.driver: docs/sms.md.")
     elif settings.sms.driver == "folder" and not settings.testing:
         yield Check("look", "sms: codes are written to a folder", "Nobody gets them. Choose a provider's driver.")
     else:
-        yield Check("good", f"sms: driver {settings.sms.driver}")
+        yield _sms_secret(settings.sms)
 
 
 @click.command()

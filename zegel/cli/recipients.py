@@ -25,6 +25,15 @@ from zegel.core.policy.access_code import (
 )
 from zegel.core.policy.phone import NotAMobileNumber, example_mobile, parse_mobile
 from zegel.core.policy.verification import AccessCode, Method, SmsCode
+from zegel.core.policy.verification_import import (
+    MAX_OCTETS,
+    MAX_RECORD,
+    Encoding,
+    FileFault,
+    Layout,
+    Refused,
+    read_layout,
+)
 from zegel.core.secret import Secret
 from zegel.edge import keyring
 from zegel.edge.wake import ring
@@ -33,7 +42,10 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from zegel.accounts.models import Organisation
+    from zegel.core.clock import Instant
     from zegel.journey.custody.models import VerificationData
+    from zegel.journey.importing import DryRun, Told
+    from zegel.settings import Settings
 
 SUPPLIED: Final = (Method.SMS, Method.ACCESS_CODE)
 
@@ -54,10 +66,10 @@ def recipients() -> None:
 def recipients_list(organisation_name: str, address: str | None, config: Path | None) -> None:
     """List verification data: for whom, where it came from, whose it is, when it last opened a message."""
     ready(config)
-    found = _of(organisation_named(organisation_name)).order_by("key", "method", "id")
+    found = _of(organisation_named(organisation_name)).order_by("key", "method", "id").defer("sealed")
     if address is not None:
         found = found.filter(key=mailbox_named(address).key)
-    for row in found.select_related("account"):
+    for row in found.select_related("account").iterator():
         click.echo(_line(row))
 
 
@@ -145,6 +157,129 @@ def recipients_remove(identity: uuid.UUID, organisation_name: str, config: Path 
     with transaction.atomic():
         memory.forget(_known(owner, identity, for_update=True))
     click.echo("Removed.")
+
+
+# --- a file ------------------------------------------------------------------------------------------------------
+
+
+@recipients.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@organisation_option
+@click.option("--dry-run", is_flag=True, help="Only say what each row would do, and what is wrong.")
+@click.option("--good-rows", is_flag=True, help="Import the good rows, also where others are bad.")
+@config_option
+@tells_trouble
+def recipients_import(
+    file: Path, organisation_name: str, config: Path | None, *, dry_run: bool, good_rows: bool
+) -> None:
+    """Import numbers and access codes from a CSV file, for the whole organisation.
+
+    Its first line names the columns: email_address,full_name,phone_number,access_code,access_code_hint. The file stays
+    where it is: remove it yourself. Where rows are bad nothing is imported, unless --good-rows is given.
+    """
+    settings = ready(config)
+    from zegel.journey import importing
+
+    owner, octets, began = organisation_named(organisation_name), _octets(file), compose.now()
+    layout = read_layout(octets[: 4 * MAX_RECORD], is_utf8=_is_utf8(octets))
+    if isinstance(layout, Refused):
+        raise Trouble(layout.said("en"))
+    judged, told = _judge(settings, owner, layout, octets)
+    totals = importing.Totals.of(judged.verdicts)
+    _tell(layout, told, region=owner.region)
+    click.echo(
+        f"{totals.rows} rows: {totals.to_add} to add, {totals.to_change} to change, {totals.same} known, "
+        f"{totals.bad} bad."
+    )
+    is_refused = totals.bad > 0 and not good_rows
+    if not dry_run and not is_refused:
+        _carry_out(settings, owner, layout, octets, judged, told, began)
+    elif not dry_run:
+        click.echo("Nothing is imported. Mend the file, or import the good rows alone: --good-rows", err=True)
+    if is_refused:
+        raise SystemExit(1)
+
+
+def _octets(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        octets = opened.read(MAX_OCTETS + 1)
+    if len(octets) > MAX_OCTETS:
+        raise Trouble(FileFault.TOO_LARGE.en)
+    return octets
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _judge(settings: Settings, owner: Organisation, layout: Layout, octets: bytes) -> tuple[DryRun, list[Told]]:
+    from zegel.edge.blobs import Blobs
+    from zegel.journey.custody.unseal import Unsealer
+    from zegel.journey.importing import DryRun, TooManyRows
+
+    open_field = Unsealer(keyring.opening_keys(settings.keys), Blobs(settings.blobs)).field
+    judged, told = DryRun(owner.pk, layout, [octets[layout.first.octet :]], region=owner.region), []
+    try:
+        while these := judged.read():
+            told += judged.hold_against(these, open_field=open_field)
+            _progress("judged", len(judged.verdicts), None)
+    except TooManyRows:
+        raise Trouble(FileFault.TOO_MANY.en) from None
+    _progress("judged", len(judged.verdicts), 0)
+    if not judged.verdicts:
+        raise Trouble(FileFault.EMPTY.en)
+    return judged, sorted(told, key=lambda one: one.line)
+
+
+def _tell(layout: Layout, told: Sequence[Told], *, region: str) -> None:
+    if layout.encoding is Encoding.WINDOWS_1252:
+        click.echo("The file is not UTF-8; it was read as Windows-1252.", err=True)
+    if layout.unknown:
+        click.echo(f"Columns that were not read: {', '.join(layout.unknown)}", err=True)
+    for one in told:
+        column = f" {one.complaint.column.value}:" if one.complaint.column else ""
+        other = f" (line {one.complaint.other})" if one.complaint.other else ""
+        click.echo(f"line {one.line}:{column} {one.complaint.fault.said('en', region=region)}{other}")
+
+
+def _carry_out(
+    settings: Settings,
+    owner: Organisation,
+    layout: Layout,
+    octets: bytes,
+    judged: DryRun,
+    told: Sequence[Told],
+    began: Instant,
+) -> None:
+    from zegel.journey.importing import OneIsOpen, begin_here, import_here
+
+    sealing = keyring.submission_keys(settings.keys).sealing
+    try:
+        row = begin_here(owner, layout, octets, judged, told, now=began)
+    except OneIsOpen:
+        raise Trouble(
+            "An import of this organisation is not over. Confirm or cancel it in the console first."
+        ) from None
+    done = row
+    for done in import_here(row, octets, now=compose.now, sealing=sealing):
+        _progress("imported", done.passed, done.rows)
+    _progress("imported", done.passed, 0)
+    ring(settings.run)
+    click.echo(f"Imported: {done.added} added, {done.changed} changed, {done.left} changed by somebody meanwhile.")
+
+
+def _progress(what: str, rows: int, of: int | None) -> None:
+    """On a terminal in place, else a line now and then; ``of`` 0: the last one."""
+    end = "\n" if of == 0 or not sys.stderr.isatty() else "\r"
+    if end == "\r" or of == 0 or rows % _TOLD_EVERY == 0:
+        click.echo(f"{what}: {rows}" + (f" of {of}" if of else "") + end, nl=False, err=True)
+
+
+_TOLD_EVERY: Final = 10_000
 
 
 # --- shared ------------------------------------------------------------------------------------------------------

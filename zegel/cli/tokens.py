@@ -11,12 +11,28 @@ import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.cli.named import organisation_named
+from zegel.cli.named import mailbox_named, organisation_named
 
 if TYPE_CHECKING:
-    from zegel.accounts.models import ApiToken
+    from zegel.accounts.models import Account, ApiToken
 
-SCOPES = ("explain",)  # accounts.tokens.Scope, which needs Django; a test compares
+SCOPES = (  # accounts.tokens.Scope, which needs Django; a test compares
+    "credentials:read",
+    "credentials:write",
+    "domains:read",
+    "domains:write",
+    "accounts:read",
+    "accounts:write",
+    "policies:read",
+    "policies:write",
+    "verification:read",
+    "verification:write",
+    "trace:read",
+    "explain",
+    "messages:send",
+    "messages:read",
+    "scim",
+)
 
 
 @click.group()
@@ -26,7 +42,8 @@ def token() -> None:
 
 @token.command("add")
 @click.argument("description")
-@click.option("--organisation", "organisation_name", required=True)
+@click.option("--organisation", "organisation_name", help="Whose program it is.")
+@click.option("--account", "address", help="Instead: whose own messages it reads, with the scope messages:read.")
 @click.option(
     "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What for; again for each."
 )
@@ -34,16 +51,28 @@ def token() -> None:
 @config_option
 @tells_trouble
 def token_add(
-    description: str, organisation_name: str, scopes: tuple[str, ...], days: int, config: Path | None
+    description: str,
+    organisation_name: str | None,
+    address: str | None,
+    scopes: tuple[str, ...],
+    days: int,
+    config: Path | None,
 ) -> None:
     """Make a token. It is shown once, now."""
     ready(config)
     from zegel.accounts import tokens
 
+    if (organisation_name is None) == (address is None):
+        raise Trouble("Say whose token it is: --organisation NAME, or --account ADDRESS")
+    asked = {tokens.Scope(scope) for scope in scopes}
+    allowed = tokens.OF_ORGANISATIONS if address is None else tokens.OF_ACCOUNTS
+    if not asked <= allowed:
+        names = " ".join(sorted(scope.value for scope in allowed))
+        raise Trouble(f"This token can have the scopes: {names}")
     made = tokens.issue(
-        organisation_named(organisation_name),
+        organisation_named(organisation_name) if organisation_name is not None else _account(str(address)),
         description[:200],
-        scopes={tokens.Scope(scope) for scope in scopes},
+        scopes=asked,
         life=timedelta(days=days),
         now=compose.now(),
     )
@@ -63,11 +92,11 @@ def token_list(config: Path | None) -> None:
     ready(config)
     from zegel.accounts.models import ApiToken
 
-    for one in ApiToken.objects.select_related("organisation").order_by("id"):
+    for one in ApiToken.objects.select_related("organisation", "account").order_by("id"):
         used = one.last_used_at.isoformat(timespec="minutes") if one.last_used_at else "never"
         click.echo(
             f"{one.name}  {_state(one)}  {' '.join(one.scopes)}  until {one.expires_at.isoformat(timespec='minutes')}  "
-            f"last used {used}  {one.organisation}: {one.description}"
+            f"last used {used}  {one.account or one.organisation}: {one.description}"
         )
 
 
@@ -86,6 +115,15 @@ def token_disable(name: str, config: Path | None) -> None:
         raise Trouble(f"There is no token {name!r}. See: zegel token list")
     tokens.disable(found, now=compose.now())
     click.echo(f"Disabled {name}.")
+
+
+def _account(address: str) -> Account:
+    from zegel.accounts.models import Account
+
+    found = Account.objects.filter(key=mailbox_named(address).key).first()
+    if found is None:
+        raise Trouble(f"There is no account {address!r}. See: zegel account list")
+    return found
 
 
 def _state(one: ApiToken) -> str:

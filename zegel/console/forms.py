@@ -6,10 +6,12 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +21,7 @@ from zegel.accounts.models import DomainMinimum, Organisation, SmtpCredential
 from zegel.accounts.submitting import caps_of
 from zegel.console import words
 from zegel.console.rules import Binding, Proof
+from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 from zegel.core.policy.holding import LONGEST_HOLD
 from zegel.core.policy.permitting import (
@@ -32,6 +35,7 @@ from zegel.core.policy.permitting import (
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
+from zegel.journey.seeking import Sought, Text, Where
 
 _LONGEST_LIST: Final = 4000  # characters
 _LONGEST_WORD: Final = 80  # of one that is shown again
@@ -43,14 +47,111 @@ _PLAIN_INPUT: Final = {"autocomplete": "off", "autocapitalize": "off", "spellche
 Complaint = Callable[[str | Promise, str], str]
 
 
+class _MomentField(forms.CharField):
+    """A day, or a moment of it, in local time; cleaned to an instant. A day alone is its beginning, or where it
+    ``ends`` what is sought, the beginning of the next one."""
+
+    def __init__(self, *, ends: bool = False, **options: Any) -> None:
+        self._ends = ends
+        widget = forms.TextInput(attrs=_PLAIN_INPUT)
+        super().__init__(required=False, max_length=40, widget=widget, **options)
+
+    def clean(self, value: Any) -> Instant | None:
+        """Raises a validation error for what is no day, and for a moment that no calendar has."""
+        text = super().clean(value)
+        if not text:
+            return None
+        found = _MOMENT.fullmatch(text)
+        try:
+            if found is None:
+                raise ValueError
+            year, month, day = (int(found[part]) for part in _DAY)
+            zone = timezone.get_default_timezone()
+            at = datetime(year, month, day, int(found["hour"] or 0), int(found["minute"] or 0), tzinfo=zone)
+            if self._ends:  # what is named still counts
+                at += timedelta(minutes=1) if found["hour"] else timedelta(days=1)
+            return at.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValidationError(
+                gettext(
+                    "%(field)s: “%(word)s” is not a day. Write it like 2026-11-26, or with a time: 2026-11-26 14:03."
+                )
+                % {"field": self.label, "word": text[:_LONGEST_WORD]}
+            ) from None
+
+
+_DAY: Final = ("year", "month", "day")
+_MOMENT: Final = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})(?:[ T](?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}))?"
+)
+
+
 class SearchForm(forms.Form):
     """Sent by POST: an address is personal, and a URL ends up in histories and logs."""
 
     sought = forms.CharField(
-        label=_("Address of a sender or recipient, or a Message-ID"),
+        label=_("Address, domain, Message-ID or identifier"),
+        help_text=_(
+            "Of a sender or recipient, such as recipient@example.org or example.org; or a Message-ID, such as "
+            "<1234@example.org>; or the identifier of a message, recipient or mail from a log."
+        ),
         max_length=998,
+        required=False,
         widget=forms.TextInput(attrs=_PLAIN_INPUT),
     )
+    where = forms.ChoiceField(
+        label=_("State"),
+        required=False,
+        choices=[
+            ("", _("any")),
+            (Where.WAITING.value, _("waiting")),
+            (Where.HELD.value, _("held")),
+            (Where.NOTIFIED.value, _("notified")),
+            (Where.DELIVERED.value, _("delivered")),
+            (Where.OPENED.value, _("opened")),
+            (Where.UNDELIVERABLE.value, _("undeliverable")),
+        ],
+    )
+    since = _MomentField(
+        label=_("Accepted from"),
+        help_text=_(
+            "In local time (Europe/Amsterdam): a day such as 2026-11-26, or a moment such as 2026-11-26 14:03."
+        ),
+    )
+    until = _MomentField(label=_("Accepted until"), help_text=_("That day or that minute still counts."), ends=True)
+
+    def clean(self) -> dict[str, Any]:
+        """Something must be sought, in a period that isn't over before it begins."""
+        values: dict[str, Any] = super().clean() or {}
+        since, until = values.get("since"), values.get("until")
+        if since is not None and until is not None and until <= since:
+            self.add_error(
+                "until",
+                gettext("%(field)s: this is before “%(other)s”. Write a later day or time.")
+                % {"field": self.fields["until"].label, "other": self.fields["since"].label},
+            )
+        if not self.errors and not any(values.values()):
+            self.add_error(
+                "sought",
+                gettext("Fill in what you look for, such as recipient@example.org, or choose a state or a period."),
+            )
+        return values
+
+    @property
+    def sought_for(self) -> Sought:
+        """Of a valid form."""
+        values = self.cleaned_data
+        return Sought(
+            Text.parse(values["sought"]) if values["sought"] else None,
+            values["since"],
+            values["until"],
+            Where(values["where"]) if values["where"] else None,
+        )
+
+    @property
+    def has_more(self) -> bool:
+        """Something beside the first field is filled in, or wrong."""
+        return any(self[name].data or self[name].errors for name in ("where", "since", "until"))
 
 
 class CredentialForm(forms.Form):
@@ -511,15 +612,24 @@ class RecipientSearchForm(forms.Form):
     """Sent by POST: an address is personal, and a URL ends up in histories and logs."""
 
     address = forms.CharField(
-        label=_("Address of a recipient"), max_length=320, widget=forms.TextInput(attrs=_PLAIN_INPUT)
+        label=_("Address of a recipient"),
+        help_text=_("Or how it begins, such as client; or all of a domain, such as @example.org."),
+        max_length=320,
+        widget=forms.TextInput(attrs=_PLAIN_INPUT),
     )
 
-    def clean_address(self) -> Mailbox:
-        """Raises a validation error for what is no address."""
+    def clean_address(self) -> Mailbox | Domain | str:
+        """An address, all addresses of a domain, or how one begins. Raises a validation error for what can't be any."""
+        text: str = self.cleaned_data["address"]
         try:
-            return Mailbox.parse(self.cleaned_data["address"])
-        except NotAMailbox:
+            return Domain.parse(text[1:]) if text.startswith("@") else Mailbox.parse(text)
+        except (NotADomain, NotAMailbox):
+            if _BEGINS_AN_ADDRESS.fullmatch(text):
+                return text.lower()
             raise ValidationError(
                 gettext("%(field)s: this is not one e-mail address. Write it like client@example.org.")
                 % {"field": self.fields["address"].label}
             ) from None
+
+
+_BEGINS_AN_ADDRESS: Final = re.compile(r"[^@\s<>()\[\]\\,;:\"]+(?:@[^@\s<>()\[\]\\,;:\"]*)?")

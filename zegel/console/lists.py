@@ -28,13 +28,14 @@ from zegel.accounts import lists
 from zegel.accounts.lists import NotRead, Outcome, Problem, Read, Superseded, Unchanged
 from zegel.accounts.models import DirectDeliveryList, Organisation
 from zegel.console import words
-from zegel.console.access import administrator_required
+from zegel.console.access import allows
 from zegel.console.forms import LevelForm
 from zegel.console.page import show
 from zegel.console.releasing import decide_again
 from zegel.console.rules import version_of
 from zegel.console.words import Badge
 from zegel.core.policy.domain_list import MAX_OCTETS, ListFault
+from zegel.core.policy.roles import Capability
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.edge.fetch import LONGEST_URL, Fetcher, host_of
 from zegel.journey.decision.facts import LIST_LAPSES
@@ -223,7 +224,7 @@ class _ListUpload(FileUploadHandler):
 
 
 @require_safe
-@administrator_required
+@allows(Capability.POLICY)
 def overview(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """All lists with their state."""
     found = organisation.direct_delivery_lists.annotate(count=Count("domains")).order_by("name")
@@ -231,7 +232,7 @@ def overview(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def add_url(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """A list of a URL, read at once. One that can't be read is kept, and tried again every hour."""
     form = UrlListForm(request.POST if request.method == "POST" else None)
@@ -249,7 +250,7 @@ def add_url(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
 @csrf_exempt  # checked below, once it is said how the file is taken
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def add_file(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """A list of a file; one that is not understood is not added."""
     request.upload_handlers = [_ListUpload(request)]
@@ -280,7 +281,7 @@ def add_file(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
 
 @require_safe
-@administrator_required
+@allows(Capability.POLICY)
 def listed(request: HttpRequest, organisation: Organisation, listed: int) -> HttpResponse:
     """One list: its state, what stands on it, and what can be done."""
     return _listed(request, _of(organisation, listed))
@@ -314,7 +315,7 @@ def _entries(found: DirectDeliveryList) -> Sequence[Entry]:
 
 
 @require_POST
-@administrator_required
+@allows(Capability.POLICY)
 def refresh(request: HttpRequest, organisation: Organisation, listed: int) -> HttpResponse:
     """Reads a list of a URL now. That it may be empty is said of the state that was seen."""
     found = _of(organisation, listed)
@@ -328,7 +329,7 @@ def refresh(request: HttpRequest, organisation: Organisation, listed: int) -> Ht
 
 @csrf_exempt  # checked below, once it is said how the file is taken
 @require_POST
-@administrator_required
+@allows(Capability.POLICY)
 def read(request: HttpRequest, organisation: Organisation, listed: int) -> HttpResponse:
     """Puts what stands in a file in the place of what the list said, if nobody else did meanwhile."""
     found = _of(organisation, listed)
@@ -367,7 +368,7 @@ def _read(found: DirectDeliveryList, form: ReadForm, version: str) -> Outcome:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def remove(request: HttpRequest, organisation: Organisation, listed: int) -> HttpResponse:
     """Asks once, then removes the list and its domains."""
     found = _of(organisation, listed)

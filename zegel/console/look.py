@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods
 
 from zegel.accounts import look as looks
 from zegel.accounts.models import Organisation
-from zegel.console.access import administrator_required
+from zegel.console.access import allows
 from zegel.console.page import show
 from zegel.console.rules import version_of
 from zegel.core.look import (
@@ -36,6 +36,7 @@ from zegel.core.look import (
     parse_colour,
     parse_logo,
 )
+from zegel.core.policy.roles import Capability
 
 _OWN: Final = "#0f5666"  # of the style sheet
 
@@ -126,7 +127,7 @@ class _LogoUpload(FileUploadHandler):
 
 @csrf_exempt  # checked below, once it is said how the file is taken
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def look(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """Shows the look, and changes it; who changes what was changed meanwhile is told so."""
     request.upload_handlers = [_LogoUpload(request)]

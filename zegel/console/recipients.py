@@ -15,20 +15,21 @@ from django.views.decorators.http import require_http_methods
 from zegel.accounts import policy as policies
 from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation
 from zegel.console import words
-from zegel.console.access import administrator_required
+from zegel.console.access import allows
 from zegel.console.forms import DirectDomainForm, LevelForm, MinimumForm, MinimumMethodForm, RecipientPolicyForm
 from zegel.console.page import show
 from zegel.console.releasing import decide_again
 from zegel.console.rules import DirectDomain, Minimum, doubts_of, version_of
 from zegel.console.submission import Outcome
 from zegel.core.mail.address import Domain
+from zegel.core.policy.roles import Capability
 from zegel.core.policy.verification import Method
 
 # --- the policy --------------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def policy(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """What is allowed for recipients. Inbound direct delivery is asked about once more before it is switched on."""
     if request.method != "POST":
@@ -89,7 +90,7 @@ def _policy(
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def domains(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """The domains that were entered here. A POST adds one, and changes none that is there."""
     form = DirectDomainForm(request.POST if request.method == "POST" else None)
@@ -117,7 +118,7 @@ def _add_domain(organisation: Organisation, form: DirectDomainForm) -> bool:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def domain(request: HttpRequest, organisation: Organisation, entry: int) -> HttpResponse:
     """The level of one domain."""
     found = _entry(organisation, entry)
@@ -152,7 +153,7 @@ def _change_level(organisation: Organisation, entry: int, form: LevelForm, versi
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def domain_remove(request: HttpRequest, organisation: Organisation, entry: int) -> HttpResponse:
     """Asks once, then takes the domain off the list."""
     found = _entry(organisation, entry)
@@ -178,7 +179,7 @@ def _entry(organisation: Organisation, entry: int, *, for_update: bool = False) 
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def minimums(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """What recipients must verify with at least, by domain. A POST adds one, and changes none that is there."""
     form = MinimumForm(request.POST if request.method == "POST" else None)
@@ -205,7 +206,7 @@ def _add_minimum(organisation: Organisation, form: MinimumForm) -> bool:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def minimum(request: HttpRequest, organisation: Organisation, minimum: int) -> HttpResponse:
     """The minimum of one domain."""
     found = _minimum(organisation, minimum)
@@ -239,7 +240,7 @@ def _change_minimum(organisation: Organisation, minimum: int, form: MinimumMetho
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.POLICY)
 def minimum_remove(request: HttpRequest, organisation: Organisation, minimum: int) -> HttpResponse:
     """Asks once, then takes the minimum away."""
     found = _minimum(organisation, minimum)

@@ -20,10 +20,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from zegel.accounts import credentials as smtp_credentials
 from zegel.accounts import submitting
 from zegel.accounts.models import Organisation, SmtpCredential
-from zegel.console.access import administrator_required
+from zegel.console.access import allows
 from zegel.console.forms import BindingForm, CapsForm, CredentialForm, ProofForm
 from zegel.console.page import show
 from zegel.console.rules import Binding, Proof, use_of, version_of
+from zegel.core.policy.roles import Capability
 from zegel.core.policy.submitting import written_author
 
 
@@ -48,7 +49,7 @@ class BoundAuthor:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def credentials(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """SMTP credentials. The answer to a POST is, but for :func:`rotate`, the one page that ever shows a secret."""
     form = CredentialForm(request.POST if request.method == "POST" else None)
@@ -58,7 +59,7 @@ def credentials(request: HttpRequest, organisation: Organisation) -> HttpRespons
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def credential(request: HttpRequest, organisation: Organisation, credential: int) -> HttpResponse:
     """One credential: what is known of it, and what it is bound to. A POST binds it, if nobody else did meanwhile."""
     found = get_object_or_404(organisation.smtp_credentials, pk=credential)
@@ -110,7 +111,7 @@ def _bound_authors(credential: SmtpCredential) -> tuple[BoundAuthor, ...]:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def rotate(request: HttpRequest, organisation: Organisation, credential: int) -> HttpResponse:
     """Asks once, then makes a second secret and shows it once. The one in use stays valid."""
     found = _enabled(organisation, credential)
@@ -126,7 +127,7 @@ def rotate(request: HttpRequest, organisation: Organisation, credential: int) ->
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def end_previous(request: HttpRequest, organisation: Organisation, credential: int) -> HttpResponse:
     """Asks once, and says when the previous secret was last used; then ends that secret, and no other."""
     found = _enabled(organisation, credential)
@@ -149,7 +150,7 @@ def end_previous(request: HttpRequest, organisation: Organisation, credential: i
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def disable(request: HttpRequest, organisation: Organisation, credential: int) -> HttpResponse:
     """Asks once, then refuses the credential from the next command on."""
     found = _enabled(organisation, credential)
@@ -189,14 +190,14 @@ def _issued(request: HttpRequest, issued: smtp_credentials.NewCredential, *, is_
 
 
 @require_safe
-@administrator_required
+@allows(Capability.SUBMISSION)
 def submission(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """How to connect, what proves a client, and how much is accepted."""
     return _submission(request, organisation)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def prove(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """What proves a client. SPF that tells nobody apart is asked about once more."""
     if request.method != "POST":
@@ -239,7 +240,7 @@ def _demand(organisation: Organisation, form: ProofForm, version: str, *, is_con
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.SUBMISSION)
 def limit(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """How much is accepted of the organisation."""
     if request.method != "POST":

@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
@@ -21,12 +21,14 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from zegel.accounts.models import Organisation
-from zegel.console.access import administrator_required
+from zegel.console.access import allows
 from zegel.console.forms import RecipientSearchForm
 from zegel.console.page import show
 from zegel.console.releasing import decide_again
 from zegel.console.rules import Known, version_of
 from zegel.console.submission import Outcome
+from zegel.core.mail.address import Domain, Mailbox
+from zegel.core.policy.roles import Capability
 from zegel.core.policy.verification import Method, method_of
 from zegel.core.seal.wrap import SealingKey
 from zegel.edge.keyring import submission_keys
@@ -35,11 +37,10 @@ from zegel.journey.custody.models import VerificationData
 from zegel.journey.portal.filling_in import CorrectionForm, NewEntryForm
 
 PAGE: Final = 25
-MOST_FOUND: Final = 100
 
 
 @require_safe
-@administrator_required
+@allows(Capability.VERIFICATION)
 def verification(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """What is known, the newest entries first, a page at a time."""
     before = _identifier(request.GET.get("before", ""))
@@ -57,21 +58,48 @@ def verification(request: HttpRequest, organisation: Organisation) -> HttpRespon
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.VERIFICATION)
 def search(request: HttpRequest, organisation: Organisation) -> HttpResponse:
-    """What is known about one recipient. By POST: an address is personal, and a URL ends up in histories and logs."""
+    """What is known about recipients, by address, a page at a time. By POST: an address is personal, and a URL ends up
+    in histories and logs."""
     if request.method != "POST":
         return redirect("console:verification")
     form = RecipientSearchForm(request.POST)
-    rows: tuple[Known, ...] = ()
-    if form.is_valid():
-        rows = _shown(_of(organisation).filter(key=form.cleaned_data["address"].key).order_by("-id")[:MOST_FOUND])
-    return show(request, "verification", {"search": form, "rows": rows, "is_search": form.is_valid()})
+    if not form.is_valid():
+        return show(request, "verification", {"search": form, "rows": ()})
+    sought = _sought(_of(organisation), form.cleaned_data["address"])
+    page = list(_behind(sought, request.POST.get("after", "")).order_by("key", "id")[: PAGE + 1])
+    context = {
+        "search": form,
+        "rows": _shown(page[:PAGE]),
+        "is_search": True,
+        "more": page[PAGE - 1].id if len(page) > PAGE else None,
+    }
+    return show(request, "verification", context)
+
+
+def _sought(found: QuerySet[VerificationData], address: Mailbox | Domain | str) -> QuerySet[VerificationData]:
+    match address:
+        case Mailbox(key=key):
+            return found.filter(key=key)
+        case Domain(ascii=domain):
+            return found.filter(key__endswith=f"@{domain}")
+        case beginning:  # by the index, which a pattern would not use
+            return found.filter(key__gte=beginning, key__lt=f"{beginning}\U0010ffff")
+
+
+def _behind(found: QuerySet[VerificationData], after: str) -> QuerySet[VerificationData]:
+    """What follows a row, which a page names by its id; all of it where that isn't there any more."""
+    identity = _identifier(after)
+    last = found.filter(id=identity).first() if identity is not None else None
+    if last is None:
+        return found
+    return found.filter(Q(key__gt=last.key) | Q(key=last.key, id__gt=last.id), key__gte=last.key)
 
 
 @sensitive_post_parameters("phone", "code", "hint")
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.VERIFICATION)
 def add(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """A number or code for the whole organisation. It replaces none that is there."""
     form = NewEntryForm(request.POST if request.method == "POST" else None, region=organisation.region)
@@ -109,7 +137,7 @@ def _supply(organisation: Organisation, form: NewEntryForm) -> int | None:
 
 @sensitive_post_parameters("phone", "code", "hint")
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.VERIFICATION)
 def correct(request: HttpRequest, organisation: Organisation, row: uuid.UUID) -> HttpResponse:
     """Another number or code in the place of one, if nobody else changed it meanwhile."""
     found = _row(organisation, row)
@@ -158,7 +186,7 @@ def _correct(organisation: Organisation, row: uuid.UUID, form: CorrectionForm, v
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@administrator_required
+@allows(Capability.VERIFICATION)
 def remove(request: HttpRequest, organisation: Organisation, row: uuid.UUID) -> HttpResponse:
     """Asks once, then forgets it."""
     found = _row(organisation, row)
@@ -183,7 +211,8 @@ def remove(request: HttpRequest, organisation: Organisation, row: uuid.UUID) -> 
 
 
 def _of(organisation: Organisation) -> QuerySet[VerificationData]:
-    return VerificationData.objects.filter(organisation=organisation).select_related("account")
+    found = VerificationData.objects.filter(organisation=organisation)
+    return found.select_related("account").defer("sealed")  # what is sealed is many times what is shown
 
 
 def _row(organisation: Organisation, row: uuid.UUID, *, for_update: bool = False) -> VerificationData:

@@ -8,6 +8,7 @@ import time
 import uuid
 from typing import Final
 
+from zegel.core.clock import Instant
 from zegel.core.secret import Secret
 
 _POOL: Final = 4096  # octets asked of the system at once, for what is no secret
@@ -38,6 +39,17 @@ def identifier() -> uuid.UUID:
     octets[6] = 0x70 | (octets[6] & 0x0F)
     octets[8] = 0x80 | (octets[8] & 0x3F)
     return uuid.UUID(bytes=bytes(octets))
+
+
+def made_at(made: uuid.UUID) -> float:
+    """When :func:`identifier` made it: seconds since 1970, to the millisecond."""
+    return int.from_bytes(made.bytes[:6], "big") / 1000
+
+
+def first_of(moment: Instant) -> uuid.UUID:
+    """No identifier that was made at that moment, or later, comes before it."""
+    stamp = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(bytes=stamp.to_bytes(6, "big") + b"\x70\0\x80\0\0\0\0\0\0\0")
 
 
 def key() -> Secret[bytes]:

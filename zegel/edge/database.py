@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import connection, transaction
 
+from zegel.edge import metrics
 from zegel.edge.log import Broken, log
 
 Item = TypeVar("Item")
@@ -176,6 +177,7 @@ class Writer(_Station):
             results = super()._results(batch)
         self.commits += 1
         self.units += len(batch)
+        metrics.commit_made(len(batch))
         return results
 
     def _worked_off(self, batch: Sequence[_Unit]) -> None:

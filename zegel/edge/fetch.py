@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -126,6 +126,15 @@ class Failed:
     status: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What a web server answered, whatever that is; a redirect is not followed."""
+
+    status: int
+    headers: Mapping[str, str]
+    octets: bytes
+
+
 Fetch = Fetched | NotModified | Failed
 
 
@@ -202,13 +211,16 @@ class Fetcher:
     clock: Callable[[], float] = field(default=time.monotonic)
 
     @classmethod
-    def of(cls, settings: Settings, *, most: int) -> Fetcher:
+    def of(
+        cls, settings: Settings, *, most: int, within: float = WITHIN, reaches_private: bool | None = None
+    ) -> Fetcher:
         """As the settings say: the gateway's own resolver; an authority of one's own only while testing."""
         return cls(
             verifying_context(settings.delivery.extra_ca if settings.testing else None),
             lambda host: _asked(host, settings.resolver()),
             most,
-            reaches_private=settings.testing,
+            reaches_private=settings.testing if reaches_private is None else reaches_private,
+            within=within,
         )
 
     def __call__(self, url: str, validator: str = "") -> Fetch:
@@ -230,6 +242,30 @@ class Fetcher:
             return Failed(NotFetched.TOO_SLOW)
         except (OSError, http.client.HTTPException, ValueError):
             return Failed(NotFetched.BROKEN_OFF)
+
+    def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Exchanged | Failed:
+        """One request, under the same rules."""
+        target, until = _split(url), self.clock() + self.within
+        if target is None:
+            return Failed(NotFetched.NO_HTTPS)
+        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        connection = _Connection(self, target, until)
+        try:
+            connection.request(method, path, body, {**headers, "Connection": "close", "User-Agent": "zegel"})
+            answer = connection.getresponse()
+            if answer.getheader("Content-Encoding", "identity").lower() != "identity":
+                return Failed(NotFetched.STATUS, answer.status)
+            return Exchanged(answer.status, dict(answer.getheaders()), self._body(answer))
+        except _Over as over:
+            return over.failed
+        except TimeoutError:
+            return Failed(NotFetched.TOO_SLOW)
+        except (OSError, http.client.HTTPException, ValueError):
+            return Failed(NotFetched.BROKEN_OFF)
+        finally:
+            connection.end()
 
     def _get(self, target: SplitResult, etag: str, until: float) -> tuple[bytes, str] | NotModified | str:
         """The octets and their ETag; or where to look instead."""

@@ -23,6 +23,7 @@ from zegel.edge.durable import sync_folder
 SEALING: Final = "sealing.key"
 SUBMISSION: Final = "submission.key"
 OPENING: Final = "opening.key"
+COPIED: Final = "backup-made"  # beside the keys: when they were copied, and which ones
 _SUBMISSION_LENGTH: Final = 32  # octets
 
 
@@ -98,6 +99,15 @@ def fingerprint(folder: Path) -> str:
     for name in (SEALING, SUBMISSION, OPENING):
         octets.update(hashlib.sha256((folder / name).read_bytes()).digest())
     return octets.hexdigest()[:32]
+
+
+def is_copied(folder: Path) -> bool:
+    """There is a backup of the keys that are in use."""
+    try:
+        of = (folder / COPIED).read_text("ascii").strip().partition(" ")[2]
+        return of == fingerprint(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def sealing_key(folder: Path) -> SealingKey:

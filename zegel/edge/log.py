@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TextIO, cast
@@ -75,6 +76,13 @@ class AccountMade(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InvitationTaken(Event):
+    """By who followed its link and chose a password; a second factor follows."""
+
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionsEnded(Event):
     """By their owner."""
 
@@ -90,6 +98,16 @@ class PasswordReset(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Audited(Event):
+    """One more entry in an audit log; who keeps logs elsewhere can hold the chain against it."""
+
+    act: str
+    chain: int
+    entry: int  # its place in the chain
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class CapReached(Event):
     """An alarm: submissions are refused for now (451 4.7.1)."""
 
@@ -101,6 +119,7 @@ class CapReached(Event):
 @dataclass(frozen=True, slots=True)
 class RecipientDecided(Event):
     recipient: uuid.UUID
+    row: int  # of the table, which its first step comes from; 0: it is held, or can't be served
     steps: str
 
 
@@ -112,6 +131,14 @@ class Attempted(Event):
     host: str
     reply: str
     security: str
+    since: float  # seconds from acceptance of the message, or from when this mail was made
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientUndeliverable(Event):
+    """The sender is told, unless it asked not to be."""
+
+    recipient: uuid.UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +235,7 @@ class BounceHeard(Event):
 class SmsHandedOver(Event):
     sms: uuid.UUID
     outcome: str
+    why: str = ""  # it failed: what the provider said, or that it was not reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +289,44 @@ class ListNotRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NotReadyNow(Event):
+    """/readyz says no from now on, or for another reason than before."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyAgain(Event):
+    """/readyz says yes from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainInPlace(Event):
+    """A sending domain may send: its records were found. Not logged again while that is so."""
+
+    organisation: int
+    domain: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainMissing(Event):
+    """A record of a sending domain that is needed was not found, or something else in its place."""
+
+    organisation: int
+    domain: int
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
+class DkimRenewed(Event):
+    """Mail of a sending domain is signed with its new keys from now on."""
+
+    organisation: int
+    domain: int
+    selector: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broken(Event):
     """A defect or a lack of ours. The cause is its type and place; its message could hold somebody's mail."""
 
@@ -278,8 +344,10 @@ _LEVELS: Final[dict[type[Event], str]] = {
     CertificateTroubleSeen: "warning",
     CertificateNotIssued: "warning",
     ListNotRead: "warning",
+    DomainMissing: "warning",
     MalwareRefused: "warning",
     AnswerNotExamined: "warning",
+    NotReadyNow: "warning",
 }
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -321,6 +389,18 @@ class _Together:
 
 
 _held: _Together | None = None
+_counts: Callable[[Event], None] | None = None
+
+
+def count_with(counts: Callable[[Event], None] | None) -> None:
+    """From now on it hears of every event of this process, also of those that the level leaves out. It never raises."""
+    global _counts  # noqa: PLW0603
+    _counts = counts
+
+
+def name_of(kind: type[Event]) -> str:
+    """As it stands in the log."""
+    return _form(kind)[0]  # type: ignore[arg-type]  # as in log()
 
 
 def configure(level: str, *, together: bool = False) -> None:
@@ -344,6 +424,8 @@ def configure(level: str, *, together: bool = False) -> None:
 
 def log(event: Event) -> None:
     """Writes one event. Never raises for a log that can't be written: mail goes on when its disk is full (P4)."""
+    if _counts is not None:
+        _counts(event)
     name, level, fields = _form(type(event))  # type: ignore[arg-type]  # mypy looks at the instances' __hash__
     values = {field: _plain(getattr(event, field)) for field in fields}
     with contextlib.suppress(OSError):

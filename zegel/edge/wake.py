@@ -24,7 +24,7 @@ def ring(folder: Path) -> None:
     with (
         contextlib.suppress(OSError),  # no file descriptor is left, or no folder is there
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as bell,
-        _within_reach(folder) as near,
+        within_reach(folder) as near,
     ):
         for path in near.glob(_PATTERN):
             with contextlib.suppress(OSError):  # its buffer is full: it is awake
@@ -39,7 +39,7 @@ def _ring_one(bell: socket.socket, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _within_reach(folder: Path) -> Iterator[Path]:
+def within_reach(folder: Path) -> Iterator[Path]:
     """The folder, under another name where its own is too long for a socket in it."""
     if len(os.fsencode(folder)) <= _LONGEST:
         yield folder
@@ -113,7 +113,7 @@ class Bell:
         self._path = folder / f"{os.getpid()}.bell"
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        with _within_reach(folder) as near:
+        with within_reach(folder) as near:
             self._socket.bind(str(near / self._path.name))
         self._rung = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._drain)

@@ -256,7 +256,8 @@ def _is_author(address: str, found: Mailbox) -> bool:
 
 
 def _organisation_of(domain: Domain) -> Organisation | None:
-    found = SendingDomain.objects.filter(name=domain.ascii).select_related("organisation").first()
+    domains = SendingDomain.objects.filter(name=domain.ascii).select_related("organisation")
+    found = domains.order_by("-in_place", "id").first()
     return found.organisation if found else None
 
 

@@ -95,6 +95,7 @@ class SessionLimits:
         if session.session_key is not None and not _within_limits(session, time.time()):
             session.flush()
         response = self._get_response(request)
+        session = request.session  # a view may have taken another in its place
         if SESSION_KEY in session and not request.user.is_authenticated:
             session.flush()  # or it would go on where its account is allowed again (OWASP ASVS §7.4.2)
         if not session.is_empty():

@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
 ]
 MIDDLEWARE = [
     "zegel.web.middleware.EveryAnswer",
@@ -70,6 +71,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "zegel.accounts.audit.NotesWhoActs",
     "allauth.account.middleware.AccountMiddleware",
     "zegel.accounts.middleware.SecondFactorRequired",
     "zegel.journey.portal.sessions.NotesSessions",
@@ -196,6 +198,9 @@ MFA_FORMS = {
     "add_webauthn": "zegel.accounts.forms.AddPasskeyForm",
     "edit_webauthn": "zegel.accounts.forms.RenamePasskeyForm",
 }
+SOCIALACCOUNT_ADAPTER = "zegel.accounts.identity.IdentityAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_STORE_TOKENS = False
 MFA_ADAPTER = "zegel.accounts.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

@@ -14,6 +14,7 @@ urlpatterns = [
     path("account/", include("zegel.accounts.urls")),
     path("console/", include("zegel.console.urls")),
     path("api/", include("zegel.api.urls")),
+    path("scim/v2/", include("zegel.api.scim_urls")),
     path("", include("zegel.journey.portal.urls")),
 ]
 handler400 = views.bad_request

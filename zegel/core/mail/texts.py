@@ -245,6 +245,30 @@ class MailboxCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """An administrator made an account for somebody, or opened the way in anew for who lost it."""
+
+    link: Secret[str]
+    organisation: str
+    address: str  # of the account
+    until: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class DomainWord:
+    """How a sending domain stands, for those who look after it. ``records``: what is not right, as name and type;
+    ``link`` leads to its page, for who can sign in."""
+
+    kind: Literal["missing", "refused", "in-place"]
+    domain: str
+    organisation: str
+    records: tuple[tuple[str, str], ...]
+    since: Instant  # something needed is missing; in place: it is right again
+    refused_from: Instant  # where nothing changes
+    link: Secret[str]
+
+
+@dataclass(frozen=True, slots=True)
 class AccountWord:
     """Somebody asked for an account or another password, and no code is the answer; or a password was changed."""
 
@@ -728,6 +752,101 @@ def mailbox_code_mail(told: MailboxCode, language: Language) -> Mail:
             ),
         ),
         _Paragraph(_through(told.organisation, told.host, say)),
+    ]
+    return _mail(line, line, blocks, language)
+
+
+def invitation_mail(told: Invitation, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """Whose account it is, what it is for, and the way to a password and a second factor."""
+    say = _speaker(language)
+    organisation = _name(told.organisation)
+    link, host, beginning = _link(told.link)
+    line = say(f"Uw account bij {organisation}", f"Your account at {organisation}")
+    blocks: list[_Block] = [
+        _Facts(
+            (
+                (say("Organisatie", "Organisation"), organisation),
+                (say("Account", "Account"), _one_line(told.address, LONGEST_NAME)),
+                (say("Te gebruiken tot", "Use before"), _when(told.until, say, zone)),
+            )
+        ),
+        _Paragraph(
+            say(
+                f"Een beheerder van {organisation} nodigt u uit om in te loggen op {host}. Daar leest en beantwoordt u "
+                "beveiligde berichten.",
+                f"An administrator of {organisation} invites you to sign in at {host}. There you read and answer "
+                "secure messages.",
+            )
+        ),
+        _Way(say("Account in gebruik nemen", "Set up your account"), link),
+        _Section(
+            say("Wat gebeurt er als u klikt?", "What happens when you click?"),
+            say(
+                f"U komt op {host}. U kiest daar een wachtwoord en stelt een tweede stap in, zoals een app op uw "
+                "telefoon. De link werkt één keer: stuur deze e-mail aan niemand door.",
+                f"You come to {host}. There you choose a password and set up a second step, such as an app on your "
+                "phone. The link works once: do not pass this e-mail on to anybody.",
+            ),
+        ),
+        _Section(
+            say("Hoe weet u dat dit echt is?", "How do you know that this is genuine?"),
+            say(
+                f"De link begint met {beginning} en gaat nergens anders heen. Twijfelt u? Vraag het uw beheerder, op "
+                "een manier die u al kende.",
+                f"The link begins with {beginning} and leads nowhere else. In doubt? Ask your administrator, in a way "
+                "that you knew before.",
+            ),
+        ),
+    ]
+    return _mail(line, line, blocks, language)
+
+
+def domain_mail(told: DomainWord, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """What is missing, since when, what follows and when, and where to look."""
+    say = _speaker(language)
+    link, _, _ = _link(told.link)
+    domain = _one_line(told.domain, LONGEST_NAME)
+    since, refused = _when(told.since, say, zone), _when(told.refused_from, say, zone)
+    line, text, when = {
+        "missing": (
+            say(f"DNS-records van {domain} ontbreken", f"DNS records of {domain} are missing"),
+            say(
+                "Records die Zegel nodig heeft, staan niet of anders in de DNS. Mail van dit domein wordt nog "
+                "aangenomen. Staan ze er dan nog niet, dan wordt die geweigerd vanaf het genoemde moment.",
+                "Records that Zegel needs are not in the DNS, or differ. Mail of this domain is still accepted. If "
+                "they are not there by then, it is refused from the moment below.",
+            ),
+            (say("Wordt geweigerd vanaf", "Refused from"), refused),
+        ),
+        "refused": (
+            say(f"Mail van {domain} wordt geweigerd", f"Mail of {domain} is refused"),
+            say(
+                "Records die Zegel nodig heeft, ontbreken te lang. Mail van het domein wordt geweigerd tot ze er weer "
+                "staan. Wat al was aangenomen, wordt nog afgeleverd.",
+                "Records that Zegel needs have been missing for too long. Mail of the domain is refused until they "
+                "are back. What was accepted before is still delivered.",
+            ),
+            (say("Ontbreekt sinds", "Missing since"), since),
+        ),
+        "in-place": (
+            say(f"DNS-records van {domain} staan er weer", f"DNS records of {domain} are back"),
+            say(
+                "Alles wat nodig is, is gevonden. Mail van het domein wordt aangenomen.",
+                "All that is needed was found. Mail of the domain is accepted.",
+            ),
+            (say("Gevonden op", "Found on"), since),
+        ),
+    }[told.kind]
+    facts = [
+        (say("Organisatie", "Organisation"), _name(told.organisation)),
+        (say("Domein", "Domain"), domain),
+        *((say("Niet in orde", "Not right"), f"{_one_line(name, 260)} {kind}") for name, kind in told.records),
+        when,
+    ]
+    blocks: list[_Block] = [
+        _Paragraph(text),
+        _Facts(tuple(facts)),
+        _Way(say("Zie wat er moet staan", "See what is expected"), link),
     ]
     return _mail(line, line, blocks, language)
 

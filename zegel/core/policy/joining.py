@@ -36,6 +36,8 @@ MOST: Final = Mails(6, 20)  # whoever asks
 MOST_FOR_PLACE: Final = Mails(3, 10)  # asked for from one network, or by one known browser
 MOST_FOR_OFTEN: Final = Mails(3, 10)  # whoever asks, once a place asked often: the rest is for places that did not
 OFTEN: Final = 2  # mails in a day
+INVITATION_LIFETIME: Final[Duration] = timedelta(days=7)
+MOST_INVITATIONS: Final = Mails(5, 10)  # administrators can be impatient
 
 
 class Purpose(Enum):
@@ -44,6 +46,7 @@ class Purpose(Enum):
     REGISTER = "register"
     RESET = "reset"
     CHANGED = "changed"  # nothing is proven: the holder hears that the password is another one
+    INVITED = "invited"  # an administrator asks; a link instead of a code
 
 
 class Told(Enum):
@@ -54,6 +57,7 @@ class Told(Enum):
     NO_ACCOUNT = "no-account"  # there is nothing to reset
     ADMINISTRATOR = "administrator"  # accounts for this address are the organisation's to make and mend
     CHANGED = "changed"
+    INVITATION = "invitation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ def what_to_tell(purpose: Purpose, known: Known) -> Told | None:
     """
     if purpose is Purpose.CHANGED:  # whatever was asked before: somebody changed it, and that can be undone early only
         return Told.CHANGED if known.has_account else None
+    if purpose is Purpose.INVITED:  # nobody else can make this mail go out; how often is counted where it is asked for
+        return Told.INVITATION if _can_be_invited(known) else None
     if _is_flooded(known):
         return None
     if known.has_account and known.of_organisation:
@@ -94,6 +100,10 @@ def what_to_tell(purpose: Purpose, known: Known) -> Told | None:
     if known.domain_is_taken:
         return Told.ADMINISTRATOR
     return Told.CODE if purpose is Purpose.REGISTER else Told.NO_ACCOUNT
+
+
+def _can_be_invited(known: Known) -> bool:
+    return known.has_account and known.of_organisation and known.is_active and not known.has_second_factor
 
 
 def _is_flooded(known: Known) -> bool:

@@ -66,6 +66,14 @@ def example_mobile(region: str) -> str:
     return phonenumbers.format_number(number, PhoneNumberFormat.INTERNATIONAL) if number else "+31 6 12345678"
 
 
+def country_of(e164: str) -> str:
+    """Two letters of the country that a number belongs to, such as ``NL``; empty where nobody knows."""
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(e164)) or ""
+    except NumberParseException:
+        return ""
+
+
 def mask_phone(e164: str) -> str:
     """``+31 6 ****5678``: enough for the owner to know which telephone, too little to call it.
 

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,7 +53,7 @@ from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Found, NotThere, Resolver, Trouble
 from zegel.edge.keyring import SubmissionKeys
 from zegel.edge.log import Broken, CapReached, SubmissionAccepted, SubmissionRepeated, log
-from zegel.journey.arrival.record import AcceptedRecipient, Capped, Prepared, record
+from zegel.journey.arrival.record import AcceptedRecipient, Capped, Prepared, Recorded, record
 from zegel.journey.arrival.sender import Submitter
 from zegel.journey.custody.seal import IN_DATABASE, ContentSink, Wrapper, new_conversation, wrap_field
 
@@ -90,6 +90,7 @@ class Client:
     tls: str  # "TLSv1.3 TLS_AES_256_GCM_SHA384"
     signed_in: bool = True  # with AUTH; False: by SPF alone
     smtputf8: bool = False
+    over: str = ""  # another protocol than SMTP
 
     @property
     def literal(self) -> str:
@@ -99,7 +100,12 @@ class Client:
     @property
     def protocol(self) -> str:
         """As RFC 3848 and RFC 6531 §4.3 name it in trace fields."""
+        if self.over:
+            return self.over
         return ("UTF8SMTPS" if self.smtputf8 else "ESMTPS") + ("A" if self.signed_in else "")
+
+
+Together = Callable[[Sequence[Prepared]], Sequence[Recorded | Capped | Reply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +192,13 @@ class Intake:
     A refusal that is known early is kept until the end: the protocol has no place for it before.
     """
 
-    def __init__(self, place: Place, submitter: Submitter, client: Client, envelope: Envelope) -> None:
+    def __init__(
+        self, place: Place, submitter: Submitter, client: Client, envelope: Envelope, *, together: Together = record
+    ) -> None:
+        """``together`` records it, in the writer's transaction; what stands beside :func:`record` there is committed
+        with it."""
         self._place = place
+        self._together = together
         self._submitter = submitter
         self._client = client
         self._envelope = envelope
@@ -309,7 +320,7 @@ class Intake:
             self.abandon()
             return objection
         prepared = await self._prepare(self._author.mailbox)
-        outcome = await self._place.writer.write_together(record, prepared)
+        outcome = await self._place.writer.write_together(self._together, prepared)
         if isinstance(outcome, Capped):
             log(CapReached(outcome.cap, outcome.organisation, outcome.credential or 0))
             outcome = CAP_REACHED

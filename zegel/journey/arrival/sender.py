@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from zegel.accounts import credentials
-from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCredential
+from zegel.accounts.models import Account, ApiToken, Organisation, SendingDomain, SmtpCredential
 from zegel.core.clock import Duration
 from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.mail.reply import Reply
@@ -45,13 +45,14 @@ _BOTH: Final = Organisation.Authentication.BOTH.value
 class Submitter:
     """An authenticated client."""
 
-    credential: int | None  # None: by SPF alone
+    credential: int | None  # None: by SPF alone, or with a token
     organisation: int
     region: str
     address: str = ""  # of the client
     needs_spf: bool = False  # the organisation asks for SPF beside the credentials
     proven: Domain | None = None  # what SPF passed for in this transaction
     needs_dkim: bool = False  # and only with a valid signature of the From domain
+    token: int | None = None  # of the API, which proves by itself
     with_previous: bool = field(default=False, compare=False)  # the secret that is being rotated out
     is_to_be_noted: bool = field(default=False, compare=False)  # :func:`note_use` is due
 
@@ -137,11 +138,11 @@ def authorise(wanted: Collection[tuple[Submitter, Mailbox]]) -> dict[tuple[Submi
 def _judge(submitter: Submitter, author: Mailbox) -> Sender | Reply:
     facts = _facts(submitter, author)
     if facts is None:
-        return DISABLED if submitter.credential is not None else OTHER_DOMAIN
+        return OTHER_DOMAIN if submitter.credential is None and submitter.token is None else DISABLED
     authors, networks, authentication, account, domain_in_place, proven_in_place, days, *caps = facts
     if networks is not None and not is_from(submitter.address, rows.loaded(networks)):
         return DISABLED
-    if authentication == _BOTH and submitter.proven is None:
+    if authentication == _BOTH and submitter.proven is None and submitter.token is None:
         return SPF_TOO
     if not domain_in_place:
         return NO_DOMAIN
@@ -160,21 +161,23 @@ _CAPS: Final = ("messages_per_hour", "messages_per_day", "recipients_per_hour", 
 
 def _facts(submitter: Submitter, author: Mailbox) -> tuple[Any, ...] | None:
     """One question for all: the ORM would ask three, and each message asks them. ``None``: no longer a submitter."""
-    named = submitter.credential is not None
+    named, shown = submitter.credential is not None, submitter.token is not None
     of_credential = ", ".join(f"c.{name}" if named else "NULL" for name in _CAPS)
-    credential = rows.table(SmtpCredential)
+    credential, token = rows.table(SmtpCredential), rows.table(ApiToken)
     found = rows.select(
         f"""SELECT {"c.authors, c.networks" if named else "NULL, NULL"}, o.authentication,
         a.id, d.id IS NOT NULL, p.id IS NOT NULL, o.expires_after_days,
         {", ".join(f"o.{name}" for name in _CAPS)}, {of_credential}
         FROM {rows.table(Organisation)} o
         {f"JOIN {credential} c ON c.organisation_id = o.id AND c.id = %s AND c.disabled_at IS NULL" if named else ""}
+        {f"JOIN {token} t ON t.organisation_id = o.id AND t.id = %s AND t.disabled_at IS NULL" if shown else ""}
         LEFT JOIN {rows.table(Account)} a ON a.key = %s AND a.organisation_id = o.id AND a.is_active
         LEFT JOIN {rows.table(SendingDomain)} d ON d.name = %s AND d.organisation_id = o.id AND d.in_place
         LEFT JOIN {rows.table(SendingDomain)} p ON p.name = %s AND p.organisation_id = o.id AND p.in_place
-        WHERE o.id = %s {"" if named else "AND o.authentication = 'either'"}""",  # noqa: S608
+        WHERE o.id = %s {"" if named or shown else "AND o.authentication = 'either'"}""",  # noqa: S608
         (
             *((submitter.credential,) if named else ()),
+            *((submitter.token,) if shown else ()),
             author.key,
             author.domain.ascii,
             submitter.proven.ascii if submitter.proven is not None else "",

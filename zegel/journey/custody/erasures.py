@@ -32,6 +32,8 @@ class Kind(StrEnum):
     CONVERSATION = "conversation"  # all its keys
     RECIPIENT = "recipient"  # its ways in
     VERIFICATION = "verification"  # remembered or passed verification data, or an earlier value of it
+    ADDRESS = "address"  # a recipient: who it was
+    ORGANISATION = "organisation"  # its number: all that it had
     METHOD = "method"  # a recipient's number, code or method for one message: another took its place
 
 

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     CONTINUES = "continues"  # a submission that names earlier messages
     MAILBOX = "mailbox"  # a mailbox that somebody says is theirs
     EXPIRE = "expire"  # a conversation
+    IMPORT = "import"  # a file of verification data
 
 
 class LeaseLost(Exception):

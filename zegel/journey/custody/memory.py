@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from zegel.accounts import audit
 from zegel.accounts.models import Account, Organisation, RememberedDevice
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
+from zegel.core.policy.audit import Act
 from zegel.core.policy.case import Remembered
 from zegel.core.policy.phone import mask_phone
 from zegel.core.policy.verification import AccessCode, Method, SmsCode, Verification, method_of
@@ -21,7 +23,7 @@ from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey.custody import erasures
 from zegel.journey.custody.models import PassedMethod, Recipient, VerificationData
-from zegel.journey.custody.seal import wrap_field
+from zegel.journey.custody.seal import Wrapper, field_context, wrap_field
 
 REMEMBERED: Final = (Method.SMS, Method.ACCESS_CODE)
 _NAME: Final = "verification-data"
@@ -164,9 +166,78 @@ def supply(
         organisation=organisation, account=account, key=recipient.key, method=method_of(verification).value
     )
     row = about.first() or VerificationData(id=identifier(), organisation=organisation, account=account)
+    act = Act.VERIFICATION_ADDED if row._state.adding else Act.VERIFICATION_CHANGED
     _put(row, recipient, verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
     _end_trust(row)
+    _note(act, row)
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What is known of one recipient by one method, for messages of everybody; without the value itself."""
+
+    id: uuid.UUID
+    masked: str
+    created_at: Instant
+    sealed: bytes
+
+    def is_same(self, value: SmsCode | AccessCode, *, open_field: OpensFields) -> bool:
+        """It is this number, or this code with this hint. What can't be opened is another one."""
+        return self.masked == masked(value) and _verification_in(self.sealed, _NAME, self.id, open_field) == value
+
+
+def present(organisation: int, keys: Collection[str]) -> dict[tuple[str, Method], Present]:
+    """By recipient (:attr:`Mailbox.key`, of some hundreds) and method. Reads only."""
+    found = rows.select(
+        f"""SELECT key, method, id, masked, created_at, sealed FROM {rows.table(VerificationData)}
+        WHERE organisation_id = %s AND account_id IS NULL AND key IN ({rows.marks(len(keys))})""",  # noqa: S608
+        (organisation, *keys),
+    )
+    known: dict[tuple[str, Method], Present] = {}
+    for key, method, identity, shown, created_at, sealed in found:
+        at = rows.instant(created_at)
+        assert at is not None
+        known[key, Method(method)] = Present(rows.found(identity), shown, at, bytes(sealed))
+    return known
+
+
+def supply_many(
+    organisation: int,
+    supplied: Sequence[tuple[Mailbox, SmsCode | AccessCode, uuid.UUID | None]],
+    *,
+    origin: VerificationData.Origin,
+    now: Instant,
+    sealing: SealingKey,
+) -> None:
+    """As :func:`supply` for messages of everybody, many at once; each with what it takes the place of, if anything."""
+    wrapper = Wrapper(sealing)
+    written = []
+    for recipient, value, before in supplied:
+        identity, octets = before or identifier(), Secret(verification_to_bytes(value))
+        written.append(
+            (
+                str(recipient),
+                recipient.key,
+                method_of(value).value,
+                wrapper.wrap(octets, context=field_context(_NAME, identity)),
+                masked(value),
+                origin.value,
+                now,
+                None,
+                identity,
+            )
+        )
+    replaced = {before for _, _, before in supplied if before is not None}
+    erasures.note(erasures.Kind.VERIFICATION, sorted(replaced), at=now)
+    rows.update(VerificationData, _WRITTEN, [one for one in written if one[-1] in replaced])
+    new = [(organisation, None, *one) for one in written if one[-1] not in replaced]
+    rows.insert(VerificationData, ("organisation_id", "account_id", *_WRITTEN, "id"), new)
+    codes = [recipient.key for recipient, value, _ in supplied if isinstance(value, AccessCode)]
+    RememberedDevice.objects.filter(organisation=organisation, key__in=codes, method=Method.ACCESS_CODE.value).delete()
+
+
+_WRITTEN: Final = ("address", "key", "method", "sealed", "masked", "origin", "created_at", "confirmed_at")
 
 
 def correct(
@@ -183,6 +254,7 @@ def correct(
         raise ValueError("a correction keeps the method")
     _put(row, Mailbox.parse(row.address), verification, origin=origin, confirmed_at=None, now=now, sealing=sealing)
     _end_trust(row)
+    _note(Act.VERIFICATION_CHANGED, row)
 
 
 def _end_trust(row: VerificationData) -> None:
@@ -196,7 +268,14 @@ def _end_trust(row: VerificationData) -> None:
 def forget(row: VerificationData) -> None:
     """Inside a transaction: nobody is verified with it any more, from the next decision on. What was decided stays."""
     erasures.note(erasures.Kind.VERIFICATION, [row.id])
+    _note(Act.VERIFICATION_REMOVED, row)
     row.delete()
+
+
+def _note(act: Act, row: VerificationData) -> None:
+    """In the audit log: of a number its end at most. What messages were opened with is no act of anybody."""
+    whose = row.account.email if row.account is not None else "everybody"
+    audit.note(act, row.organisation, row.address, {"method": row.method, "masked": row.masked, "for": whose})
 
 
 def _put(

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts.models import Account, Organisation, RememberedDevice, SmtpCredential
+from zegel.accounts.models import Account, ApiToken, Organisation, RememberedDevice, SmtpCredential
 from zegel.core.clock import Instant
 from zegel.edge.chance import identifier
 
@@ -39,7 +39,8 @@ class Submission(_Row):
 
     organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)  # submission_by_time has it
     account = models.ForeignKey(Account, models.PROTECT, db_index=False)
-    credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True, db_index=False)  # null: by SPF
+    credential = models.ForeignKey(SmtpCredential, models.SET_NULL, null=True, db_index=False)
+    token = models.ForeignKey(ApiToken, models.SET_NULL, null=True, db_index=False)  # both null: by SPF
     reverse_path = models.CharField(max_length=254, blank=True)  # empty: the null reverse-path
     envelope_id = models.CharField(max_length=100, blank=True)  # RFC 3461 §4.4, ENVID
     requires_tls = models.BooleanField(default=False)  # REQUIRETLS (RFC 8689)
@@ -63,7 +64,7 @@ class Conversation(_Row):
     """What readers share: all To and Cc recipients of a submission together, each Bcc recipient alone."""
 
     organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
-    author = models.ForeignKey(Account, models.PROTECT)
+    author = models.ForeignKey(Account, models.PROTECT, db_index=False)  # conversation_by_author begins with it
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="conversations")
     is_blind = models.BooleanField(default=False)  # of one Bcc recipient
     gateway_slot = models.BinaryField(null=True)  # wrapped conversation key; null: destroyed
@@ -73,6 +74,9 @@ class Conversation(_Row):
     continues = models.ForeignKey(  # D-5: an earlier one, which its submission's References name
         "self", models.SET_NULL, null=True, related_name="continued_by"
     )
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("author", "submission"), name="conversation_by_author")]
 
     def is_open(self, now: Instant) -> bool:
         """It did not expire, also where the destruction is still to come, and its keys were not destroyed."""
@@ -115,7 +119,7 @@ class Recipient(_Row):
     )
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="recipients")
     address = models.CharField(max_length=254)
-    key = models.CharField(max_length=254, db_index=True)  # Mailbox.key
+    key = models.CharField(max_length=254)  # Mailbox.key
     notify = models.CharField(max_length=40, blank=True)  # RFC 3461 §4.1, NOTIFY: comma-separated; empty: not given
     original = models.CharField(max_length=500, blank=True)  # RFC 3461 §4.2, ORCPT as given
     state = models.CharField(max_length=16, choices=State.choices, default=State.ACCEPTED)
@@ -136,6 +140,10 @@ class Recipient(_Row):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("conversation", "key"), name="recipient_once")]
+        indexes: ClassVar = [
+            models.Index(fields=("key", "submission"), name="recipient_by_key"),
+            models.Index(fields=("submission",), condition=Q(state="undeliverable"), name="recipient_undeliverable"),
+        ]
 
     @property
     def verification(self) -> bytes | None:
@@ -222,7 +230,81 @@ class VerificationData(_Row):
                 name="verification_of_all",
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=("key", "organisation"), name="verification_known")]
+        indexes: ClassVar = [
+            models.Index(fields=("key", "organisation"), name="verification_known"),
+            models.Index(fields=("organisation", "id"), name="verification_by_time"),
+            models.Index(fields=("organisation", "key", "id"), name="verification_by_key"),
+        ]
+
+
+class VerificationImport(_Row):
+    """A file of verification data: judged, and imported once somebody says so. What became of it; nothing of what
+    stands in it but addresses."""
+
+    class State(models.TextChoices):
+        """How far it is; the last four are final."""
+
+        JUDGING = "judging"
+        READY = "ready"  # judged; nothing is changed yet
+        IMPORTING = "importing"
+        DONE = "done"
+        CANCELLED = "cancelled"
+        LAPSED = "lapsed"  # nobody said so in time
+        REFUSED = "refused"  # nothing of it can be judged, or the rest of it not be read any more
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
+    account = models.ForeignKey(Account, models.SET_NULL, null=True)  # who brought it
+    state = models.CharField(max_length=10, choices=State.choices, default=State.JUDGING)
+    fault = models.CharField(max_length=16, blank=True)  # core.policy.verification_import.FileFault
+    created_at = models.DateTimeField()
+    judged_at = models.DateTimeField(null=True)  # when that began, for the last time
+    confirmed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    by_kind = models.CharField(max_length=16, blank=True)  # who confirmed it, as the audit log says
+    by = models.CharField(max_length=300, blank=True)
+    region = models.CharField(max_length=2)  # whose national numbers were understood
+    size = models.BigIntegerField()  # octets
+    sha256 = models.CharField(max_length=64)
+    layout = models.JSONField()  # core.policy.verification_import.Layout
+    verdicts = models.BinaryField(null=True)  # an octet for each row: core.policy.verification_import.Effects, or BAD
+    octet = models.BigIntegerField(default=0)  # where the next row begins
+    line = models.PositiveIntegerField(default=1)
+    rows = models.PositiveIntegerField(default=0)  # that were read
+    bad = models.PositiveIntegerField(default=0)
+    to_add = models.PositiveIntegerField(default=0)  # rows, judged
+    to_change = models.PositiveIntegerField(default=0)
+    same = models.PositiveIntegerField(default=0)  # rows that change nothing
+    added = models.PositiveIntegerField(default=0)  # rows, imported
+    changed = models.PositiveIntegerField(default=0)
+    left = models.PositiveIntegerField(default=0)  # somebody else changed what they are about, since they were judged
+    passed = models.PositiveIntegerField(default=0)  # rows that the import is past
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("organisation", "created_at"), name="import_by_time")]
+
+
+class StagedFile(models.Model):
+    """The file itself, sealed as a stream. Inserted once and deleted, as a draft is."""
+
+    of = models.OneToOneField(VerificationImport, models.CASCADE, primary_key=True, related_name="staged")
+    content = models.UUIDField()  # names the blob
+    size = models.BigIntegerField()
+    key = models.BinaryField()  # of the stream, wrapped
+    sealed = models.BinaryField(null=True)  # of a small file; else it is a blob
+
+
+class ImportComplaint(models.Model):
+    """What is wrong with one row of a file: never a number or a code."""
+
+    of = models.ForeignKey(VerificationImport, models.CASCADE, related_name="complaints", db_index=False)
+    line = models.PositiveIntegerField()
+    column = models.CharField(max_length=20, blank=True)  # core.policy.verification_import.Column; empty: the whole row
+    fault = models.CharField(max_length=16)  # core.policy.verification_import.RowFault
+    address = models.CharField(max_length=254, blank=True)
+    other = models.PositiveIntegerField(null=True)  # the line that it contradicts
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=("of", "line"), name="complaint_by_line")]
 
 
 class PassedMethod(_Row):
@@ -342,6 +424,7 @@ class Attempt(models.Model):
     cipher = models.CharField(max_length=64, blank=True)
     key_exchange = models.CharField(max_length=32, blank=True)  # the group that the keys were agreed in
     certificate = models.CharField(max_length=500, blank=True)  # subject names, issuer, end of validity, fingerprint
+    named_by = models.CharField(max_length=16, blank=True, db_default="")  # dnssec, mta-sts: what names the host
 
 
 class Job(_Row):
@@ -468,6 +551,32 @@ class TlsResult(models.Model):
     result = models.CharField(max_length=32, blank=True)  # core.smtp.tls_report.ResultType; empty: success
     reason = models.CharField(max_length=100, blank=True)
     sessions = models.PositiveBigIntegerField()
+
+
+class DayNumber(models.Model):
+    """How many recipients of the messages that were accepted on one day went one way (core.policy.numbers)."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, db_index=False)
+    day = models.DateField(db_index=True)  # of the clock on the wall
+    what = models.CharField(max_length=20)  # core.policy.numbers.Way or Direct
+    number = models.PositiveIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("organisation", "day", "what"), name="one_number_of_day")
+        ]
+
+
+class SlowDestination(models.Model):
+    """One of the domains that took longest to accept mail of an organisation in the last seven days."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="slow_destinations")
+    place = models.PositiveSmallIntegerField()  # the slowest first
+    domain = models.CharField(max_length=255)  # A-labels
+    mails = models.PositiveIntegerField()
+    delayed = models.PositiveIntegerField()
+    seconds = models.FloatField(null=True)  # half of the accepted ones were accepted within; null: none was
+    looked_at = models.DateTimeField()
 
 
 class TransportPolicy(models.Model):

@@ -9,18 +9,21 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from django.contrib.sessions.models import Session
 from django.db.models import Min, QuerySet
 
+from zegel.accounts.audit import note
 from zegel.accounts.models import AccountSession, RememberedDevice
 from zegel.core.clock import Instant
+from zegel.core.policy.audit import Act
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.verification import Method
+from zegel.core.policy.verification_import import FileFault
 from zegel.edge.journal import Erased
-from zegel.journey.custody import erasures, jobs, retention, revoking
+from zegel.journey.custody import erasures, forgetting, jobs, retention, revoking
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     Challenge,
@@ -36,9 +39,11 @@ from zegel.journey.custody.models import (
     Recipient,
     SealedVerification,
     Sms,
+    StagedFile,
     Submission,
     Transmission,
     VerificationData,
+    VerificationImport,
 )
 
 State = Recipient.State
@@ -63,6 +68,8 @@ class Restored:
     revoked: int  # recipients from whom a message was taken since
     forgotten: int  # numbers and codes that were removed or replaced since
     shut: int  # recipients for whom another number, code or method was allowed since: their senders allow one again
+    erased: int  # organisations that were erased since
+    nameless: int  # recipients of messages whose address was erased since
     put_aside: int  # jobs
 
 
@@ -77,11 +84,16 @@ def make_good(lines: Sequence[Erased], *, now: Instant) -> Restored:
     destroyed = sum(_destroy(one, now) for one in _of(since, erasures.Kind.CONVERSATION))
     revoked = sum(_revoke(one, now) for one in _of(since, erasures.Kind.RECIPIENT))
     forgotten = sum(_forget(one) for one in _of(since, erasures.Kind.VERIFICATION))
+    erased = sum(forgetting.erase_again(one.subject.int, now=now) for one in _of(since, erasures.Kind.ORGANISATION))
+    nameless = forgetting.name_nobody_again([one.subject for one in _of(since, erasures.Kind.ADDRESS)], now=now)
     expired = _expire(now)
     shut = sum(_shut(one, now) for one in {one.subject for one in _of(since, erasures.Kind.METHOD)})
     for model in (Challenge, Proof, RememberedDevice, AccountSession, Session):
         model.objects.all().delete()
-    return Restored(destroyed, expired, revoked, forgotten, shut, _put_aside(now))
+    _end_imports(now)
+    done = Restored(destroyed, expired, revoked, forgotten, shut, erased, nameless, _put_aside(now))
+    note(Act.RESTORED, None, details=asdict(done), now=now)
+    return done
 
 
 def _of(lines: Sequence[Erased], kind: erasures.Kind) -> list[Erased]:
@@ -130,6 +142,15 @@ def _expire(now: Instant) -> int:
     for one in over:
         retention.destroy(one, now=now)
     return len(over)
+
+
+def _end_imports(now: Instant) -> None:
+    """Their files were destroyed since, or would have been."""
+    Job.objects.filter(kind=Kind.IMPORT.value).delete()
+    StagedFile.objects.all().delete()
+    VerificationImport.objects.filter(ended_at=None).update(
+        state=VerificationImport.State.REFUSED, fault=FileFault.LOST.value, ended_at=now, verdicts=None
+    )
 
 
 def missing(names: Iterable[uuid.UUID]) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
@@ -185,6 +206,7 @@ def release() -> int:
     for row in rows:
         jobs.put(Kind(row.kind), [row.subject], due=row.due_at)
     PutAside.objects.all().delete()
+    note(Act.QUEUE_RELEASED, None, details={"jobs": len(rows)})
     return len(rows)
 
 
@@ -214,6 +236,7 @@ def end(*, now: Instant) -> int:
     queued.exclude(kind__in=TO_SENDERS).update(state=Transmission.State.FAILED, sealed=None)
     Sms.objects.filter(id__in=_subjects(Kind.SMS), state="queued").update(sealed=None, state="failed")
     PutAside.objects.all().delete()
+    note(Act.QUEUE_ENDED, None, details={"recipients": len(lost)}, now=now)
     return len(lost)
 
 

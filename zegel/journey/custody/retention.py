@@ -112,7 +112,7 @@ class Retention:
         self._asked = number = self._asked + 1
         async with self._emptying:
             if self._covered < number:
-                self._covered, self._is_empty = self._asked, await asyncio.to_thread(_empty_log)
+                self._covered, self._is_empty = self._asked, await asyncio.to_thread(empty_log)
             return self._is_empty
 
     async def keep_sweeping(self, *others: Callable[[], object]) -> None:
@@ -135,7 +135,9 @@ class Retention:
             connection.close()
 
 
-def _empty_log() -> bool:
+def empty_log() -> bool:
+    """Outside of a transaction: keys that were destroyed leave the write-ahead log too. ``False``: somebody goes on
+    reading old pages, and they are still there."""
     if connection.vendor != "sqlite":
         return True
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 
+from zegel.accounts.audit import note
 from zegel.core.clock import Instant
+from zegel.core.policy.audit import Act, Details
 from zegel.core.policy.ended import Ended
 from zegel.journey.custody import erasures, jobs, retention
 from zegel.journey.custody.jobs import Kind
@@ -28,6 +30,16 @@ def revoke(recipient: Recipient, *, now: Instant) -> bool:
     Its links, its proofs and what it would verify itself with are destroyed. What is on its way to it ends at the next
     look; who was not decided yet, or is held, gets nothing, and the sender a report (P7).
     """
+    if not take_back(recipient, now=now):
+        return False
+    conversation = recipient.conversation
+    about: Details = {"message": str(conversation.submission_id)}
+    note(Act.MESSAGE_REVOKED, conversation.organisation, recipient.address, about, now=now)
+    return True
+
+
+def take_back(recipient: Recipient, *, now: Instant) -> bool:
+    """As :func:`revoke`, where the audit log has it by another name."""
     fresh = Recipient.objects.filter(id=recipient.id, revoked_at=None)
     if not fresh.update(revoked_at=now):
         return False
@@ -52,7 +64,9 @@ def revoke_all(conversation: Conversation, *, now: Instant) -> list[uuid.UUID]:
 
     The caller tells :func:`zegel.journey.milestones.revoked`, so that files and write-ahead log are cleared too.
     """
-    taken = [one for one in conversation.recipients.exclude(state=State.DELIVERED) if revoke(one, now=now)]
+    taken = [one for one in conversation.recipients.exclude(state=State.DELIVERED) if take_back(one, now=now)]
     retention.destroy(conversation.id, now=now)
     Proof.objects.filter(recipient__conversation=conversation).delete()
+    about: Details = {"message": str(conversation.submission_id), "recipients": len(taken)}
+    note(Act.MESSAGE_REVOKED, conversation.organisation, details=about, now=now)
     return [one.id for one in taken]

@@ -140,7 +140,8 @@ class Decision:
     async def _settle(self, verdicts: Verdicts) -> None:
         await self._writer.write_together(self._record, verdicts)
         for one in verdicts.decided:
-            log(RecipientDecided(one.recipient.id, " ".join(type(step).__name__ for step in one.plan.steps)))
+            kinds = " ".join(type(step).__name__ for step in one.plan.steps)
+            log(RecipientDecided(one.recipient.id, getattr(one.plan.steps[0], "rank", 0), kinds))
 
     # --- gather ---------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class Evidence:
     cipher: str = ""
     key_exchange: str = ""  # the group that the keys were agreed in
     certificate: str = ""
+    named_by: str = ""  # what proved that this host is one of the domain's: dnssec, mta-sts, or both
     detail: str = ""  # the remote reply, or a word of ours for what went wrong
 
 
@@ -729,7 +730,12 @@ def _evidence(channel: _Channel, hop: NextHop, *, is_verified: bool) -> Evidence
         cipher=cipher[0] if cipher else "",
         key_exchange=tls.key_exchange if isinstance(tls, ClientTls) else "",
         certificate=_summary(tls),
+        named_by=_named_by(hop),
     )
+
+
+def _named_by(hop: NextHop) -> str:
+    return " ".join(way for way, did in (("dnssec", hop.mx_is_secure), ("mta-sts", hop.by_policy)) if did)
 
 
 def _rejected(hop: NextHop, cause: ssl.SSLCertVerificationError) -> _Weaker:
@@ -738,7 +744,7 @@ def _rejected(hop: NextHop, cause: ssl.SSLCertVerificationError) -> _Weaker:
     at_least = TransportSecurity(Tls.TLS_1_2, Authentication.NONE)
     shown = cause.shown if isinstance(cause, NotVerified) else []
     certificate = f"not valid: {why[:80]}; {_said_by(shown[0])}" if shown else ""
-    evidence = Evidence(hop.host, hop.address, at_least, certificate=certificate)
+    evidence = Evidence(hop.host, hop.address, at_least, certificate=certificate, named_by=_named_by(hop))
     return _Weaker(f"certificate: {why}", at_least, evidence, failure=of_certificate(cause.verify_code))
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final, assert_never
 
 from zegel.accounts.domains import dkim_context, ed25519_context
-from zegel.accounts.models import SendingDomain
+from zegel.accounts.models import Account, SendingDomain
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.dkim import SigningKey
@@ -45,7 +45,7 @@ from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen, unwrap
 from zegel.core.secret import Secret
 from zegel.edge import rows
-from zegel.edge.chance import identifier
+from zegel.edge.chance import identifier, made_at
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, Broken, log
@@ -69,6 +69,7 @@ SIGNATURE_ROOM: Final = 3000  # octets of the DKIM signatures, at most
 FRESH: Final = 2.0  # seconds; what was looked at longer ago is looked at again before the mail leaves
 RECORD_AGAIN: Final = 0.5  # seconds, at first
 RECORD_AGAIN_AT_MOST: Final = 10.0
+PROBE: Final = "probe"  # what an attempt is called that carries no mail: whether a code may travel
 SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 
 
@@ -320,7 +321,7 @@ class Delivery:
             if not walk.has_tried(result):
                 continue
             assert not isinstance(result.outcome, Later)
-            tried.append(Tried(self.now(), result.outcome, replace(result.evidence, detail="probe")))
+            tried.append(Tried(self.now(), result.outcome, replace(result.evidence, detail=PROBE)))
             match result.outcome:
                 case Accepted():
                     return None
@@ -483,7 +484,8 @@ class Delivery:
             return keys
         found = rows.select(
             f"""SELECT dkim_selector, dkim_key, ed25519_published, ed25519_selector, ed25519_key
-            FROM {rows.table(SendingDomain)} WHERE name = %s""",  # noqa: S608
+            FROM {rows.table(SendingDomain)} WHERE name = %s
+            ORDER BY in_place DESC, proved_at IS NULL, proved_at DESC LIMIT 1""",  # noqa: S608  # who has it, or had
             (domain.ascii,),
         )
         wanted: list[tuple[str, bytes, str]] = []
@@ -522,12 +524,19 @@ class Delivery:
             jobs.finish(leased)
             current = Recipient.objects.filter(id=leased.subject, state=Recipient.State.NOTIFIED).exists()
             is_unread = recipient is not None and recipient.opened_at is None and recipient.revoked_at is None
-            if recipient is not None and current and is_unread and recipient.conversation.is_open(now):
+            if recipient is None or not (current and is_unread and recipient.conversation.is_open(now)):
+                return
+            if not _declines_reminders(recipient):
                 steps.remind(recipient, now=now)
                 milestones.reminded([recipient.submission_id], now=now)
 
         now = self.now()
         await self.writer.write(record)
+
+
+def _declines_reminders(recipient: Recipient) -> bool:
+    """By the settings of an account that can be signed in to; nobody else can say so."""
+    return Account.objects.filter(key=recipient.key, is_active=True, wants_reminders=False).exists()
 
 
 class _TakenBack(Exception):
@@ -565,12 +574,22 @@ def _told(transmission: Outgoing, tried: Tried) -> Attempted:
     reply = getattr(tried.outcome, "reply", None)
     return Attempted(
         transmission.id,
-        transmission.kind,
+        PROBE if tried.evidence.detail == PROBE else transmission.kind,
         type(tried.outcome).__name__,
         tried.evidence.host,
         f"{reply.code} {reply.status or ''}".strip() if reply else "",
         str(tried.evidence.security),
+        _since(transmission, tried.at),
     )
+
+
+def _since(transmission: Outgoing, at: Instant) -> float:
+    """Seconds since the message was accepted, which the recipient's identifier says; for other mails, since they were
+    made."""
+    recipient = transmission.recipient
+    is_message = recipient is not None and transmission.kind in (Kind.READABLE, Kind.NOTIFICATION)
+    began = made_at(recipient.id) if is_message and recipient is not None else transmission.created_at.timestamp()
+    return max(0.0, round(at.timestamp() - began, 1))
 
 
 def _may_hold_links(task: Task) -> bool:

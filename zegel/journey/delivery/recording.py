@@ -182,6 +182,7 @@ _ATTEMPT: Final = (
     "cipher",
     "key_exchange",
     "certificate",
+    "named_by",
 )
 
 
@@ -202,6 +203,7 @@ def _attempt(transmission: Outgoing, tried: Tried) -> tuple[Any, ...]:
         evidence.cipher,
         evidence.key_exchange,
         steps.printable(evidence.certificate)[:500],
+        evidence.named_by,
     )
 
 

@@ -39,26 +39,28 @@ class Texting:
         if sms is None:
             await self._writer.write(lambda: jobs.finish(leased))
             return
-        outcome = await self._hand_over(sms)
+        why = await self._hand_over(sms)
+        outcome = "failed" if why else "sent"
 
         def record() -> None:
             jobs.finish(leased)
             Sms.objects.filter(id=sms.id).update(state=outcome, sealed=None)
 
         await self._writer.write(record)
-        log(SmsHandedOver(sms.id, outcome))
+        log(SmsHandedOver(sms.id, outcome, why))
 
     async def _hand_over(self, sms: Sms) -> str:
+        """Why it was not sent; empty: it was."""
         now, ends = self._now(), sms.recipient.conversation.expires_at
         if sms.created_at + USELESS_AFTER < now or (ends is not None and ends <= now):
-            return "failed"
+            return "too-late"
         values = json.loads(self._unsealer.field(sms.sealed, name="sms", owner=sms.id).reveal())
         to, text = Secret(str(values["to"])), Secret(str(values["text"]))
         try:
             await asyncio.to_thread(self._driver.send, to, text, key=sms.id.hex, at=self._now())
-        except SmsFailed:
-            return "failed"
-        return "sent"
+        except SmsFailed as cause:
+            return str(cause) or "failed"
+        return ""
 
 
 def _queued(leased: Leased) -> Sms | None:

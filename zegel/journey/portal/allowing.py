@@ -16,12 +16,13 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from zegel.accounts import mailboxes
+from zegel.accounts import audit, mailboxes
 from zegel.accounts.models import Account
 from zegel.accounts.policy import minimum_for, policy_of
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.another_way import Hindrance, other_ways
+from zegel.core.policy.audit import Act, Details, changes
 from zegel.core.policy.case import Case, OrganisationPolicy
 from zegel.core.policy.precedence import Notify, UnknownPlan, replay
 from zegel.core.policy.transport import NO_DEMAND
@@ -198,6 +199,7 @@ def _allow(
         if verification is not None:
             _remember(row, verification, now)
         _answer(row, before, MethodRequest.Answer.ALLOWED, now)
+        _note(Act.METHOD_ALLOWED, row, changes({"method": before}, {"method": row.method}), now)
         is_notified = notify_again(request, row, now)
         transaction.on_commit(portal().ring)
     log(MethodAllowed(recipient=recipient.id, method=step.method.value))
@@ -242,6 +244,11 @@ def _answer(row: Recipient, method: str, answer: MethodRequest.Answer, now: Inst
     record.save()
 
 
+def _note(act: Act, row: Recipient, details: Details, now: Instant) -> None:
+    about: Details = {"message": str(row.submission_id), **details, "masked": row.masked}
+    audit.note(act, row.conversation.organisation, row.address, about, now=now)
+
+
 def _refuse(request: HttpRequest, recipient: Recipient) -> HttpResponse:
     now = portal().now()
     with transaction.atomic():
@@ -249,6 +256,7 @@ def _refuse(request: HttpRequest, recipient: Recipient) -> HttpResponse:
         is_waiting = row.method_requests.filter(answer="").exists()
         if is_waiting:
             _answer(row, row.method, MethodRequest.Answer.REFUSED, now)
+            _note(Act.METHOD_REFUSED, row, {"method": row.method}, now)
     if is_waiting:
         log(MethodKept(recipient=recipient.id, method=recipient.method))
         messages.success(request, _("Refused. The recipient sees so on the page of the message; no mail is sent."))

@@ -75,7 +75,7 @@ class AnswerMail:
     def begin_file(self, name: str, kind: str) -> None:
         """The next octets are a file's."""
         self._digest = hashlib.sha256()
-        self._write(b"--" + self._boundary + b"\r\n" + _file_header(name, kind) + b"\r\n")
+        self._write(b"--" + self._boundary + b"\r\n" + file_header(name, kind) + b"\r\n")
 
     def feed(self, octets: bytes) -> None:
         """A piece of the file, in any cut. Raises ``OSError`` when the disk is full."""
@@ -156,7 +156,7 @@ def _in_reply_to(message_id: str) -> bytes:
         return b""  # longer than a line can be
 
 
-def _file_header(name: str, kind: str) -> bytes:
+def file_header(name: str, kind: str) -> bytes:
     """RFC 2183, with the name as RFC 2231 §4 writes it. Types that hold other parts may not be in base64 (RFC 2045
     §6.4), and what they hold is nobody's to look into."""
     kind = kind.lower()

@@ -20,12 +20,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods
 
-from zegel.accounts import mailboxes
+from zegel.accounts import audit, mailboxes
 from zegel.accounts.models import Account
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
+from zegel.core.policy.audit import Act
 from zegel.core.policy.holding import ends_at
 from zegel.core.policy.precedence import Hold, UnknownPlan, plan_from_json
+from zegel.core.policy.roles import Capability
 from zegel.core.policy.verification import AccessCode, Method, SmsCode
 from zegel.journey import milestones
 from zegel.journey.custody import memory
@@ -81,7 +83,7 @@ def held(request: HttpRequest, submission: uuid.UUID) -> HttpResponse:
 def _may_fill_in(account: Account, submission: Submission) -> bool:
     if account.organisation_id is None or account.organisation_id != submission.organisation_id:
         return False
-    return account.is_administrator or _is_author(account, submission)
+    return account.may(Capability.VERIFICATION) or _is_author(account, submission)
 
 
 def _is_author(account: Account, submission: Submission) -> bool:
@@ -126,6 +128,8 @@ def _supply(account: Account, submission: Submission, filled: Mapping[uuid.UUID,
                 sealing=sealing,
             )
             milestones.supplied(held_of(submission.organisation, key=one.key), now=now)
+            about = {"message": str(submission.id)}
+            audit.note(Act.MESSAGE_SUPPLIED, submission.organisation, one.address, about, now=now)
     portal().ring()
     return len(waiting)
 

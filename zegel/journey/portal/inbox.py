@@ -95,7 +95,7 @@ def _mailbox(request: HttpRequest, named: str) -> Account:
 
 
 def _shown(account: Account, which: str) -> QuerySet[Conversation]:
-    return finding.shown(_conversations_of(account), account, received_by(account), which)
+    return finding.shown(conversations_of(account), account, received_by(account), which)
 
 
 def _list(
@@ -119,7 +119,7 @@ def _list(
     return render(request, "portal/inbox.html", context, status=status)
 
 
-def _conversations_of(account: Account) -> QuerySet[Conversation]:
+def conversations_of(account: Account) -> QuerySet[Conversation]:
     """What the account wrote, and what it received to be opened by signing in (D-9: nothing else)."""
     received = received_by(account).values("conversation")
     answers = Message.objects.filter(answered_by__isnull=False).order_by("-created_at").select_related("answered_by")
@@ -173,7 +173,7 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
         account = cast("Account", request.user)
         rows = Conversation.objects.select_related("author", "organisation").filter(id=conversation)
         row = rows.first()
-        identity, reads_as = _identity(account, row) if row is not None else (None, None)
+        identity, reads_as = identity_in(account, row) if row is not None else (None, None)
         if row is None or identity is None:
             raise Http404
         now = portal().now()
@@ -186,13 +186,13 @@ def for_readers(view: Callable[..., HttpResponseBase]) -> View:
         except reading.UNREADABLE:
             return _closed(request, row, reads_as)
         if reader.shows and request.method != "HEAD":
-            _note(account, identity, row, reads_as, now)
+            note(account, identity, row, reads_as, now)
         return response
 
     return outer
 
 
-def _note(
+def note(
     account: Account, identity: Account, conversation: Conversation, reads_as: Recipient | None, now: Instant
 ) -> None:
     """That it was read, and who of those that read a functional mailbox did."""
@@ -205,7 +205,7 @@ def _note(
         log(Broken("noting that an account holder read", cause))
 
 
-def _identity(account: Account, conversation: Conversation) -> tuple[Account | None, Recipient | None]:
+def identity_in(account: Account, conversation: Conversation) -> tuple[Account | None, Recipient | None]:
     """As whom the account may read: itself before a functional mailbox, and an author before a recipient. The
     recipient is ``None`` for the author; both are for who may not."""
     for one in (account, *mailboxes.read_by(account)):
@@ -295,7 +295,7 @@ def answer(request: HttpRequest, reader: Reader) -> HttpResponseBase:
 def _note_answer(account: Account, conversation: Conversation) -> None:
     """Who of those that read a functional mailbox answered as it."""
     try:
-        identity, _ = _identity(account, conversation)
+        identity, _ = identity_in(account, conversation)
         if identity is not None and identity != account:
             shared.note_answer(conversation, identity, account, portal().now())
     except DatabaseError as cause:  # as in guest_pages: the answer was sent
@@ -327,7 +327,7 @@ def _conversation(
 
 def _shared(request: HttpRequest, reader: Reader) -> dict[str, Any]:
     """Where it is read as a functional mailbox: as which, and who did."""
-    identity, _ = _identity(cast("Account", request.user), reader.conversation)
+    identity, _ = identity_in(cast("Account", request.user), reader.conversation)
     if identity is None or identity == request.user:
         return {}
     return {"mailbox": identity, "read_by": shared.read_by(reader.conversation, identity)}

@@ -30,12 +30,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from zegel.accounts import proving, sessions, throttle
+from zegel.accounts import audit, proving, sessions, throttle
 from zegel.accounts.adapter import PASSWORD
 from zegel.accounts.forms import CODE
 from zegel.accounts.models import Account, MailboxProof
 from zegel.accounts.sign_in import has_second_factor, take_recovery_code, take_totp
 from zegel.core.mail.address import Mailbox, NotAMailbox
+from zegel.core.policy.audit import Act
 from zegel.core.policy.joining import Purpose, may_prove
 from zegel.edge.log import AccountMade, PasswordReset, log
 from zegel.journey import milestones
@@ -46,7 +47,7 @@ from zegel.journey.portal.setup import portal
 _SESSION: Final = "mailbox"
 _SECOND: Final = "mailbox-second"
 _METHODS: Final = ["GET", "HEAD", "POST"]
-_BACKEND: Final = "zegel.accounts.backend.MailboxBackend"
+BACKEND: Final = "zegel.accounts.backend.MailboxBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ def join_password(request: HttpRequest, proof: MailboxProof, account: Account | 
         account.save()
         Account.objects.filter(id=account.id).update(created_at=now)
     request.session.pop(_SESSION, None)
-    login(request, account, backend=_BACKEND)
+    login(request, account, backend=BACKEND)
     record_authentication(request, account, method="password", email=account.email)
     log(AccountMade(account.id))
     return see_other(reverse("mfa_activate_totp"))
@@ -329,6 +330,7 @@ def forgotten_password(request: HttpRequest, proof: MailboxProof, account: Accou
         )
         if told is not None:
             milestones.mailbox_asked(told.id, now=now)
+        audit.note_of_account(Act.PASSWORD_CHANGED, account, {"how": "forgotten"}, now=now)
     portal().ring()
     log(PasswordReset(account.id))
     request.session.flush()

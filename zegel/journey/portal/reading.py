@@ -22,10 +22,11 @@ from zegel.core.mail.mime import Part, as_text
 from zegel.core.seal.wrap import CannotOpen
 from zegel.journey.portal import ranges
 from zegel.journey.portal.archive import Entry, zipped
-from zegel.journey.portal.pdf import AGAIN, Made, NotMade, as_pdf
+from zegel.journey.portal.pdf import AGAIN, as_pdf
 from zegel.journey.portal.reader import MAX_TEXT, PICTURES, OpenMessage, Reader
 from zegel.journey.portal.setup import portal
 from zegel.journey.portal.showing import size_in_words, worded_messages
+from zegel.journey.portal.typesetting import Made, NotMade
 from zegel.journey.portal.viewing import LOOKED_AT, Other, Picture, kind_of
 
 POLICY: Final = (

@@ -25,10 +25,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from zegel.accounts import mailboxes
+from zegel.accounts import audit, mailboxes
 from zegel.accounts.models import Account
 from zegel.core.clock import Duration, Instant
 from zegel.core.policy import expiring
+from zegel.core.policy.audit import Act, Details, changes
 from zegel.core.policy.expiring import BeyondPolicy, Changed, Past
 from zegel.edge.log import ExpiryChanged, NotifiedAgain, Revoked, log
 from zegel.journey import milestones, steps
@@ -194,10 +195,17 @@ def expiry(request: HttpRequest, conversation: Conversation) -> HttpResponse:
         Conversation.objects.filter(id=locked.id).update(expires_at=until)
         milestones.expires_at_another_time(locked.id, at=until)
         _note(request, locked, SenderAct.Kind.EXPIRY, now, until=until)
-    log(ExpiryChanged(conversation.id, until.isoformat(timespec="minutes") if until else ""))
+        changed = changes({"until": _written(locked.expires_at)}, {"until": _written(until)})
+        about = {"message": str(locked.submission_id), **changed}
+        audit.note(Act.EXPIRY_CHANGED, locked.organisation, details=about, now=now)
+    log(ExpiryChanged(conversation.id, _written(until)))
     said = _("It can be opened until %(until)s.") % {"until": _moment(until)} if until else _("It does not expire.")
     messages.success(request, said)
     return _home(request, conversation)
+
+
+def _written(until: Instant | None) -> str:
+    return until.isoformat(timespec="minutes") if until else ""
 
 
 # Once more
@@ -237,7 +245,10 @@ def notify_again(request: HttpRequest, recipient: Recipient, now: Instant) -> bo
     if _free_at(recipient, now) is not None or not steps.can_be_notified_again(recipient, now):
         return False
     steps.notify_again(recipient, now=now)
-    _note(request, recipient.conversation, SenderAct.Kind.AGAIN, now, recipient=recipient)
+    conversation = recipient.conversation
+    _note(request, conversation, SenderAct.Kind.AGAIN, now, recipient=recipient)
+    about: Details = {"message": str(conversation.submission_id)}
+    audit.note(Act.NOTIFIED_AGAIN, conversation.organisation, recipient.address, about, now=now)
     return True
 
 

@@ -1,4 +1,4 @@
-"""An account holder's own settings: the language of pages, and of a guest the name that others see."""
+"""An account holder's own settings: the language of pages, reminders, and of a guest the name that others see."""
 
 from __future__ import annotations
 
@@ -33,9 +33,18 @@ class SettingsForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
     )
     language = forms.ChoiceField(label=gettext_lazy("Language"), choices=settings.LANGUAGES)
+    wants_reminders = forms.BooleanField(
+        label=gettext_lazy("Remind me by e-mail of messages that I have not opened"),
+        help_text=gettext_lazy("You are told of each new message in any case."),
+        required=False,
+    )
 
     def __init__(self, data: Any, account: Account) -> None:
-        initial = {"display_name": account.display_name, "language": account.language or translation.get_language()}
+        initial = {
+            "display_name": account.display_name,
+            "language": account.language or translation.get_language(),
+            "wants_reminders": account.wants_reminders,
+        }
         super().__init__(data, initial=initial)
         if account.organisation_id is not None:
             del self.fields["display_name"]
@@ -60,7 +69,8 @@ def own(request: HttpRequest) -> HttpResponse:
         return render(request, "portal/settings.html", {"section": "settings", "form": form}, status=status)
     account.language = form.cleaned_data["language"]
     account.display_name = form.cleaned_data.get("display_name", account.display_name)
-    account.save(update_fields=["language", "display_name"])
+    account.wants_reminders = form.cleaned_data["wants_reminders"]
+    account.save(update_fields=["language", "display_name", "wants_reminders"])
     translation.activate(account.language)
     messages.success(request, _("Saved."))
     response = see_other(reverse("portal:settings"))

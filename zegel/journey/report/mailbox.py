@@ -6,9 +6,9 @@ import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from zegel.accounts import proving
 from zegel.accounts.addresses import own_mailbox
@@ -16,7 +16,16 @@ from zegel.accounts.models import Account, MailboxProof, Organisation, SendingDo
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.compose import compose
-from zegel.core.mail.texts import AccountWord, Language, Mail, MailboxCode, account_mail, mailbox_code_mail
+from zegel.core.mail.texts import (
+    AccountWord,
+    Invitation,
+    Language,
+    Mail,
+    MailboxCode,
+    account_mail,
+    invitation_mail,
+    mailbox_code_mail,
+)
 from zegel.core.policy import joining
 from zegel.core.policy.joining import Purpose, Told
 from zegel.core.secret import Secret
@@ -29,7 +38,7 @@ from zegel.journey.custody.models import Recipient, Transmission
 from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Unsealer
 
-_FORGET: Final[Duration] = timedelta(days=2)
+ZONE: Final = ZoneInfo("Europe/Amsterdam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class MailboxMails:
         self._writer = writer
         self._readers = readers
         self._unsealer = unsealer
+        self._url = url.rstrip("/")
         self._host = urlsplit(url).hostname or ""
         self._now = now
 
@@ -62,7 +72,7 @@ class MailboxMails:
 
         def record() -> None:
             jobs.finish(leased)
-            MailboxProof.objects.filter(created_at__lt=self._now() - _FORGET).delete()
+            proving.forget_old(self._now())
             if answer is not None and self._may_still_tell(leased.subject, answer):
                 self._send(leased.subject, answer)
 
@@ -70,11 +80,11 @@ class MailboxMails:
 
     def _may_still_tell(self, proof: uuid.UUID, answer: _Answer) -> bool:
         """Inside the transaction: other mails may have gone to the same mailbox meanwhile."""
-        row = MailboxProof.objects.filter(id=proof, told="").first()
+        row = _to_tell(proof)
         return row is not None and self._told(row, _account(row)) is answer.told
 
     def _answer(self, proof: uuid.UUID) -> _Answer | None:
-        row = MailboxProof.objects.filter(id=proof, told="").first()
+        row = _to_tell(proof)
         if row is None:
             return None
         account = _account(row)
@@ -86,7 +96,7 @@ class MailboxMails:
             own = own_mailbox(organisation)
         except SendingDomain.DoesNotExist:
             return None
-        code = _new_code() if told is Told.CODE else None
+        code = _new_code(told)
         words = self._words(row, told, organisation, code)
         message_id = f"<{chance.identifier().hex}@{own[1].domain}>"
         octets = compose(
@@ -109,6 +119,12 @@ class MailboxMails:
 
     def _words(self, row: MailboxProof, told: Told, organisation: Organisation, code: Secret[str] | None) -> Mail:
         language: Language = "en" if row.language == "en" else "nl"
+        if told is Told.INVITATION:
+            assert code is not None
+            token = proving.invitation_token(row.id, code)
+            link = Secret(f"{self._url}/join/invited/{token.reveal()}")
+            until = row.created_at + joining.INVITATION_LIFETIME
+            return invitation_mail(Invitation(link, organisation.name, row.address, until), language, zone=ZONE)
         if code is not None:
             is_reset = row.purpose == Purpose.RESET.value
             shown = MailboxCode(code, organisation.name, self._host, is_reset, joining.CODE_LIFETIME)
@@ -119,16 +135,16 @@ class MailboxMails:
         identity, now = chance.identifier(), self._now()
         sealed = wrap_field(answer.octets, name="transmission", owner=identity, to=self._unsealer.keys.sealing)
         MailboxProof.objects.filter(id=proof).update(told=answer.told.value, code=answer.code, mailed_to=str(answer.to))
-        is_code = answer.code is not None
+        lives = _LIVES.get(answer.told)
         Transmission.objects.create(
             id=identity,
             organisation=answer.organisation,
-            kind=Transmission.Kind.CODE if is_code else Transmission.Kind.NOTICE,
+            kind=Transmission.Kind.CODE if answer.told is Told.CODE else Transmission.Kind.NOTICE,
             address=str(answer.to),
             message_id=answer.message_id,
             sealed=sealed,
             created_at=now,
-            expires_at=now + joining.CODE_LIFETIME if is_code else None,
+            expires_at=now + lives if lives is not None else None,
         )
         milestones.decided([identity], now=now)
 
@@ -139,6 +155,18 @@ _KINDS: Final[dict[Told, Literal["has-account", "no-account", "administrator", "
     Told.ADMINISTRATOR: "administrator",
     Told.CHANGED: "changed",
 }
+
+
+_LIVES: Final[dict[Told, Duration]] = {
+    Told.CODE: joining.CODE_LIFETIME,
+    Told.INVITATION: joining.INVITATION_LIFETIME,
+}
+"""How long a mail is worth sending."""
+
+
+def _to_tell(proof: uuid.UUID) -> MailboxProof | None:
+    """Unless a mail went out for it already, or an invitation was ended before its mail was made."""
+    return MailboxProof.objects.filter(id=proof, told="", used_at=None).first()
 
 
 def _account(row: MailboxProof) -> Account | None:
@@ -170,6 +198,10 @@ def _last_written_to(key: str) -> Recipient | None:
     return rows.order_by("-conversation__created_at").first()
 
 
-def _new_code() -> Secret[str]:
+def _new_code(told: Told) -> Secret[str] | None:
+    if told is Told.INVITATION:
+        return proving.invitation_secret()
+    if told is not Told.CODE:
+        return None
     letters = "".join(secrets.choice(joining.ALPHABET) for _ in range(joining.CODE_LENGTH))
     return Secret(f"{letters[:4]}-{letters[4:]}")

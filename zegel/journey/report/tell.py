@@ -55,6 +55,7 @@ from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.database import Readers, Writer
+from zegel.edge.log import RecipientUndeliverable, log
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
@@ -112,6 +113,7 @@ class Telling:
     async def report(self, leased: Leased) -> None:
         """A recipient can't be served: the reverse-path gets a report, unless it is null or asked for none."""
         await self._tell(leased, await self._readers.read(lambda: self._report(leased)))
+        log(RecipientUndeliverable(leased.subject))
 
     async def delayed(self, leased: Leased) -> None:
         """A recipient is still being tried after hours; the reverse-path hears of it, unless it asked not to."""
