@@ -23,19 +23,19 @@ help:
 	@echo "make screenshots         every page in every state, into $(PICTURES)/index.html"
 	@echo "make lock    make the hash-locked requirements anew from pyproject.toml"
 
-# Runtime: from the hash-locked file only.
+# Runtime: from the hash-locked file only, which is whole: with --no-deps pip looks for nothing else.
 $(VENV)/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Zegel needs Python 3.11 or newer; name one with PYTHON=…" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "The virtual environment could not be made. On Debian: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing from requirements.lock …"
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "Installing from requirements-dev.lock …"
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: -r requirements-dev.lock
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.run
@@ -67,7 +67,7 @@ format: $(VENV)/.dev
 $(FUZZ)/.ready: requirements.lock fuzz/requirements.txt
 	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv $(FUZZ)
 	@echo "Installing from requirements.lock and fuzz/requirements.txt …"
-	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: \
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --only-binary :all: \
 		-r requirements.lock -r fuzz/requirements.txt
 	@touch $@
 

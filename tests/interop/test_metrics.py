@@ -139,7 +139,7 @@ def test_who_shows_them_begins_anew_and_mail_does_not_notice(gateway: Watched) -
     guess(gateway)
     until(lambda: gateway.get("/healthz")[0] == 200, PATIENCE)
     until(lambda: guesses(gateway) == 1, PATIENCE)
-    assert gateway.value("zegel_processes_ended_total", role="metrics") == 1
+    until(lambda: gateway.value("zegel_processes_ended_total", role="metrics") == 1, PATIENCE)
 
 
 def test_it_lives_and_is_ready_until_something_lacks(gateway: Watched) -> None:
