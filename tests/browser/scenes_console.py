@@ -401,7 +401,7 @@ def csv_file(octets: bytes) -> FilePayload:
     return {"name": "clienten.csv", "mimeType": "text/csv", "buffer": octets}
 
 
-@scene("console:privacy", "console:privacy_export", "console:privacy_erase")
+@scene("console:privacy", "console:privacy_erase")
 def console_privacy(stage: Stage) -> Iterator[str]:
     """Somebody unknown, somebody known, and the question before it is erased."""
     stage.administrator()

@@ -174,7 +174,7 @@ print(one.email, one.role, one.check_password(input()), one.organisation.languag
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, input=PASSWORD, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "beheer@voorbeeld.test True True en\n"
+    assert done.stdout == "beheer@voorbeeld.test owner True en\n"
 
 
 def test_certificate_authority_keyring_and_journal_go_where_they_are_said_to(place: Place, tmp_path: Path) -> None:
