@@ -68,6 +68,8 @@ _UNTIED: Final = """() => [...document.querySelectorAll("main [aria-invalid=true
   const wrong = words.filter(word => word.matches(".error, .error-summary, [role=alert]") && word.textContent.trim());
   return wrong.length ? [] : [one.name + " is invalid, and nothing tied to it says why"];
 })"""
+_DRAWN: Final = "() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+"""A window that was made smaller a moment ago is drawn anew."""
 _LANGUAGES: Final = """language => {
   const wrong = [], said = document.documentElement.lang;
   for (const one of document.querySelectorAll(".language button"))
@@ -91,6 +93,7 @@ def axe(page: Page) -> Iterator[str]:
 
 def fits(page: Page) -> Iterator[str]:
     """Nobody scrolls sideways (WCAG 2.2 §1.4.10)."""
+    page.evaluate(_DRAWN)
     yield from (f"wider than the window: {one}" for one in page.evaluate(_WIDER))
 
 

@@ -443,7 +443,12 @@ def told(client: Client, method: str, address: str, named: dict[str, object]) ->
 
 def is_refused(response: tuple[object, ...], who: str) -> bool:
     """Who isn't known is sent to the door: of accounts, or of the guest's own message. Anybody else is refused."""
-    if response[0] in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+    if response[0] in (
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+    ):
         return True
     location = dict(response[2]).get("Location", "")  # type: ignore[call-overload]
     if who in ("stranger", "guest", "proven guest") and TO_SIGN_IN.match(location):
