@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.judging import Weight
@@ -147,7 +147,7 @@ def test_a_guest_comes_from_the_link_to_the_answer_with_the_keyboard_alone(
         tab_to("Antwoord versturen")
         with page.expect_navigation():
             page.keyboard.press("Enter")
-        assert page.get_by_text("Uw antwoord is veilig verstuurd.").is_visible()
+        expect(page.get_by_text("Uw antwoord is veilig verstuurd.")).to_be_visible()
 
 
 def test_nothing_moves_for_who_wants_no_motion(live_server: LiveServer, ground: Ground, chromium: Chromium) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.core.test_texts import Make, every_language, every_mail
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from tests.web.test_look_and_language import contrast, luminance
 from zegel.core.mail.texts import Language
 
@@ -71,7 +71,7 @@ def test_it_can_be_read_and_touched_and_asks_nobody_for_anything(
         assert {text: round(ratio, 2) for text, ratio in ratios.items() if ratio < READABLE} == {}
         backgrounds = [luminance(hexadecimal(below)) for text, _, below in pieces if text == pieces[0][0]]
         assert all(one < 0.1 if scheme == "dark" else one > 0.9 for one in backgrounds)  # it is night
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert fits(page)
         for link in page.locator("a").all():
             box: Any = link.bounding_box()
             assert box["height"] >= TOUCHABLE and box["width"] >= TOUCHABLE

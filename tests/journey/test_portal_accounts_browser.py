@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.journey.portal_ground import NOON, PASSWORD, TOTP, Ground, mail
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from zegel.accounts import mailboxes
 from zegel.accounts.models import Account
 from zegel.accounts.sign_in import current_totp, enrol_totp
@@ -31,11 +31,6 @@ def chromium() -> Iterator[Chromium]:
     with pytest.MonkeyPatch.context() as patch, browser() as running:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
         yield running
-
-
-def fits(page: Page) -> bool:
-    """Nothing is to the right of the window (WCAG 2.2 §1.4.10)."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 def is_orderly(page: Page) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from pytest_django.live_server_helper import LiveServer
 
 from tests.journey.hostile import HOSTILE
 from tests.journey.portal_ground import PASSWORD, PIXEL, TOTP, Ground, mail
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.journey.custody.models import Message, Recipient
 
@@ -34,11 +34,6 @@ def chromium() -> Iterator[Chromium]:
     with pytest.MonkeyPatch.context() as patch, browser() as running:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
         yield running
-
-
-def fits(page: Page) -> bool:
-    """Nothing is to the right of the window (WCAG 2.2 §1.4.10)."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 @pytest.mark.parametrize("width", [1280, 320])

@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.journey.portal_ground import MARKER, PASSWORD, TOTP, Clock, Ground, mail
 from tests.needs import needs
-from tests.peers.chromium import Chromium, Visit, browser
+from tests.peers.chromium import Chromium, Visit, browser, fits
 from zegel.accounts import policy as policies
 from zegel.accounts.models import RememberedDevice
 from zegel.accounts.sign_in import current_totp, enrol_totp
@@ -114,7 +114,7 @@ def test_a_further_message_on_a_remembered_device_is_one_click(
         expect(page).to_have_url(re.compile("/read$"))
         page.goto(f"{live_server.url}/r/{second.id}/devices")
         page.screenshot(path=tmp_path / "devices.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits(page)
         page.get_by_role("button", name="Dit apparaat verwijderen").click()
         expect(page).to_have_url(re.compile(rf"/r/{second.id}/\?to=devices$"))  # it needs a code now
     assert Sms.objects.count() == 1 and not RememberedDevice.objects.exists()
@@ -136,7 +136,7 @@ def test_a_guest_who_cannot_use_the_number_tells_the_sender(
         page.get_by_role("button", name="Afzender laten weten").click()
         expect(page.get_by_role("heading", name="De afzender weet ervan")).to_be_visible()
         page.screenshot(path=tmp_path / "asked.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits(page)
     assert MethodRequest.objects.get().why == "number-changed"
 
 
@@ -248,7 +248,7 @@ def test_a_sender_allows_another_way_with_one_click(
         expect(page).to_have_url(re.compile(f"/another-way/{recipient.id}/$"))
         expect(page.get_by_text("Dat nummer is niet van mij, of niet meer")).to_be_visible()
         page.screenshot(path=tmp_path / f"allow-{width}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits(page)
         page.get_by_label("Mobiel nummer").fill("geen nummer")
         page.get_by_role("button", name="Deze manier toestaan").first.click()
         expect(page.get_by_role("alert")).to_contain_text("Mobiel nummer")

@@ -16,7 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from tests.journey.pdfs import pdf
 from tests.journey.portal_ground import MARKER, PIXEL, Ground, mail
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from zegel.journey.custody.models import Recipient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,11 +56,6 @@ def open_in(page: Page, ground: Ground, live_server: LiveServer, recipient: Reci
     page.get_by_label("Code van zes cijfers").fill(ground.last_code())
     page.get_by_role("button", name="Bericht openen").click()
     expect(page).to_have_url(re.compile("/read$"))
-
-
-def fits(page: Page) -> bool:
-    """Nothing is to the right of the window (WCAG 2.2 §1.4.10)."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

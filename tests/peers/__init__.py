@@ -6,6 +6,7 @@ A peer is one process group that is started here, and is gone when the test is o
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import random
 import shutil
@@ -121,15 +122,28 @@ def until(holds: Callable[[], bool], patience: float = PATIENCE) -> None:
 
 
 def free_port(ip: str = "127.0.0.1") -> int:
-    """A port on which nothing listens at this moment, neither TCP nor UDP.
+    """A port on which nothing listens at this moment, neither TCP nor UDP, and that was given to nobody yet.
 
     Below the ports that the kernel gives to clients: one that tries again and again to reach a server which is being
-    restarted could else be given the server's own port, and connect to itself.
+    restarted could else be given the server's own port, and connect to itself. Each process that runs tests side by
+    side with others has ports of its own: what one found free, another doesn't take before it is used.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = next(_PORTS)
         if is_free(ip, port):
             return port
+
+
+def _ports(worker: int, workers: int) -> Iterator[int]:
+    own = range(20_000 + worker, 32_000, workers)
+    start = random.SystemRandom().randrange(len(own))  # hypothesis gives ``random`` the same seed everywhere
+    return itertools.cycle([*own[start:], *own[:start]])
+
+
+_PORTS: Final = _ports(
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
 
 
 def is_free(ip: str, port: int) -> bool:

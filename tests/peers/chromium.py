@@ -86,3 +86,9 @@ def browser(hosts: Mapping[str, str] | None = None) -> Iterator[Chromium]:
             yield Chromium(running)
         finally:
             running.close()
+
+
+def fits(page: Page) -> bool:
+    """Nothing is to the right of the window (WCAG 2.2 §1.4.10), once the page is whole."""
+    page.wait_for_load_state()  # a click waits for the answer, not for the page in it
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))

@@ -15,9 +15,10 @@ from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from tests.peers.site import Site, gives, refers, site
 from tests.web.conftest import PASSWORD, SECRET, signed_in
 from zegel.accounts import lists
@@ -340,7 +341,7 @@ def test_an_administrator_adds_a_list_in_a_browser(
         shown = visit.page
 
         def look(name: str) -> None:
-            assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
+            assert fits(shown), name
             if folder:
                 shown.screenshot(path=f"{folder}/lists-{name}-{width}.png", full_page=True)
 
@@ -357,12 +358,12 @@ def test_an_administrator_adds_a_list_in_a_browser(
         shown.get_by_label("Bestand", exact=True).set_input_files(file)
         look("add-file")
         shown.get_by_role("button", name="Toevoegen").click()
-        assert shown.get_by_text("De lijst is gelezen: er staan 2 domeinen op.").is_visible()
+        expect(shown.get_by_text("De lijst is gelezen: er staan 2 domeinen op.")).to_be_visible()
         look("file")
         file.write_text("ziekenhuis.test\nbalie@ziekenhuis.test\n")
         shown.get_by_label("Bestand", exact=True).set_input_files(file)
         shown.get_by_role("button", name="Lezen").click()
-        assert shown.get_by_text("Regel 2: een e-mailadres").first.is_visible()
+        expect(shown.get_by_text("Regel 2: een e-mailadres").first).to_be_visible()
         look("not-understood")
         shown.goto(f"{where}{LISTS}")
         shown.get_by_role("link", name="Een lijst van een webserver toevoegen").click()
@@ -370,7 +371,7 @@ def test_an_administrator_adds_a_list_in_a_browser(
         shown.get_by_label("Adres", exact=True).fill(f"https://127.0.0.1:1/{'lange-naam-' * 8}.txt")
         look("add-url")
         shown.get_by_role("button", name="Toevoegen").click()
-        assert shown.get_by_text("De webserver antwoordt niet.").is_visible()
+        expect(shown.get_by_text("De webserver antwoordt niet.")).to_be_visible()
         look("url")
         DirectDeliveryList.objects.exclude(url="").update(read_at=timezone.now() - LIST_LAPSES)
         shown.reload()
@@ -381,5 +382,5 @@ def test_an_administrator_adds_a_list_in_a_browser(
         shown.get_by_role("link", name="Verwijderen").click()
         look("remove")
         shown.get_by_role("button", name="Verwijderen").click()
-        assert shown.get_by_text("De lijst is verwijderd.").is_visible()
+        expect(shown.get_by_text("De lijst is verwijderd.")).to_be_visible()
     assert DirectDeliveryList.objects.count() == 1

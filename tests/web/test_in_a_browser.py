@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.needs import needs
-from tests.peers.chromium import Chromium, browser
+from tests.peers.chromium import Chromium, browser, fits
 from tests.web.conftest import PASSWORD, SECRET
 from zegel.accounts.models import Account, Organisation
 from zegel.accounts.sign_in import current_totp, enrol_totp
@@ -60,7 +60,7 @@ def test_signing_in_works_without_javascript(chromium: Chromium, account: Accoun
         visit.page.get_by_label("Code").fill(current_totp(SECRET))
         visit.page.get_by_role("button", name="Inloggen", exact=True).click()
         visit.page.goto(f"{site}/console/")
-        assert visit.page.get_by_role("heading", name="Berichten").is_visible()
+        expect(visit.page.get_by_role("heading", name="Berichten")).to_be_visible()
         cookies = visit.context.cookies()
         assert {cookie["name"] for cookie in cookies} == {"__Host-csrf", "__Host-session", "__Host-known"}
         assert all(cookie["secure"] and cookie["httpOnly"] for cookie in cookies)
@@ -79,7 +79,7 @@ def test_a_newcomer_is_led_through_the_set_up(chromium: Chromium, account: Accou
         secret = visit.page.locator("#authenticator_secret").inner_text()
         visit.page.get_by_label("Code", exact=True).fill(current_totp(type(SECRET)(secret)))
         visit.page.get_by_role("button", name="Aanzetten").click()
-        assert visit.page.get_by_role("heading", name="Herstelcodes").is_visible()
+        expect(visit.page.get_by_role("heading", name="Herstelcodes")).to_be_visible()
         assert visit.page.locator(".codes li").count() == 10
         assert not complaints
 
@@ -105,21 +105,21 @@ def test_a_passkey_signs_in_without_a_password(chromium: Chromium, account: Acco
         visit.page.get_by_label("Inloggen zonder wachtwoord").check()
         visit.page.get_by_role("button", name="Toevoegen").click()
         visit.page.wait_for_url(f"{site}/account/security/")
-        assert visit.page.get_by_text("U hebt 1 passkey.").is_visible()
+        expect(visit.page.get_by_text("U hebt 1 passkey.")).to_be_visible()
         visit.page.get_by_role("button", name="Uitloggen").click()
 
         visit.page.goto(f"{site}/account/sign-in/")
         visit.page.get_by_role("button", name="Inloggen met een passkey").click()
         visit.page.wait_for_url(lambda url: "sign-in" not in url)
         visit.page.goto(f"{site}/console/")
-        assert visit.page.get_by_role("heading", name="Berichten").is_visible()
+        expect(visit.page.get_by_role("heading", name="Berichten")).to_be_visible()
         visit.page.get_by_role("button", name="Uitloggen").click()
 
         give_password(visit.page, site, account.email)
         visit.page.get_by_role("button", name="Passkey gebruiken").click()
         visit.page.wait_for_url(lambda url: "authenticate" not in url)
         visit.page.goto(f"{site}/console/")
-        assert visit.page.get_by_role("heading", name="Berichten").is_visible()
+        expect(visit.page.get_by_role("heading", name="Berichten")).to_be_visible()
         assert not complaints
 
 
@@ -128,4 +128,4 @@ def test_no_page_scrolls_sideways_on_a_small_phone(chromium: Chromium, account: 
     with chromium.visit(width=320, height=640) as visit:
         for address in pages:
             visit.page.goto(site + address)
-            assert visit.page.evaluate("document.documentElement.scrollWidth") <= 320, address
+            assert fits(visit.page), address
