@@ -306,6 +306,7 @@ def somebody_signs_in_with_their_organisation(stage: Stage) -> Iterator[str]:
     stage.send(email="iemand@example.org")
     yield "no service"
     stage.send(email="balie@voorbeeld.test")
+    assert stage.page.get_by_text("aanmelden.test").count()
     yield "going there"
     stage.go("identity_answer", provider=row.pk)
     yield "not signed in"
@@ -328,7 +329,11 @@ def sign_in_service(organisation: Organisation) -> IdentityProvider:
         name="Medewerkersaccounts",
         issuer="https://aanmelden.test",
         client_id="zegel",
-        description={"authorization_endpoint": "https://aanmelden.test/authorize"},
+        description={
+            "authorization_endpoint": "https://aanmelden.test/authorize",
+            "token_endpoint": "https://aanmelden.test/token",
+            "jwks_uri": "https://aanmelden.test/keys",
+        },
         described_at=NOON,
         created_at=NOON,
         domains=["voorbeeld.test"],

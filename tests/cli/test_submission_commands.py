@@ -29,7 +29,8 @@ class Shell:
             text=True,
             check=False,
         )
-        return done.returncode, done.stdout, done.stderr
+        said = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith('{"')]  # without the log
+        return done.returncode, done.stdout, "".join(said)
 
     def __call__(self, *arguments: str) -> str:
         code, out, err = self.run(*arguments)

@@ -41,6 +41,7 @@ from tests.web.whole_site import (
     whole_ground,
     without,
 )
+from zegel.accounts.credentials import API
 from zegel.accounts.models import AccountSession, SignInFailure
 from zegel.journey.portal import reading
 from zegel.web.application import application
@@ -82,6 +83,9 @@ LEAVES: Final = {name: ("GET",) if tables is READING else ("GET", "HEAD") for na
 MAY_BE_KEPT: Final = {
     "look_sheet": "a style sheet that follows from its name, and tells of nobody",
     "look_logo": "an organisation's logo, which anybody may see; its name changes with it",
+}
+NO_SECRET: Final = {
+    "identity_saml_metadata": "what a sign-in service must read of this gateway, by an address that only it was given",
 }
 FRAMES: Final = {"portal:guest-body", "portal:inbox-body", "portal:guest-images", "portal:inbox-images"}
 
@@ -419,7 +423,9 @@ def get_app_config(name: str) -> AppConfig:
 def pairs(here: House, there: House, unknown: House) -> Iterator[tuple[Route, dict[str, object], dict[str, object]]]:
     """Each route with one of its parts, or all of them, somebody else's; and the same with what isn't there."""
     for route in routes():
-        parts = [part for part in route.parts if part not in ("token", "number") and route.name not in MAY_BE_KEPT]
+        if route.name in MAY_BE_KEPT or route.name in NO_SECRET:
+            continue
+        parts = [part for part in route.parts if part not in ("token", "number")]
         for chosen in [*([one] for one in parts), *([parts] if len(parts) > 1 else [])]:
             yield (
                 route,
@@ -476,6 +482,7 @@ def test_what_belongs_to_somebody_else_is_as_if_it_were_not_there(
         for method in ("GET", "POST"):
             found = told(client, method, here.address(route, **others), others)
             absent = told(client, method, here.address(route, **none), none)
+            SignInFailure.objects.filter(whose=API).delete()  # whoever comes without a token often waits
             assert found == absent, (route.name, method, sorted(others))
             if route.name not in EQUAL_BUT_NOT_REFUSED:
                 assert is_refused(found, who), (route.name, method, found[0], found[2])

@@ -90,6 +90,8 @@ def go(page: Page, address: str) -> None:
         try:
             page.goto(address)
         except Error as cause:
+            if "Download is starting" in str(cause):
+                return  # a file, and no page
             if "interrupted by another navigation" not in str(cause):
                 raise
             page.wait_for_timeout(200)

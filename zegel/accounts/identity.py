@@ -91,12 +91,12 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Finds, or makes, the account; raises the page that says why there is none."""
         row, said = sociallogin.provider.row, sociallogin.said
         if sociallogin.state.get("process") != "login":
-            raise ImmediateHttpResponse(turned_away(request, row, None))
+            raise ImmediateHttpResponse(turned_away(request, None))
         admission, account = admitted(row, said)
         if account is None:
             assert isinstance(admission, TurnedAway)
             log(SignInRefused(throttle.address_of(request), at="provider", why=admission.value))
-            raise ImmediateHttpResponse(turned_away(request, row, admission))
+            raise ImmediateHttpResponse(turned_away(request, admission))
         sociallogin.user = account
         sociallogin.account = SocialAccount.objects.get(provider=str(row.pk), user=account)
         sociallogin.showed_second_factor = isinstance(admission, SignsIn | MakesAccount) and (
@@ -115,7 +115,7 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             case _:
                 why = "broken" if exception is not None else str(getattr(error, "value", error))
         log(SignInRefused(throttle.address_of(request), at="provider", why=why))
-        raise ImmediateHttpResponse(turned_away(request, provider.row, None))
+        raise ImmediateHttpResponse(turned_away(request, None))
 
 
 def admitted(row: IdentityProvider, said: Assertion) -> tuple[Admission, Account | None]:
@@ -201,8 +201,8 @@ class SecondStep(AuthenticateStage):  # type: ignore[misc]
         return bool(super()._should_handle(request))
 
 
-def turned_away(request: HttpRequest, row: IdentityProvider, why: TurnedAway | None) -> HttpResponse:
-    """A page that says why, without a word of what the provider sent. ``None``: nothing is known but that it failed."""
+def turned_away(request: HttpRequest, why: TurnedAway | None) -> HttpResponse:
+    """A page that says why, without a word of what the provider sent. ``None``: nothing is known but that it failed; it
+    is the same page whether such a provider is there or not."""
     sentence = None if why is None else (why.nl if translation.get_language() == "nl" else why.en)
-    context = {"why": sentence, "provider": row.name}
-    return render(request, "account/organisation_refused.html", context, status=HTTPStatus.FORBIDDEN)
+    return render(request, "account/organisation_refused.html", {"why": sentence}, status=HTTPStatus.FORBIDDEN)

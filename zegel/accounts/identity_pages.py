@@ -85,14 +85,14 @@ def answer(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
     """OpenID Connect: the browser comes back with a code."""
     row = _row(provider, Kind.OIDC)
     is_asked = request.GET.get("state", "") in statekit.get_states(request)
-    counted = _counted(request, row) if is_asked else None
-    if counted is None:
-        return identity.turned_away(request, row, None)
+    counted = _counted(request, row) if row is not None and is_asked else None
+    if row is None or counted is None:
+        return identity.turned_away(request, None)
     try:
         response = oidc.answer(request, row)
     except oidc.NotGood as cause:
         log(SignInRefused(throttle.address_of(request), at="provider", why=str(cause)))
-        return identity.turned_away(request, row, None)
+        return identity.turned_away(request, None)
     if response.status_code < 400:
         counted.succeeded()
     return response
@@ -106,14 +106,14 @@ def saml(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
     from zegel.accounts import saml as of_saml
 
     row = _row(provider, Kind.SAML)
-    counted = _counted(request, row)
-    if counted is None:
-        return identity.turned_away(request, row, None)
+    counted = None if row is None else _counted(request, row)
+    if row is None or counted is None:
+        return identity.turned_away(request, None)
     try:
         answered = of_saml.examined(row, request.POST)
     except of_saml.NotAnswered as cause:
         log(SignInRefused(throttle.address_of(request), at="provider", why=str(cause)))
-        return identity.turned_away(request, row, None)
+        return identity.turned_away(request, None)
     counted.succeeded()
     response = redirect("identity_saml_finish", provider=row.pk)
     kept = _sealed(row, answered)
@@ -125,9 +125,9 @@ def saml(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
 def saml_finish(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
     """In the session of the browser: the request that is answered must be one of its own, and not answered before."""
     row = _row(provider, Kind.SAML)
-    found = _unsealed(row, request.COOKIES.get(_COOKIE, ""))
-    if found is None:
-        return identity.turned_away(request, row, None)
+    found = None if row is None else _unsealed(row, request.COOKIES.get(_COOKIE, ""))
+    if row is None or found is None:
+        return identity.turned_away(request, None)
     to, said = found
     one = identity.provider_of(request, row)
     try:
@@ -136,7 +136,7 @@ def saml_finish(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
         response: HttpResponse = complete_social_login(request, login)
     except PermissionDenied:
         log(SignInRefused(throttle.address_of(request), at="provider", why="unasked"))
-        response = identity.turned_away(request, row, None)
+        response = identity.turned_away(request, None)
     except ImmediateHttpResponse as cause:
         response = cause.response
     response.delete_cookie(_COOKIE, path=request.path)
@@ -149,14 +149,13 @@ def saml_metadata(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
     from zegel.accounts import saml as of_saml
 
     row = _row(provider, Kind.SAML)
+    if row is None:
+        raise Http404
     return HttpResponse(of_saml.metadata(row), content_type="application/samlmetadata+xml")
 
 
-def _row(number: uuid.UUID, kind: Kind) -> IdentityProvider:
-    found = IdentityProvider.objects.select_related("organisation").filter(pk=number, kind=kind.value).first()
-    if found is None:
-        raise Http404
-    return found
+def _row(number: uuid.UUID, kind: Kind) -> IdentityProvider | None:
+    return IdentityProvider.objects.select_related("organisation").filter(pk=number, kind=kind.value).first()
 
 
 def _counted(request: HttpRequest, row: IdentityProvider) -> throttle.Try | None:
