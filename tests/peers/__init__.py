@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-PATIENCE: Final = 15.0  # seconds after which waiting is given up; nothing is measured with it
+PATIENCE: Final = 45.0  # seconds after which waiting is given up; nothing is measured with it
 
 
 class PeerDidNotStart(RuntimeError):
