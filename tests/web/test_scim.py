@@ -267,6 +267,7 @@ def test_a_change_that_can_not_be_is_refused_whole(operation: dict[str, Any], di
         'password eq "x"',
         "(" * 2000,
         "a.b eq 1",
+        'externalId eq "\\ud800"',
     ],
 )
 def test_other_filters_are_refused(wanted: str, directory: Directory) -> None:
@@ -274,6 +275,20 @@ def test_other_filters_are_refused(wanted: str, directory: Directory) -> None:
     assert answer.status_code == (400 if wanted else 200)
     if wanted:
         assert answer.json()["scimType"] == "invalidFilter"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"externalId": "\ud800"}, {"displayName": "\ud800"}, {"name": {"givenName": "a\udfff"}}, {"\ud800": 1}]
+)
+def test_half_a_character_is_refused_and_never_breaks_anything(fields: dict[str, Any], directory: Directory) -> None:
+    whole = {"schemas": [CORE], "userName": f"balie@{DOMAIN}", **fields}
+    answers = [directory.ask("POST", "Users", whole), directory.ask("POST", "Users/.search", {"filter": str(fields)})]
+    number = directory.make()["id"]
+    answers.append(directory.ask("PUT", f"Users/{number}", whole))
+    answers.append(directory.patch(number, {"op": "replace", "value": fields}))
+    answers.append(directory.ask("POST", "Users/.search", {"filter": 'externalId eq "\\ud800"'}))
+    assert [one.status_code for one in answers] == [400] * 5
+    assert all(one.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"] for one in answers)
 
 
 def test_what_is_not_there_is_said_in_the_form_of_scim(directory: Directory) -> None:
