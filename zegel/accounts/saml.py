@@ -83,8 +83,8 @@ class SamlProvider(SAMLProvider):  # type: ignore[misc]
         return providers.subject_key(self.row, data.subject)
 
     def extract_extra_data(self, data: Assertion) -> dict[str, Any]:
-        """Nothing of what a provider says is kept."""
-        return {}
+        """Nothing of what a provider says now is kept; what was noted before stays."""
+        return providers.noted_of(self.row, data.subject)
 
     def extract_common_fields(self, data: Assertion) -> dict[str, Any]:
         """See :func:`zegel.accounts.identity.admit`."""
