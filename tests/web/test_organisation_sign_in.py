@@ -461,7 +461,9 @@ def test_an_account_counts_with_the_providers_two_factors_once_it_showed_them_an
         assert _through(oidc, browser()).status_code == 302
         assert secured({account.pk}) == {account.pk}
     oidc.claims = None
-    thief = browser("en")  # who knows the password there would set up a second step here, and read as if both were shown
+    thief = browser(
+        "en"
+    )  # who knows the password there would set up a second step here, and read as if both were shown
     page = _through(oidc, thief)
     assert page.status_code == 403 and "did not ask you for a second step" in page.content.decode()
     assert not is_signed_in(thief)
@@ -470,8 +472,11 @@ def test_an_account_counts_with_the_providers_two_factors_once_it_showed_them_an
     assert _through(oidc, browser()).headers["Location"] == "/account/security/authenticate/"
     Authenticator.objects.all().delete()
     domain_of(organisation, "tweede.test")
-    providers.change(row, wanted(oidc.issuer, factor_contexts=("mfa",), is_required=True,
-                                 domains=(Domain.parse("tweede.test"),)), now=_now())
+    providers.change(
+        row,
+        wanted(oidc.issuer, factor_contexts=("mfa",), is_required=True, domains=(Domain.parse("tweede.test"),)),
+        now=_now(),
+    )
     assert secured({account.pk}) == set()  # that provider doesn't answer for the address any more
 
 

@@ -30,7 +30,7 @@ from tests.web.conftest import PASSWORD, SECRET, signed_in
 from tests.web.organisation_ground import DOMAIN, domain_of, person
 from zegel.accounts import tokens
 from zegel.accounts.models import Account, AuditEntry, MailboxReader, Organisation
-from zegel.accounts.sign_in import enrol_totp
+from zegel.accounts.sign_in import enrol_totp, has_second_factor
 from zegel.accounts.tokens import Scope
 from zegel.api import scim
 from zegel.api.scim import MAILBOX, Email, GivenRole, Language, Name, ScimUser, UserType
@@ -424,6 +424,30 @@ def test_deleting_suspends_and_hides_and_making_it_again_brings_it_back(director
     assert again["id"] == number
     account.refresh_from_db()
     assert (account.is_active, account.role, account.display_name) == (True, "sender", "Opnieuw")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [("p-1", "p-1", True), ("p-1", "p-2", False), ("p-1", None, False), (None, None, False)],
+)
+def test_who_had_an_address_before_does_not_sign_in_for_who_has_it_next(
+    before: str | None, after: str | None, is_same: bool, directory: Directory
+) -> None:
+    number = directory.make(externalId=before)["id"]
+    account = Account.objects.get()
+    account.set_password(PASSWORD)
+    account.save()
+    enrol_totp(account, SECRET)
+    now = timezone.now()
+    own = tokens.issue(account, "Mail", scopes={Scope.MESSAGES_READ}, life=timedelta(days=1), now=now).secret
+    assert directory.ask("DELETE", f"Users/{number}").status_code == 204
+    assert directory.make(externalId=after, active=False)["id"] == number
+    assert directory.patch(number, {"op": "replace", "path": "active", "value": True}).status_code == 200
+    account.refresh_from_db()
+    assert account.is_active
+    assert account.check_password(PASSWORD) is is_same
+    assert has_second_factor(account) is is_same
+    assert isinstance(tokens.find(own, now=now), str) is not is_same
 
 
 def test_what_is_left_out_lets_nobody_in_and_shuts_nobody_out(directory: Directory) -> None:

@@ -139,15 +139,16 @@ def take_factors_away(account: Account, *, by: By, now: Instant, password: str |
     with transaction.atomic():
         current = locked(account)
         _object(rules.to_resetting(role_of(by), subject(current, by)))
-        Authenticator.objects.filter(user=current).delete()
-        current.set_password(password)
-        current.save(update_fields=["password"])
-        sessions.end_all(current)
-        tokens.end_all(current, now=now)
-        proving.end_invitations(current, now=now)
-        for kind in _SECRETS:
-            throttle.forget(kind, current.key)
-        audit.note(Act.FACTOR_REMOVED, current.organisation, current.email, {"all": True, "password": True})
+        _take_factors_away(current, now=now, password=password)
+
+
+def begin_anew(account: Account, *, by: By, now: Instant) -> None:
+    """The address is another person's now: as :func:`take_factors_away`, also where it is suspended. Raises
+    :class:`Refused`."""
+    with transaction.atomic():
+        current = locked(account)
+        _object(rules.to_managing(role_of(by), Role(current.role)))
+        _take_factors_away(current, now=now)
 
 
 # --- functional mailboxes, and a leaver's ------------------------------------------------------------------------
@@ -241,6 +242,18 @@ def is_last_owner(account: Account) -> bool:
     others = set(owners.exclude(pk=account.pk).values_list("pk", flat=True))
     able = with_second_factor({*others, account.pk})
     return not (others & able if account.pk in able else others)
+
+
+def _take_factors_away(current: Account, *, now: Instant, password: str | None = None) -> None:
+    Authenticator.objects.filter(user=current).delete()
+    current.set_password(password)
+    current.save(update_fields=["password"])
+    sessions.end_all(current)
+    tokens.end_all(current, now=now)
+    proving.end_invitations(current, now=now)
+    for kind in _SECRETS:
+        throttle.forget(kind, current.key)
+    audit.note(Act.FACTOR_REMOVED, current.organisation, current.email, {"all": True, "password": True})
 
 
 def _suspend(current: Account, *, now: Instant) -> bool:

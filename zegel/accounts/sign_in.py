@@ -58,9 +58,7 @@ def secured(accounts: Collection[int]) -> set[int]:
         for number, whose, domains in believed.values_list("pk", "organisation", "domains")
         for domain in domains
     }
-    return own | {
-        user for user, key, provider, whose in found if (provider, whose, key.rpartition("@")[2]) in trusted
-    }
+    return own | {user for user, key, provider, whose in found if (provider, whose, key.rpartition("@")[2]) in trusted}
 
 
 def enrol_totp(account: Account, secret: Secret[str] | None = None) -> Secret[str]:
