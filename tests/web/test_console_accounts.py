@@ -212,29 +212,29 @@ def test_the_last_owner_who_can_sign_in_stays(organisation: Organisation, admini
     assert people.change_role(administrator, Role.ADMINISTRATOR, by=None)
 
 
+@pytest.mark.parametrize("lost", [{"role": "sender"}, {"is_active": False}])
 def test_rights_that_were_taken_away_a_moment_ago_count_for_nothing(
-    organisation: Organisation, administrator: Account, colleague: Account
+    lost: dict[str, Any], organisation: Organisation, administrator: Account, colleague: Account
 ) -> None:
     """Somebody's page was asked for while they were an owner; before it is served they are none any more."""
-    for how in ({"role": "sender"}, {"is_active": False}):
-        before = person(organisation, f"was-{'-'.join(how)}@{DOMAIN}", "owner")
-        Account.objects.filter(pk=before.pk).update(**how)
-        now, new = timezone.now(), Mailbox.parse(f"nieuw@{DOMAIN}")
-        asked = {"display_name": "", "language": ""}
-        for act in (
-            lambda by=before: people.change_role(administrator, Role.SENDER, by=by),
-            lambda by=before: people.suspend(colleague, by=by, now=now),
-            lambda by=before: people.resume(colleague, by=by),
-            lambda by=before: people.describe(colleague, **asked, by=by),
-            lambda by=before: people.take_factors_away(colleague, by=by, now=now),
-            lambda by=before: people.pass_on(colleague, administrator, by=by, now=now),
-            lambda by=before: people.make(organisation, new, role=Role.OWNER, by=by),
-            lambda by=before: inviting.invite(organisation, new, role=Role.OWNER, **asked, by=by, now=now),
-            lambda by=before: inviting.invite_again(colleague, by=by, now=now),
-        ):
-            with pytest.raises(Refused) as refused:
-                act()
-            assert refused.value.why is Objection.NOT_ALLOWED
+    by = person(organisation, f"was@{DOMAIN}", "owner")
+    Account.objects.filter(pk=by.pk).update(**lost)
+    now, new = timezone.now(), Mailbox.parse(f"nieuw@{DOMAIN}")
+    asked = {"display_name": "", "language": ""}
+    for act in (
+        lambda: people.change_role(administrator, Role.SENDER, by=by),
+        lambda: people.suspend(colleague, by=by, now=now),
+        lambda: people.resume(colleague, by=by),
+        lambda: people.describe(colleague, **asked, by=by),
+        lambda: people.take_factors_away(colleague, by=by, now=now),
+        lambda: people.pass_on(colleague, administrator, by=by, now=now),
+        lambda: people.make(organisation, new, role=Role.OWNER, by=by),
+        lambda: inviting.invite(organisation, new, role=Role.OWNER, **asked, by=by, now=now),
+        lambda: inviting.invite_again(colleague, by=by, now=now),
+    ):
+        with pytest.raises(Refused) as refused:
+            act()
+        assert refused.value.why is Objection.NOT_ALLOWED
 
 
 @pytest.mark.django_db(transaction=True)

@@ -557,7 +557,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 
 def _demand_characters(found: object) -> None:
-    """Raises ``ValueError`` for half of a surrogate pair, which JSON can write and nothing can store (RFC 8259 §8.2)."""
+    """Raises ``ValueError`` for half of a surrogate pair: JSON can write it (RFC 8259 §8.2), nothing can store it."""
     json.dumps(found, ensure_ascii=False).encode()
 
 

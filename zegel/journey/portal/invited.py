@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from zegel.accounts import audit, proving, providers, sessions
+from zegel.accounts import audit, providers, proving, sessions
 from zegel.accounts.models import Account, MailboxProof
 from zegel.accounts.sign_in import has_second_factor
 from zegel.core.policy.audit import Act, Actor, ActorKind
