@@ -110,6 +110,13 @@ def test_an_entry_that_is_not_there_is_found(place: int) -> None:
     assert isinstance(verify(found), Unsound)
 
 
+def test_a_file_that_was_cut_off_does_not_end_as_an_export_does() -> None:
+    made = chain()
+    made.append(entry(7, made[-1].hash, act=Act.AUDIT_EXPORTED))
+    assert verify(lines(made)) == Sound(7, 1, 7, made[-1].hash, is_whole=True)
+    assert verify(lines(made)[:-1]) == Sound(6, 1, 6, made[5].hash, is_whole=False)
+
+
 def test_an_end_that_is_not_there_is_found_by_who_kept_the_last_hash() -> None:
     made = chain()
     assert isinstance(verify(lines(made)[:4]), Sound)

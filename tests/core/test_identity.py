@@ -58,5 +58,17 @@ def test_a_second_factor_counts_where_it_is_stated_and_believed(
         assert found.showed_second_factor is showed
 
 
+def test_nobody_signs_in_to_a_mailbox_that_people_read_together() -> None:
+    known = Known(Holder.THIS_ORGANISATION, is_functional=True)
+    assert admit(SAID, RULES, known) is TurnedAway.FUNCTIONAL
+    assert admit(replace(SAID, contexts=frozenset({"mfa"})), RULES, known) is TurnedAway.FUNCTIONAL
+
+
+def test_an_account_that_counts_for_the_providers_two_factors_is_not_opened_with_one() -> None:
+    known = Known(Holder.THIS_ORGANISATION, subject_of_account="subject", relies_on_provider=True)
+    assert admit(SAID, RULES, known) is TurnedAway.ONE_FACTOR
+    assert admit(replace(SAID, contexts=frozenset({"mfa"})), RULES, known) == SignsIn(False, True)
+
+
 def test_who_is_turned_away_reads_why_in_both_languages() -> None:
     assert all(one.en and one.nl and one.en != one.nl for one in TurnedAway)

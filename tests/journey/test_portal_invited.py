@@ -16,13 +16,14 @@ from tests.journey.delivery_ground import Post, a_post, parsed, words
 from tests.journey.portal_ground import PASSWORD, TOTP, Clock, dump, signed_in
 from tests.journey.portal_ground import words as page_words
 from zegel.accounts import people
-from zegel.accounts.models import Account, AuditEntry, MailboxProof
+from zegel.accounts.models import Account, AuditEntry, IdentityProvider, MailboxProof
 from zegel.accounts.people import Refused
 from zegel.accounts.sign_in import current_totp, enrol_totp, has_second_factor
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.people import Objection
 from zegel.core.policy.roles import Role
 from zegel.core.secret import Secret
+from zegel.edge import chance
 from zegel.journey.custody.models import Transmission
 from zegel.journey.portal import inviting
 
@@ -69,6 +70,23 @@ def is_over(response: Any) -> bool:
 
 
 # What a link never does
+
+
+def test_an_invitation_is_no_way_round_the_organisations_own_sign_in(post: Post) -> None:
+    account = invite(post)
+    client = browser()
+    client.get(link_in(post))
+    IdentityProvider.objects.create(
+        id=chance.identifier(), organisation=post.ground.organisation, kind="oidc", name="Staff", issuer="x",
+        domains=["voorbeeld.test"], is_required=True, described_at=post.clock(), created_at=post.clock(),
+    )  # fmt: skip
+    for answer in (client.get("/join/invited/"), choose(client)):
+        assert answer["Location"] == "/account/organisation/"
+    account.refresh_from_db()
+    assert not account.has_usable_password() and "_auth_user_id" not in client.session
+    assert "has its people sign in here" in page_words(client.get("/account/organisation/"))
+    Account.objects.filter(pk=account.pk).update(role="owner")  # as a way back
+    assert choose(client)["Location"] == "/account/security/totp/activate/"
 
 
 def test_following_the_link_changes_nothing_and_shows_its_secret_nowhere(post: Post) -> None:

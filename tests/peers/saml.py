@@ -43,6 +43,10 @@ class Saml:
 
     def answers(self, url: str, subject: str, address: str, **how: Any) -> str:
         """What the browser posts, once somebody signed in there; ``how`` goes to pySAML2."""
+        return base64.b64encode(str(self.made(url, subject, address, **how)).encode()).decode()
+
+    def made(self, url: str, subject: str, address: str, **how: Any) -> Any:
+        """As pySAML2 makes it."""
         request = self.asked(url)
         given = {
             "identity": {"mail": [address]},
@@ -57,7 +61,7 @@ class Saml:
             "digest_alg": DIGEST_SHA256,
             **how,
         }
-        return base64.b64encode(str(self.server.create_authn_response(**given)).encode()).decode()
+        return self.server.create_authn_response(**given)
 
 
 def identity_provider(folder: Path, certificate: Path, key: Path, service: str) -> Saml:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,18 +20,21 @@ from tests.journey.portal_ground import MARKER, Clock, Ground, mail
 from tests.journey.portal_ground import signed_in as portal_visitor
 from tests.web.conftest import PASSWORD, SECRET, browser, give_password, signed_in
 from tests.web.test_console_submission import strip, text
-from zegel.accounts import mailboxes, people
+from zegel.accounts import mailboxes, people, tokens
 from zegel.accounts.models import Account, AuditEntry, MailboxProof, MailboxReader, Organisation, SendingDomain
 from zegel.accounts.people import Refused
 from zegel.accounts.sign_in import enrol_totp
+from zegel.accounts.tokens import Scope
 from zegel.console import people as pages
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.people import Objection
 from zegel.core.policy.roles import Role
+from zegel.core.secret import Secret
 from zegel.edge.keyring import opening_keys
 from zegel.journey.arrival import sender
 from zegel.journey.arrival.sender import NO_ACCOUNT, Sender, Submitter
 from zegel.journey.custody.models import Job
+from zegel.journey.portal import inviting
 from zegel.web.settings import ZEGEL
 
 LIST: Final = "/console/accounts/"
@@ -206,6 +210,31 @@ def test_the_last_owner_who_can_sign_in_stays(organisation: Organisation, admini
         assert refused.value.why is Objection.LAST_OWNER
     people.resume(suspended, by=None)
     assert people.change_role(administrator, Role.ADMINISTRATOR, by=None)
+
+
+@pytest.mark.parametrize("lost", [{"role": "sender"}, {"is_active": False}])
+def test_rights_that_were_taken_away_a_moment_ago_count_for_nothing(
+    lost: dict[str, Any], organisation: Organisation, administrator: Account, colleague: Account
+) -> None:
+    """Somebody's page was asked for while they were an owner; before it is served they are none any more."""
+    by = person(organisation, f"was@{DOMAIN}", "owner")
+    Account.objects.filter(pk=by.pk).update(**lost)
+    now, new = timezone.now(), Mailbox.parse(f"nieuw@{DOMAIN}")
+    asked = {"display_name": "", "language": ""}
+    for act in (
+        lambda: people.change_role(administrator, Role.SENDER, by=by),
+        lambda: people.suspend(colleague, by=by, now=now),
+        lambda: people.resume(colleague, by=by),
+        lambda: people.describe(colleague, **asked, by=by),
+        lambda: people.take_factors_away(colleague, by=by, now=now),
+        lambda: people.pass_on(colleague, administrator, by=by, now=now),
+        lambda: people.make(organisation, new, role=Role.OWNER, by=by),
+        lambda: inviting.invite(organisation, new, role=Role.OWNER, **asked, by=by, now=now),
+        lambda: inviting.invite_again(colleague, by=by, now=now),
+    ):
+        with pytest.raises(Refused) as refused:
+            act()
+        assert refused.value.why is Objection.NOT_ALLOWED
 
 
 @pytest.mark.django_db(transaction=True)
@@ -404,6 +433,29 @@ def test_who_lost_the_second_step_is_reset(client: Client, colleague: Account) -
     assert not colleague.has_usable_password() and not Authenticator.objects.filter(user=colleague).exists()
     assert theirs.get("/account/security/").status_code == 302
     assert acts(COLLEAGUE)[-2:] == ["factor-removed", "invited"]
+
+
+def token_of(account: Account) -> Secret[str]:
+    """As its holder makes one, to read with."""
+    now = timezone.now()
+    return tokens.issue(account, "Mail", scopes={Scope.MESSAGES_READ}, life=timedelta(days=9), now=now).secret
+
+
+def test_a_token_of_who_had_the_account_before_reads_nothing_for_who_has_it_next(
+    client: Client, colleague: Account, organisation: Organisation
+) -> None:
+    """After a reset, and once a guest's account is the organisation's: not even when there is a second factor anew."""
+    guest = Account.objects.create_user(f"gast@{DOMAIN}", PASSWORD)
+    enrol_totp(guest, SECRET)
+    shown = [token_of(colleague), token_of(guest)]
+    assert not any(isinstance(tokens.find(one, now=timezone.now()), str) for one in shown)
+    do(client, colleague, "reset/")
+    taken = {"address": guest.email, "role": "sender", "display_name": "", "language": "", "confirmed": "yes"}
+    assert "one of your organisation now" in text(client.post(INVITE, taken, follow=True))
+    for one in (colleague, guest):
+        enrol_totp(one, SECRET)
+    assert [tokens.find(one, now=timezone.now()) for one in shown] == ["disabled", "disabled"]
+    assert AuditEntry.objects.filter(act="token-disabled", organisation=organisation).count() == 1
 
 
 # --- a leaver ----------------------------------------------------------------------------------------------------

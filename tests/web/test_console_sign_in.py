@@ -152,6 +152,26 @@ def test_with_another_issuer_whom_it_meant_is_learnt_anew(
         assert returns(client, back).status_code == 302
 
 
+def test_the_secret_of_one_address_is_never_shown_to_another(
+    owner: Client, oidc: Oidc, authority: LocalAuthority, tmp_path: Path
+) -> None:
+    """Nobody reads it again here, so nobody may have it sent to themselves either."""
+    _add(owner, filled(oidc.issuer))
+    row = IdentityProvider.objects.get()
+    (tmp_path / "other").mkdir()
+    with oidc_provider(*authority.issue(["127.0.0.1"], tmp_path / "other"), authority.certificate_path) as other:
+        page = f"/console/sign-in/{row.pk}/"
+        version = owner.get(page).context["version"]
+        answer = owner.post(page, filled(other.issuer, secret="", version=version))
+        assert answer.status_code == 422
+        assert "It was for another address" in str(answer.context["form"].errors["secret"])
+        row.refresh_from_db()
+        assert row.issuer == oidc.issuer
+        assert owner.post(page, filled(other.issuer, secret="another one", version=version)).status_code == 302
+    row.refresh_from_db()
+    assert providers.secret_of(row).reveal() == "another one"
+
+
 def test_another_organisations_service_is_not_there(owner: Client, oidc: Oidc) -> None:
     theirs = Organisation.objects.create(name="Ander ziekenhuis")
     domain_of(theirs, "ander.test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,8 @@ from cryptography.x509.oid import NameOID
 from django.test import Client
 from django.utils import timezone
 from saml2.saml import NAMEID_FORMAT_TRANSIENT, NameID
-from saml2.xmldsig import DIGEST_SHA1, SIG_RSA_SHA1
+from saml2.sigver import class_name, pre_signature_part, signed_instance_factory
+from saml2.xmldsig import DIGEST_SHA1, DIGEST_SHA256, SIG_RSA_SHA1, SIG_RSA_SHA256
 
 from tests.needs import needs
 from tests.peers.saml import Saml, changed, identity_provider
@@ -168,6 +170,67 @@ def test_an_answer_with_something_wrong_signs_nobody_in(
     assert _comes_back(client, WRONG[wrong](answer)).status_code == 403
     assert not SocialAccount.objects.exists()
     assert _comes_back(client, answer).status_code == 302  # it was that, and nothing else
+
+
+def _signed_without(idp: Saml, url: str, take_away: Callable[[Any], None], *, believed: str = "") -> str:
+    """The provider signs the assertion, and something that it should say is not in it; around it, where nothing is
+    signed, stands what is ``believed`` in its place."""
+    how = {"sign_assertion": False, "in_response_to": idp.asked(url).id}
+    said = idp.made(url, SUBJECT, ADDRESS, **how)
+    take_away(said.assertion)
+    said.assertion.signature = pre_signature_part(
+        said.assertion.id, idp.server.sec.my_cert, 1, sign_alg=SIG_RSA_SHA256, digest_alg=DIGEST_SHA256
+    )
+    text = str(signed_instance_factory(said, idp.server.sec, [(class_name(said.assertion), said.assertion.id)]))
+    return base64.b64encode(re.sub("(?=<[a-z0-9]+:Status>)", believed, text, count=1).encode()).decode()
+
+
+def _no_audience(assertion: Any) -> None:
+    assertion.conditions.audience_restriction = []
+
+
+def _confirmed_without(name: str) -> Callable[[Any], None]:
+    def taken(assertion: Any) -> None:
+        setattr(assertion.subject.subject_confirmation[0].subject_confirmation_data, name, None)
+
+    return taken
+
+
+def _for_a_longer_address(assertion: Any) -> None:
+    data = assertion.subject.subject_confirmation[0].subject_confirmation_data
+    data.recipient = f"https://ander.test/?{data.recipient}"
+
+
+def _aside(row: IdentityProvider) -> str:
+    """What the schema lets anybody put into an answer."""
+    return (
+        '<p:Extensions xmlns:p="urn:oasis:names:tc:SAML:2.0:protocol">'
+        '<a:Conditions xmlns:a="urn:oasis:names:tc:SAML:2.0:assertion"><a:AudienceRestriction>'
+        f"<a:Audience>{saml.entity_id(row)}</a:Audience></a:AudienceRestriction></a:Conditions></p:Extensions>"
+    )
+
+
+@pytest.mark.parametrize(
+    "take_away",
+    [
+        _no_audience,
+        _confirmed_without("in_response_to"),
+        _confirmed_without("recipient"),
+        _confirmed_without("not_on_or_after"),
+        _for_a_longer_address,
+    ],
+)
+def test_what_binds_an_answer_to_us_and_to_a_request_must_be_signed(
+    take_away: Callable[[Any], None], idp: Saml, balie: Account
+) -> None:
+    """An assertion that was meant for no request, or for anybody, is worth nothing to who finds it, whatever they write
+    around it (SAML 2.0 Profiles §4.1.4.2, §4.1.4.3)."""
+    client = browser()
+    aside = _aside(_row())
+    assert _comes_back(client, _signed_without(idp, begins(client), take_away, believed=aside)).status_code == 403
+    assert not SocialAccount.objects.exists()
+    nothing = _signed_without(idp, begins(client), lambda _: None, believed=aside)
+    assert _comes_back(client, nothing).status_code == 302  # it was that, and nothing else
 
 
 def test_an_answer_of_another_provider_of_the_same_name_signs_nobody_in(

@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.test import Client
@@ -349,6 +350,39 @@ def test_guessing_is_slowed_down_for_one_network_alone(oidc: Oidc, provider: Ide
     assert returns(elsewhere, oidc.consents(begins(elsewhere), SUBJECT)).status_code == 302
 
 
+def test_colleagues_without_an_account_keep_nobody_out(oidc: Oidc, provider: IdentityProvider, balie: Account) -> None:
+    """A whole hospital comes from one address: who is vouched for and has no account yet guesses nothing."""
+    for number in range(8):
+        oidc.knows(f"new-{number}", email=f"nieuw{number}@{DOMAIN}", email_verified=True)
+        page = _through(oidc, browser("en"), f"new-{number}")
+        assert page.status_code == 403 and "There is no account here for you yet." in page.content.decode()
+    assert _through(oidc, browser()).status_code == 302
+
+
+def test_nobody_signs_in_to_a_functional_mailbox_whatever_the_provider_says(
+    oidc: Oidc, organisation: Organisation
+) -> None:
+    person(organisation, f"info@{DOMAIN}", is_functional=True)
+    providers.add(organisation, wanted(oidc.issuer, factor_contexts=("mfa",)), now=_now())
+    oidc.knows("shared", email=f"info@{DOMAIN}", email_verified=True)
+    oidc.claims = lambda claims: {**claims, "amr": ["mfa"]}
+    client = browser("en")
+    page = _through(oidc, client, "shared")
+    assert page.status_code == 403 and "a mailbox that several people read" in page.content.decode()
+    assert not is_signed_in(client)
+    assert not SocialAccount.objects.exists()
+
+
+def test_whether_an_address_was_verified_is_said_where_the_address_is(
+    oidc: Oidc, provider: IdentityProvider, balie: Account
+) -> None:
+    oidc.claims = lambda claims: {**_without(claims, "email"), "email_verified": True}
+    oidc.documents["/userinfo"] = json.dumps({"sub": SUBJECT, "email": ADDRESS, "email_verified": False}).encode()
+    assert _through(oidc, browser()).status_code == 403
+    oidc.documents["/userinfo"] = json.dumps({"sub": SUBJECT, "email": ADDRESS, "email_verified": True}).encode()
+    assert _through(oidc, browser()).status_code == 302
+
+
 # --- who does ----------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +445,57 @@ def test_with_a_believed_second_factor_no_other_is_needed(oidc: Oidc, organisati
     assert secured({account.pk}) == {account.pk}
     IdentityProvider.objects.update(is_required=False)  # a password alone would let somebody set up a factor
     assert secured({account.pk}) == set()
+
+
+def test_an_account_counts_with_the_providers_two_factors_once_it_showed_them_and_opens_with_no_less(
+    oidc: Oidc, organisation: Organisation
+) -> None:
+    account = person(organisation)
+    row = providers.add(organisation, wanted(oidc.issuer, factor_contexts=("mfa",), is_required=True), now=_now())
+    client = browser()
+    assert _through(oidc, client).status_code == 302  # and sets up a factor of its own, as long as it has shown none
+    assert client.get("/account/password/").headers["Location"] == "/account/security/totp/activate/"
+    assert secured({account.pk}) == set()
+    oidc.claims = lambda claims: {**claims, "amr": ["mfa"]}
+    for _ in range(2):
+        assert _through(oidc, browser()).status_code == 302
+        assert secured({account.pk}) == {account.pk}
+    oidc.claims = None
+    thief = browser(
+        "en"
+    )  # who knows the password there would set up a second step here, and read as if both were shown
+    page = _through(oidc, thief)
+    assert page.status_code == 403 and "did not ask you for a second step" in page.content.decode()
+    assert not is_signed_in(thief)
+    assert secured({account.pk}) == {account.pk}
+    enrol_totp(account, SECRET)
+    assert _through(oidc, browser()).headers["Location"] == "/account/security/authenticate/"
+    Authenticator.objects.all().delete()
+    domain_of(organisation, "tweede.test")
+    providers.change(
+        row,
+        wanted(oidc.issuer, factor_contexts=("mfa",), is_required=True, domains=(Domain.parse("tweede.test"),)),
+        now=_now(),
+    )
+    assert secured({account.pk}) == set()  # that provider doesn't answer for the address any more
+
+
+@pytest.mark.parametrize("change", [{"factor_contexts": ("other",)}, {"domains": (Domain.parse("tweede.test"),)}])
+def test_who_came_in_by_what_counts_no_more_is_signed_out(
+    change: dict[str, Any], oidc: Oidc, organisation: Organisation
+) -> None:
+    person(organisation)
+    domain_of(organisation, "tweede.test")
+    row = providers.add(organisation, wanted(oidc.issuer, factor_contexts=("mfa",)), now=_now())
+    oidc.claims = lambda claims: {**claims, "amr": ["mfa"]}
+    client = browser()
+    _through(oidc, client)
+    assert client.get("/account/security/").status_code == 200
+    providers.change(row, wanted(oidc.issuer, factor_contexts=("mfa", "more")), now=_now())
+    assert client.get("/account/security/").status_code == 200  # nothing of that was taken away
+    providers.change(row, wanted(oidc.issuer, **{"factor_contexts": ("mfa",), **change}), now=_now())
+    client.get("/account/security/")
+    assert not is_signed_in(client)
 
 
 def test_an_account_is_made_where_the_provider_may_as_a_sender_alone(oidc: Oidc, organisation: Organisation) -> None:

@@ -30,7 +30,7 @@ from tests.web.conftest import PASSWORD, SECRET, signed_in
 from tests.web.organisation_ground import DOMAIN, domain_of, person
 from zegel.accounts import tokens
 from zegel.accounts.models import Account, AuditEntry, MailboxReader, Organisation
-from zegel.accounts.sign_in import enrol_totp
+from zegel.accounts.sign_in import enrol_totp, has_second_factor
 from zegel.accounts.tokens import Scope
 from zegel.api import scim
 from zegel.api.scim import MAILBOX, Email, GivenRole, Language, Name, ScimUser, UserType
@@ -267,6 +267,7 @@ def test_a_change_that_can_not_be_is_refused_whole(operation: dict[str, Any], di
         'password eq "x"',
         "(" * 2000,
         "a.b eq 1",
+        'externalId eq "\\ud800"',
     ],
 )
 def test_other_filters_are_refused(wanted: str, directory: Directory) -> None:
@@ -274,6 +275,20 @@ def test_other_filters_are_refused(wanted: str, directory: Directory) -> None:
     assert answer.status_code == (400 if wanted else 200)
     if wanted:
         assert answer.json()["scimType"] == "invalidFilter"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"externalId": "\ud800"}, {"displayName": "\ud800"}, {"name": {"givenName": "a\udfff"}}, {"\ud800": 1}]
+)
+def test_half_a_character_is_refused_and_never_breaks_anything(fields: dict[str, Any], directory: Directory) -> None:
+    whole = {"schemas": [CORE], "userName": f"balie@{DOMAIN}", **fields}
+    answers = [directory.ask("POST", "Users", whole), directory.ask("POST", "Users/.search", {"filter": str(fields)})]
+    number = directory.make()["id"]
+    answers.append(directory.ask("PUT", f"Users/{number}", whole))
+    answers.append(directory.patch(number, {"op": "replace", "value": fields}))
+    answers.append(directory.ask("POST", "Users/.search", {"filter": 'externalId eq "\\ud800"'}))
+    assert [one.status_code for one in answers] == [400] * 5
+    assert all(one.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"] for one in answers)
 
 
 def test_what_is_not_there_is_said_in_the_form_of_scim(directory: Directory) -> None:
@@ -409,6 +424,30 @@ def test_deleting_suspends_and_hides_and_making_it_again_brings_it_back(director
     assert again["id"] == number
     account.refresh_from_db()
     assert (account.is_active, account.role, account.display_name) == (True, "sender", "Opnieuw")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [("p-1", "p-1", True), ("p-1", "p-2", False), ("p-1", None, False), (None, None, False)],
+)
+def test_who_had_an_address_before_does_not_sign_in_for_who_has_it_next(
+    before: str | None, after: str | None, is_same: bool, directory: Directory
+) -> None:
+    number = directory.make(externalId=before)["id"]
+    account = Account.objects.get()
+    account.set_password(PASSWORD)
+    account.save()
+    enrol_totp(account, SECRET)
+    now = timezone.now()
+    own = tokens.issue(account, "Mail", scopes={Scope.MESSAGES_READ}, life=timedelta(days=1), now=now).secret
+    assert directory.ask("DELETE", f"Users/{number}").status_code == 204
+    assert directory.make(externalId=after, active=False)["id"] == number
+    assert directory.patch(number, {"op": "replace", "path": "active", "value": True}).status_code == 200
+    account.refresh_from_db()
+    assert account.is_active
+    assert account.check_password(PASSWORD) is is_same
+    assert has_second_factor(account) is is_same
+    assert isinstance(tokens.find(own, now=now), str) is not is_same
 
 
 def test_what_is_left_out_lets_nobody_in_and_shuts_nobody_out(directory: Directory) -> None:

@@ -22,7 +22,7 @@ from django.utils import timezone, translation
 
 from zegel.accounts import audit, oidc, people, providers, throttle
 from zegel.accounts.models import Account, IdentityProvider
-from zegel.accounts.sign_in import PROVIDER
+from zegel.accounts.sign_in import PROVIDER, SHOWED, has_second_factor, secured
 from zegel.core.policy.audit import Act
 from zegel.core.policy.identity import (
     Admission,
@@ -90,6 +90,7 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Finds, or makes, the account; raises the page that says why there is none."""
         row, said = sociallogin.provider.row, sociallogin.said
+        request.was_vouched_for = True  # type: ignore[attr-defined]  # whatever follows, nobody guesses here
         if sociallogin.state.get("process") != "login":
             raise ImmediateHttpResponse(turned_away(request, None))
         admission, account = admitted(row, said)
@@ -136,6 +137,8 @@ def admitted(row: IdentityProvider, said: Assertion) -> tuple[Admission, Account
         assert account is not None
         if not isinstance(admission, SignsIn) or admission.binds:
             SocialAccount.objects.create(provider=str(row.pk), uid=subject, user=account)
+        if admission.showed_second_factor:
+            SocialAccount.objects.filter(provider=str(row.pk), user=account).update(extra_data={SHOWED: True})
         IdentityProvider.objects.filter(pk=row.pk).update(used_at=timezone.now())
     return admission, account
 
@@ -158,7 +161,8 @@ def _known(row: IdentityProvider, account: Account | None, subject: str) -> Know
     else:
         holder = Holder.ANOTHER_ORGANISATION
     before = bound.filter(user=account).values_list("uid", flat=True).first()
-    return Known(holder, account.is_active, before, means_another)
+    relies = account.pk in secured({account.pk}) and not has_second_factor(account)
+    return Known(holder, account.is_active, before, means_another, account.is_functional, relies)
 
 
 def _tell(row: IdentityProvider, said: Assertion, why: TurnedAway) -> None:

@@ -93,7 +93,7 @@ def answer(request: HttpRequest, provider: uuid.UUID) -> HttpResponse:
     except oidc.NotGood as cause:
         log(SignInRefused(throttle.address_of(request), at="provider", why=str(cause)))
         return identity.turned_away(request, None)
-    if response.status_code < 400:
+    if getattr(request, "was_vouched_for", False):
         counted.succeeded()
     return response
 

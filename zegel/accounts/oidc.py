@@ -81,7 +81,8 @@ class _Adapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         provider = self.get_provider()
         claims = self._examined(provider.row, kwargs["response"].get("id_token"))
         if not claims.get("email"):
-            claims = {**self._userinfo(claims["sub"], token.token), **claims}
+            others = {name: claims[name] for name in claims if name not in ("email", "email_verified")}
+            claims = {**self._userinfo(claims["sub"], token.token), **others}  # whether it was verified is said with it
         return provider.sociallogin_from_response(request, assertion_of(provider.row, claims))
 
     def _examined(self, row: IdentityProvider, id_token: object) -> dict[str, Any]:
@@ -176,8 +177,8 @@ class OidcProvider(OpenIDConnectProvider):  # type: ignore[misc]
         return providers.subject_key(self.row, data.subject)
 
     def extract_extra_data(self, data: Assertion) -> dict[str, Any]:
-        """Nothing of what a provider says is kept."""
-        return {}
+        """Nothing of what a provider says now is kept; what was noted before stays."""
+        return providers.noted_of(self.row, data.subject)
 
     def extract_common_fields(self, data: Assertion) -> dict[str, Any]:
         """See :func:`zegel.accounts.identity.admit`."""

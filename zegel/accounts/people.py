@@ -12,7 +12,7 @@ from typing import Final
 from allauth.mfa.models import Authenticator
 from django.db import transaction
 
-from zegel.accounts import audit, mailboxes, proving, sessions, throttle
+from zegel.accounts import audit, mailboxes, proving, sessions, throttle, tokens
 from zegel.accounts.models import Account, MailboxReader, Organisation
 from zegel.accounts.sign_in import with_second_factor
 from zegel.core.clock import Instant
@@ -68,7 +68,7 @@ def make(
     :class:`Refused`."""
     with transaction.atomic():
         _lock(organisation.pk)
-        _object(rules.to_role(_role(by), Subject(Role.SENDER, is_functional=is_functional), role))
+        _object(rules.to_role(role_of(by), Subject(Role.SENDER, is_functional=is_functional), role))
         refuse_address(organisation, mailbox)
         account = Account.objects.create_user(
             str(mailbox),
@@ -89,7 +89,7 @@ def describe(account: Account, *, display_name: str, language: str, by: By) -> N
     """Another name or language. ``language`` empty: the organisation's. Raises :class:`Refused`."""
     with transaction.atomic():
         current = locked(account)
-        _object(rules.to_managing(_role(by), Role(current.role)))
+        _object(rules.to_managing(role_of(by), Role(current.role)))
         current.display_name, current.language = display_name, language
         current.save(update_fields=["display_name", "language"])
         details = {"display_name": current.display_name, "language": language}
@@ -100,7 +100,7 @@ def change_role(account: Account, role: Role, *, by: By) -> bool:
     """From the next click on. ``False``: it had that role. Raises :class:`Refused`."""
     with transaction.atomic():
         current = locked(account)
-        _object(rules.to_role(_role(by), subject(current, by), role))
+        _object(rules.to_role(role_of(by), subject(current, by), role))
         if current.role == role.value:
             return False
         details = {"from": current.role, "to": role.value}
@@ -115,7 +115,7 @@ def suspend(account: Account, *, by: By, now: Instant) -> bool:
     is delivered. ``False``: it was suspended. Raises :class:`Refused`."""
     with transaction.atomic():
         current = locked(account)
-        _object(rules.to_suspending(_role(by), subject(current, by)))
+        _object(rules.to_suspending(role_of(by), subject(current, by)))
         return _suspend(current, now=now)
 
 
@@ -123,7 +123,7 @@ def resume(account: Account, *, by: By) -> bool:
     """It can be used as before, with the same role. ``False``: it was not suspended. Raises :class:`Refused`."""
     with transaction.atomic():
         current = locked(account)
-        _object(rules.to_managing(_role(by), Role(current.role)))
+        _object(rules.to_managing(role_of(by), Role(current.role)))
         if current.is_active:
             return False
         current.is_active = True
@@ -133,20 +133,22 @@ def resume(account: Account, *, by: By) -> bool:
 
 
 def take_factors_away(account: Account, *, by: By, now: Instant, password: str | None = None) -> None:
-    """For who lost password, second factor and recovery codes: none of these opens anything any more, and it is signed
-    out everywhere. ``password``: a new one, to be handed over; else its holder needs an invitation. Raises
+    """For who lost password, second factor and recovery codes: none of these opens anything any more, nor does a token
+    that its holder made, and it is signed out everywhere. ``password``: a new one, to be handed over; else its holder
+    needs an invitation. Raises :class:`Refused`."""
+    with transaction.atomic():
+        current = locked(account)
+        _object(rules.to_resetting(role_of(by), subject(current, by)))
+        _take_factors_away(current, now=now, password=password)
+
+
+def begin_anew(account: Account, *, by: By, now: Instant) -> None:
+    """The address is another person's now: as :func:`take_factors_away`, also where it is suspended. Raises
     :class:`Refused`."""
     with transaction.atomic():
         current = locked(account)
-        _object(rules.to_resetting(_role(by), subject(current, by)))
-        Authenticator.objects.filter(user=current).delete()
-        current.set_password(password)
-        current.save(update_fields=["password"])
-        sessions.end_all(current)
-        proving.end_invitations(current, now=now)
-        for kind in _SECRETS:
-            throttle.forget(kind, current.key)
-        audit.note(Act.FACTOR_REMOVED, current.organisation, current.email, {"all": True, "password": True})
+        _object(rules.to_managing(role_of(by), Role(current.role)))
+        _take_factors_away(current, now=now)
 
 
 # --- functional mailboxes, and a leaver's ------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def add_reader(mailbox: Account, reader: Account, *, by: By) -> None:
     mailbox, and :class:`zegel.accounts.mailboxes.NotAReader`."""
     with transaction.atomic():
         current = locked(mailbox)
-        _object(rules.to_managing(_role(by), Role(current.role)))
+        _object(rules.to_managing(role_of(by), Role(current.role)))
         _object(None if current.is_functional else Objection.PERSONAL)
         mailboxes.add_reader(current, reader)
 
@@ -166,7 +168,7 @@ def remove_reader(mailbox: Account, reader: Account, *, by: By) -> bool:
     """From the next click on. ``False``: it was none. Raises :class:`Refused`."""
     with transaction.atomic():
         current = locked(mailbox)
-        _object(rules.to_managing(_role(by), Role(current.role)))
+        _object(rules.to_managing(role_of(by), Role(current.role)))
         return mailboxes.remove_reader(current, reader)
 
 
@@ -179,7 +181,7 @@ def refuse_successor(leaver: Account, successor: Account, *, by: By) -> None:
         is_functional=successor.is_functional,
         is_read_by_others=successor.readers.exists(),
     )
-    _object(rules.to_passing_on(_role(by), subject(leaver, by), to))
+    _object(rules.to_passing_on(role_of(by), subject(leaver, by), to))
 
 
 def pass_on(leaver: Account, successor: Account, *, by: By, now: Instant) -> None:
@@ -210,6 +212,17 @@ def locked(account: Account) -> Account:
     return rows.get(pk=account.pk, organisation=account.organisation_id)
 
 
+def role_of(by: By) -> Role | None:
+    """With which rights: those that they have now, not those that they came to the page with. Raises :class:`Refused`
+    for who may not sign in any more."""
+    if not isinstance(by, Account):
+        return by
+    role = Account.objects.filter(pk=by.pk, is_active=True).values_list("role", flat=True).first()
+    if role is None:
+        raise Refused(Objection.NOT_ALLOWED)
+    return Role(role)
+
+
 def subject(account: Account, by: By) -> Subject:
     """What the rules ask about an account."""
     about = Subject(
@@ -229,6 +242,18 @@ def is_last_owner(account: Account) -> bool:
     others = set(owners.exclude(pk=account.pk).values_list("pk", flat=True))
     able = with_second_factor({*others, account.pk})
     return not (others & able if account.pk in able else others)
+
+
+def _take_factors_away(current: Account, *, now: Instant, password: str | None = None) -> None:
+    Authenticator.objects.filter(user=current).delete()
+    current.set_password(password)
+    current.save(update_fields=["password"])
+    sessions.end_all(current)
+    tokens.end_all(current, now=now)
+    proving.end_invitations(current, now=now)
+    for kind in _SECRETS:
+        throttle.forget(kind, current.key)
+    audit.note(Act.FACTOR_REMOVED, current.organisation, current.email, {"all": True, "password": True})
 
 
 def _suspend(current: Account, *, now: Instant) -> bool:

@@ -70,12 +70,14 @@ def add(
 
 def change(one: IdentityProvider, wanted: Wanted, *, now: Instant) -> None:
     """As :func:`add`, for one that is there. With another issuer it is another provider: it knows nobody."""
-    before = one.issuer
+    kind, issuer, covered = one.kind, one.issuer, {*one.domains, *one.factor_contexts}
     _fill(one, wanted, now=now)
     with transaction.atomic():
         _store(one)
-        if one.issuer != before:
+        if (one.kind, one.issuer) != (kind, issuer):
             forget_subjects(one)
+        elif not covered <= {*one.domains, *one.factor_contexts}:  # by what counts no more somebody may be in
+            _end_sessions(one)
         _note(one, "changed")
         _end_what_is_closed(one)
 
@@ -103,10 +105,14 @@ def refresh(one: IdentityProvider, *, now: Instant) -> None:
 
 def forget_subjects(one: IdentityProvider) -> int:
     """Inside a transaction: whom it means by which subject is learnt anew; who signed in by it is signed out."""
+    _end_sessions(one)
+    return int(SocialAccount.objects.filter(provider=str(one.pk)).delete()[0])
+
+
+def _end_sessions(one: IdentityProvider) -> None:
     bound = SocialAccount.objects.filter(provider=str(one.pk))
     for account in Account.objects.filter(socialaccount__in=bound):
         sessions.end_all(account)
-    return int(bound.delete()[0])
 
 
 def forget_subject(one: IdentityProvider, account: Account) -> bool:
@@ -150,6 +156,12 @@ def required_for(account: Account) -> IdentityProvider | None:
 def subject_key(one: IdentityProvider, subject: str) -> str:
     """How a subject is stored: enough to recognise it. It can be a number that people have for life."""
     return hmac.digest(web_key("subjects").reveal(), f"{one.pk}/{subject}".encode(), "sha256").hex()
+
+
+def noted_of(one: IdentityProvider, subject: str) -> dict[str, Any]:
+    """What was noted here of whom the provider means by that; see :func:`zegel.accounts.sign_in.secured`."""
+    found = SocialAccount.objects.filter(provider=str(one.pk), uid=subject_key(one, subject))
+    return dict(found.values_list("extra_data", flat=True).first() or {})
 
 
 def secret_of(one: IdentityProvider) -> Secret[str]:
@@ -225,6 +237,8 @@ def _fill(one: IdentityProvider, wanted: Wanted, *, now: Instant) -> None:
         raise NotAProvider("domains", Unfit.NO_DOMAIN)
     if wanted.kind is Kind.OIDC and not wanted.client_id:
         raise NotAProvider("client_id", Unfit.NO_CLIENT_ID)
+    if wanted.kind is Kind.OIDC and wanted.secret is None and one.secret is not None and one.issuer != wanted.issuer:
+        raise NotAProvider("secret", Unfit.SECRET_AGAIN)  # whoever names the address would be shown the old one
     one.kind, one.name, one.domains = wanted.kind.value, wanted.name, names
     one.description, one.described_at = described(wanted.kind, wanted.issuer), now
     one.issuer = str(one.description["entity_id"]) if wanted.kind is Kind.SAML else wanted.issuer

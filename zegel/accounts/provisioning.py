@@ -81,7 +81,8 @@ def changed_at(account: Account) -> Instant:
 
 
 def create(organisation: Organisation, entry: Entry, *, now: Instant) -> Account:
-    """A new account; or one that the directory deleted, as it wants it now. Raises
+    """A new account; or one that the directory deleted, as it wants it now. Unless the directory says that it is the
+    same person as then, nobody signs in as before: the address may have another holder. Raises
     :class:`zegel.accounts.people.Refused` and :class:`Unfit`."""
     with transaction.atomic():
         hidden = Q(organisation=organisation, key=entry.address.key, provisioned__is_hidden=True)
@@ -98,6 +99,8 @@ def create(organisation: Organisation, entry: Entry, *, now: Instant) -> Account
             )
         elif account.is_functional is not entry.is_mailbox:
             raise Unfit("it was another kind of account before")
+        elif not entry.external_id or entry.external_id != _more(account).external_id:
+            people.begin_anew(account, by=BY, now=now)
         change(account, entry, now=now)
         return Account.objects.get(pk=account.pk)
 

@@ -21,7 +21,9 @@ from django.urls import reverse
 from lxml import etree
 from onelogin.saml2.auth import OneLogin_Saml2_Auth
 from onelogin.saml2.errors import OneLogin_Saml2_Error
+from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
+from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 from zegel.accounts import providers
 from zegel.accounts.models import IdentityProvider
@@ -30,6 +32,7 @@ from zegel.core.policy.identity import Assertion
 
 LARGEST: Final = 256_000  # octets of an answer, as it is posted
 _SAML_2: Final = "urn:oasis:names:tc:SAML:2.0"
+_LONG_AGO: Final = "1970-01-01T00:00:00Z"
 _TRANSIENT: Final = f"{_SAML_2}:nameid-format:transient"  # another for the same person each time
 _EMAIL_FORMAT: Final = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
 _SUBJECTS: Final = (
@@ -58,6 +61,32 @@ class Answered:
     said: Assertion
 
 
+class _Response(OneLogin_Saml2_Response):  # type: ignore[misc]
+    """Where python3-saml looks only at what is there, or also outside of what was signed."""
+
+    def is_valid(self, *args: Any, **kwargs: Any) -> bool:
+        """And its signed assertion is meant for us, and confirms its subject to us, now, for the request that is
+        answered (SAML 2.0 Profiles §4.1.4.2). What stands around the assertion, anybody can write."""
+        return bool(super().is_valid(*args, **kwargs)) and self._is_for_us() and self._is_confirmed()
+
+    def _is_for_us(self) -> bool:
+        return self._settings.get_sp_data()["entityId"] in self.get_audiences()
+
+    def _is_confirmed(self) -> bool:
+        there = self._settings.get_sp_data()["assertionConsumerService"]["url"]
+        bearers = f"/saml:Subject/saml:SubjectConfirmation[@Method='{_SAML_2}:cm:bearer']/saml:SubjectConfirmationData"
+        return any(
+            one.get("InResponseTo") == self.get_in_response_to()
+            and one.get("Recipient") == there
+            and OneLogin_Saml2_Utils.parse_SAML_to_time(one.get("NotOnOrAfter", _LONG_AGO)) > OneLogin_Saml2_Utils.now()
+            for one in self._query_assertion(bearers)
+        )
+
+
+class _Auth(OneLogin_Saml2_Auth):  # type: ignore[misc]
+    response_class = _Response
+
+
 class SamlProvider(SAMLProvider):  # type: ignore[misc]
     """One of an organisation."""
 
@@ -83,8 +112,8 @@ class SamlProvider(SAMLProvider):  # type: ignore[misc]
         return providers.subject_key(self.row, data.subject)
 
     def extract_extra_data(self, data: Assertion) -> dict[str, Any]:
-        """Nothing of what a provider says is kept."""
-        return {}
+        """Nothing of what a provider says now is kept; what was noted before stays."""
+        return providers.noted_of(self.row, data.subject)
 
     def extract_common_fields(self, data: Assertion) -> dict[str, Any]:
         """See :func:`zegel.accounts.identity.admit`."""
@@ -113,8 +142,6 @@ def examined(row: IdentityProvider, posted: Mapping[str, Any]) -> Answered:
         raise NotAnswered("broken") from None
     if auth.get_errors() or not auth.is_authenticated():
         raise NotAnswered("invalid")
-    if _entity_id(row) not in _audiences(auth):
-        raise NotAnswered("audience")
     to = auth.get_last_response_in_response_to()
     if not to:
         raise NotAnswered("unasked")
@@ -149,7 +176,7 @@ def _auth(row: IdentityProvider, posted: Mapping[str, str]) -> OneLogin_Saml2_Au
         "get_data": {},
         "post_data": dict(posted),
     }
-    return OneLogin_Saml2_Auth(request, _settings(row))
+    return _Auth(request, _settings(row))
 
 
 def _settings(row: IdentityProvider) -> dict[str, Any]:
@@ -178,18 +205,6 @@ def _settings(row: IdentityProvider) -> dict[str, Any]:
             "x509certMulti": {"signing": list(known["certificates"])},
         },
     }
-
-
-def _audiences(auth: OneLogin_Saml2_Auth) -> list[str]:
-    found = etree.fromstring(auth.get_last_response_xml().encode(), _PARSER).iterfind(
-        ".//{urn:oasis:names:tc:SAML:2.0:assertion}Conditions/"
-        "{urn:oasis:names:tc:SAML:2.0:assertion}AudienceRestriction/"
-        "{urn:oasis:names:tc:SAML:2.0:assertion}Audience"
-    )
-    return ["".join(one.itertext()).strip() for one in found]
-
-
-_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
 
 
 def _assertion(auth: OneLogin_Saml2_Auth) -> Assertion:

@@ -25,6 +25,7 @@ from zegel.edge import chance
 
 PERIOD: Final = 30  # seconds, RFC 6238 §4.1
 PROVIDER: Final = "provider"  # the kind of second factor that a provider showed, as a session has it
+SHOWED: Final = "second_factor"  # what is kept of an account that a provider means: it showed one that was believed
 TOLERANCE: Final = 1  # a telephone's clock may be one period off, RFC 6238 §5.2
 SECOND_FACTORS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 _LAST: Final = "last"  # the period of the last code that was taken
@@ -43,15 +44,21 @@ def with_second_factor(accounts: Collection[int]) -> set[int]:
 
 def secured(accounts: Collection[int]) -> set[int]:
     """Those of ``accounts`` (ids) that nobody uses without two factors: their own; or those of the provider that they
-    must sign in by, where these are believed. Owners are let in with a password too, and set up their own."""
+    must sign in by, where these are believed and were shown before: without them it lets nobody in any more. Owners are
+    let in with a password too, and set up their own."""
     own = with_second_factor(accounts)
-    bound = SocialAccount.objects.filter(user__in=set(accounts) - own).exclude(user__role=Role.OWNER.value)
-    pairs = list(bound.values_list("user", "provider", "user__organisation"))
-    if not pairs:
+    bound = SocialAccount.objects.filter(user__in=set(accounts) - own, **{f"extra_data__{SHOWED}": True})
+    bound = bound.exclude(user__role=Role.OWNER.value)
+    found = list(bound.values_list("user", "user__key", "provider", "user__organisation"))
+    if not found:
         return own
     believed = IdentityProvider.objects.filter(is_required=True).exclude(factor_contexts=[])
-    trusted = {(str(number), whose) for number, whose in believed.values_list("pk", "organisation")}
-    return own | {user for user, provider, whose in pairs if (provider, whose) in trusted}
+    trusted = {
+        (str(number), whose, domain)
+        for number, whose, domains in believed.values_list("pk", "organisation", "domains")
+        for domain in domains
+    }
+    return own | {user for user, key, provider, whose in found if (provider, whose, key.rpartition("@")[2]) in trusted}
 
 
 def enrol_totp(account: Account, secret: Secret[str] | None = None) -> Secret[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.mfa.models import Authenticator
 from django.db import transaction
 
-from zegel.accounts import sessions
+from zegel.accounts import sessions, tokens
 from zegel.accounts.audit import note
 from zegel.accounts.models import Account, Organisation, SendingDomain
 from zegel.accounts.sign_in import has_second_factor
@@ -39,7 +39,8 @@ def take_in(
     password: str | None,
     now: Instant,
 ) -> None:
-    """The account is the organisation's from now on, and its sessions end. Raises :class:`StaysItsOwn`.
+    """The account is the organisation's from now on; its sessions and its holder's tokens end. Raises
+    :class:`StaysItsOwn`.
 
     One with a second factor keeps that and its password. One without was not finished, by whoever had the mailbox then:
     nothing of it stays, and ``password`` is the new one.
@@ -55,4 +56,5 @@ def take_in(
         locked.display_name = display_name or locked.display_name
         locked.save()
         sessions.end_all(locked)
+        tokens.end_all(locked, now=now)
         note(Act.ACCOUNT_TAKEN_IN, organisation, locked.email, {"role": role.value})

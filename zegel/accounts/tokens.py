@@ -136,6 +136,15 @@ def disable(token: ApiToken, *, now: Instant) -> None:
             _note(Act.TOKEN_DISABLED, token, {})
 
 
+def end_all(account: Account, *, now: Instant) -> int:
+    """Inside a transaction: those that somebody made to read this account's messages are refused from now on. Returns
+    how many there were."""
+    found = list(ApiToken.objects.filter(account=account, disabled_at=None))
+    for one in found:
+        disable(one, now=now)
+    return len(found)
+
+
 def _note(act: Act, token: ApiToken, details: Details) -> None:
     """In the log of its organisation; a guest's token is in none."""
     if token.organisation is not None:

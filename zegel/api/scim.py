@@ -451,6 +451,7 @@ def _filtered(found: QuerySet[Account], written: Any) -> QuerySet[Account]:
     what = comparison["what"].lower().rpartition("user:")[2] if comparison else ""
     try:
         value = json.loads(comparison["value"]) if comparison else ""
+        _demand_characters(value)
     except ValueError:
         what, value = "", ""
     match what:
@@ -547,11 +548,17 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         raise NotDone(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", headers={"Connection": "close"})
     try:
         found = json.loads(request.body)
+        _demand_characters(found)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise NotDone(HTTPStatus.BAD_REQUEST, "The body is no JSON object.", "invalidSyntax")
     return _writable(found)
+
+
+def _demand_characters(found: object) -> None:
+    """Raises ``ValueError`` for half of a surrogate pair: JSON can write it (RFC 8259 §8.2), nothing can store it."""
+    json.dumps(found, ensure_ascii=False).encode()
 
 
 def _writable(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def audit_verify(file: TextIO, known: str | None) -> None:
         case Sound(entries=0):
             click.echo("There is no entry in this file.", err=True)
             raise click.exceptions.Exit(1)
+        case Sound(is_whole=False, last=last):
+            click.echo(
+                f"The file is cut off: entry {last} is not the one that says that the log was exported.", err=True
+            )
+            raise click.exceptions.Exit(1)
         case Sound() as sound:
             click.echo(_sentence(sound))
         case Unsound(line=line, why=why):

@@ -228,6 +228,7 @@ class Sound:
     first: int  # numbers; 0: there is none
     last: int
     head: str  # hash of the last entry
+    is_whole: bool = False  # the last entry says that the log was exported, as that of every export does
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,9 @@ def verify(lines: Iterable[object], *, known: str | None = None) -> Sound | Unso
         return Unsound(1, f"the entries before number {first} are not there, and none tells that their term was over")
     if not is_known:
         return Unsound(count, f"the entry with the hash {known} is not there")
-    return Sound(count, first, last["number"] if last else 0, head)
+    if last is None:
+        return Sound(0, 0, 0, "")
+    return Sound(count, first, last["number"], head, last["act"] == Act.AUDIT_EXPORTED.value)
 
 
 def _trouble(line: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:

@@ -60,10 +60,12 @@ class Known:
     is_active: bool = True
     subject_of_account: str | None = None  # by which this provider meant that account before
     subject_means_another: bool = False  # this provider meant another account by this subject before
+    is_functional: bool = False  # a mailbox that people read together, each from an account of their own
+    relies_on_provider: bool = False  # it counts as one with two factors for the provider's alone; it has none itself
 
 
 class TurnedAway(Wording):
-    """Why somebody whom a provider vouches for may not in. All but the last are the administrator's to solve."""
+    """Why somebody whom a provider vouches for may not in."""
 
     NO_ADDRESS = (
         "no-address",
@@ -99,6 +101,17 @@ class TurnedAway(Wording):
         "suspended",
         "This account can’t be used.",
         "Dit account kan niet worden gebruikt.",
+    )
+    FUNCTIONAL = (
+        "functional",
+        "This is a mailbox that several people read. Each of them signs in with their own address.",
+        "Dit is een postvak dat meer mensen lezen. Ieder van hen meldt zich aan met het eigen adres.",
+    )
+    ONE_FACTOR = (
+        "one-factor",
+        "Your organisation’s sign-in service did not ask you for a second step this time. Sign in there anew, with it.",
+        "De aanmelddienst van uw organisatie vroeg u deze keer niet om een tweede stap. Meld u daar opnieuw aan, met "
+        "die stap.",
     )
 
 
@@ -137,6 +150,10 @@ def admit(said: Assertion, rules: Rules, known: Known) -> Admission:
         case Holder.THIS_ORGANISATION:
             if not known.is_active:
                 return TurnedAway.SUSPENDED
+            if known.is_functional:
+                return TurnedAway.FUNCTIONAL
+            if known.relies_on_provider and not showed:  # else one factor would do to set up another here
+                return TurnedAway.ONE_FACTOR
             return SignsIn(known.subject_of_account is None, showed)
         case Holder.ANOTHER_ORGANISATION | Holder.GUEST:
             return TurnedAway.NOT_OURS
@@ -208,6 +225,11 @@ class Unfit(Wording):
         "no-name",
         "Give it a name, such as “Staff accounts”.",
         "Geef een naam, bijvoorbeeld ‘Medewerkersaccounts’.",
+    )
+    SECRET_AGAIN = (
+        "secret-again",
+        "It was for another address. Fill in the one that the sign-in service at this address gave.",
+        "Dit hoorde bij een ander adres. Vul in wat de aanmelddienst op dit adres gaf.",
     )
     NAME_TAKEN = (
         "name-taken",

@@ -11,15 +11,17 @@ from typing import Final
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
+from django.contrib import messages
 from django.contrib.auth import login
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from zegel.accounts import audit, proving, sessions
+from zegel.accounts import audit, providers, proving, sessions
 from zegel.accounts.models import Account, MailboxProof
 from zegel.accounts.sign_in import has_second_factor
 from zegel.core.policy.audit import Act, Actor, ActorKind
@@ -55,11 +57,15 @@ def arrive(request: HttpRequest, token: str) -> HttpResponse:
 @private
 @sensitive_post_parameters()
 def invited(request: HttpRequest) -> HttpResponse:
-    """The password; then the account asks for its second factor before anything else."""
+    """The password; then the account asks for its second factor before anything else. Who must sign in by their
+    organisation's provider is sent there: the mailbox is no way round it."""
     proof = _invitation(Secret(str(cookies.opened(request, COOKIE, context=_CONTEXT) or "")))
     account = _account_of(proof)
     if proof is None or account is None or account.organisation is None:
         return _over(request)
+    if providers.required_for(account) is not None:
+        messages.info(request, _("Your organisation has its people sign in here."))
+        return see_other(reverse("identity_start"))
     speak_for(account.organisation, request)
     form = NewPasswordForm(request.POST if request.method == "POST" else None, account.email)
     if not form.is_bound or not form.is_valid():

@@ -46,8 +46,7 @@ def invite_again(account: Account, *, by: By, now: Instant) -> None:
     with transaction.atomic():
         current = people.locked(account)
         able = has_second_factor(current)
-        role = Role(by.role) if isinstance(by, Account) else by
-        why = rules.to_inviting(role, people.subject(current, by), has_second_factor=able)
+        why = rules.to_inviting(people.role_of(by), people.subject(current, by), has_second_factor=able)
         if why is not None:
             raise Refused(why)
         organisation = current.organisation
@@ -71,7 +70,7 @@ def take_in(guest: Account, organisation: Organisation, *, role: Role, display_n
     """A guest's free account becomes one of the organisation; one that was not finished gets an invitation. Raises
     :class:`zegel.accounts.people.Refused` and :class:`zegel.accounts.taking_in.StaysItsOwn`."""
     with transaction.atomic():
-        why = rules.to_managing(Role(by.role) if isinstance(by, Account) else by, role)
+        why = rules.to_managing(people.role_of(by), role)
         if why is not None:
             raise Refused(why)
         taking_in.take_in(guest, organisation, display_name=display_name, role=role, password=None, now=now)
