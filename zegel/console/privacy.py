@@ -24,6 +24,7 @@ from zegel.core.mail.address import Mailbox, NotAMailbox
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import Capability
 from zegel.journey.custody.forgetting import forget_recipient
+from zegel.journey.custody.retention import empty_log
 from zegel.journey.known import is_nothing, known_of
 
 
@@ -83,6 +84,7 @@ def erase(request: HttpRequest, organisation: Organisation) -> HttpResponse:
         return show(request, "privacy_sure", _question(organisation, mailbox))
     with transaction.atomic():
         done = forget_recipient(organisation, mailbox, now=timezone.now())
+        transaction.on_commit(empty_log)
     if done.is_nothing:
         messages.info(request, _("Nothing was known of this address."))
     else:
