@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from tests.journey.portal_ground import Ground, dump, mail, signed_in, words
 from tests.web.whole_site import PHONE, House, house, whole_ground
@@ -373,6 +374,20 @@ def test_the_page_looks_asks_and_erases(ground: Ground, one: House) -> None:
     assert "Erased, in one message." in words(done) and is_nothing(known_of(one.organisation, GUEST))
     acts = AuditEntry.objects.filter(organisation=one.organisation).order_by("number").values_list("act", "by")
     assert list(acts)[-2:] == [(act, one.administrator.email) for act in ("recipient-exported", "recipient-erased")]
+
+
+@pytest.mark.parametrize("path", ["", "erase/"])
+def test_the_page_costs_the_same_for_a_mailbox_with_many_messages(ground: Ground, one: House, path: str) -> None:
+    client, ground.organisation, ground.author = signed_in(one.administrator), one.organisation, one.author
+    counts, shown = [], []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as asked:
+            shown.append(words(client.post(f"/console/privacy/{path}", {"address": str(GUEST)})))
+        counts.append(len(asked))
+        for _ in range(5):
+            ground.recipient(ground.conversation(mail()), str(GUEST))
+    assert counts[0] == counts[1]
+    assert "6" in shown[1] and shown[0] != shown[1]
 
 
 def test_another_organisation_knows_nothing_and_erases_nothing(ground: Ground, one: House, two: House) -> None:
