@@ -54,7 +54,7 @@ from zegel.journey.custody.models import (
 )
 
 AT_ONCE: Final = 50  # submissions in a transaction
-_NOBODY: Final = "@erased.invalid"  # no such domain can be (RFC 6761 §6.4)
+_NOBODY: Final = "@erased.invalid"  # no such domain can be
 _STRIDE: Final = 500  # identifiers in a statement
 _UNKNOWN: Final = "****"  # as a number that can't be shown is masked
 _OF_SUBMISSION: Final = (Kind.DECIDE, Kind.UNREAD, Kind.WARN, Kind.HELD, Kind.CONTINUES)
