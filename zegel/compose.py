@@ -387,6 +387,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.edge.dns import DnsResolver
     from zegel.edge.nta import NtaLookup
     from zegel.journey.custody.erasures import keep_journal
+    from zegel.journey.custody.forgetting import forget_what_was_asked
     from zegel.journey.custody.jobs import Kind
     from zegel.journey.custody.numbers import Numbering
     from zegel.journey.custody.numbers import forget_old as forget_old_numbers
@@ -489,6 +490,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         retention.keep_sweeping(
             lambda: forget_expired(now()),
             lambda: forget_drafts(now()),
+            forget_what_was_asked,
             lambda: throttle.forget_old(now()),
             lambda: credentials.forget_failures(now()),
             lambda: answered.forget_old(now()),

@@ -263,12 +263,15 @@ def test_of_two_rows_that_contradict_each_other_neither_is_taken() -> None:
     )
     first, other, second, third = together(octets)
     assert not first.is_bad and other.wanted is not None
-    assert (second.row.complaints, second.spoiled, second.spoiled_line) == (
-        (Complaint(RowFault.CONFLICT, None, 2),),
-        0,
-        2,
-    )
-    assert (third.row.complaints, third.spoiled) == ((Complaint(RowFault.CONFLICT, None, 2),), None)
+    assert (second.row.complaints, second.spoiled) == ((Complaint(RowFault.CONFLICT, None, 2),), ((0, 2),))
+    assert (third.row.complaints, third.spoiled) == ((Complaint(RowFault.CONFLICT, None, 2),), ())
+
+
+def test_a_row_that_contradicts_one_about_the_number_and_one_about_the_code_ends_both() -> None:
+    octets = HEADER + b"a@example.org,,+31620304050,,\na@example.org,,,vier woorden,\n"
+    *_, third = together(octets + b"a@example.org,,+31687654321,vijf woorden,\n")
+    assert third.spoiled == ((0, 2), (1, 3))
+    assert third.row.complaints == tuple(Complaint(RowFault.CONFLICT, None, line) for line in (2, 3))
 
 
 def test_another_hint_contradicts_too() -> None:

@@ -13,9 +13,10 @@ from django.db import connection, transaction
 
 from tests.journey.delivery_ground import PROVEN_FIELD, SENTENCE, Post, a_post, link_in, parsed, words
 from tests.journey.delivery_peers import Answer, ScriptedMx, Silence
-from tests.journey.portal_ground import Clock, Visitor
+from tests.journey.portal_ground import Clock, Visitor, dump
 from zegel.core.clock import Instant
-from zegel.journey.custody import revoking
+from zegel.core.mail.address import Mailbox
+from zegel.journey.custody import forgetting, revoking
 from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
 from zegel.journey.custody.models import Attempt, Conversation, Job, Recipient, Transmission
 from zegel.journey.custody.retention import destroy
@@ -121,6 +122,23 @@ def test_what_is_taken_back_while_the_host_is_slow_is_not_begun(
     assert not server.mail_was_begun()
     assert heard.commands[-1] == "QUIT"
     assert server.messages() == []
+
+
+@pytest.mark.parametrize("verb", ["RCPT", "END"])
+def test_what_a_server_says_of_who_is_erased_meanwhile_does_not_keep_the_address(
+    post: Post, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def erased(post: Post) -> None:
+        forgetting.forget_recipient(post.ground.organisation, Mailbox.parse(READER), now=post.clock.at)
+
+    server = readable(post)
+    server.answers[verb] = f"550 5.1.1 <{READER}>: no such user\r\n".encode()
+    leased = decided(post)
+    meanwhile(server, verb, lambda: happens(erased, post), monkeypatch)
+    post.run(post.delivery.transmit(leased))
+    assert [one.reply for one in Attempt.objects.all()] == ["550 5.1.1"]
+    assert not [row for row in dump() if READER in row]
+    assert Recipient.objects.get().state == Recipient.State.UNDELIVERABLE
 
 
 @pytest.mark.parametrize("event", TAKEN_BACK + LOST)

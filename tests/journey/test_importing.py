@@ -432,6 +432,16 @@ def test_the_good_rows_are_imported_and_noted_once_without_what_they_say(ground:
     assert is_destroyed(ground) and not Job.objects.exists()
 
 
+def test_of_rows_that_contradict_each_other_nothing_is_imported(ground: Ground, dispatch: Dispatch) -> None:
+    rows = (
+        "a@example.org,,+31620304050,,",
+        "a@example.org,,,vier woorden,",
+        "a@example.org,,+31687654321,vijf woorden,",
+    )
+    imported(ground, dispatch, *rows, "b@example.org,,+31620304050,,")
+    assert set(known(ground)) == {("b@example.org", "sms")}
+
+
 def test_what_somebody_changed_meanwhile_is_left_as_it_is_and_told(ground: Ground, dispatch: Dispatch) -> None:
     supply(ground, ANN, sms(NUMBER))
     supply(ground, BOB, sms(NUMBER))

@@ -253,6 +253,13 @@ def test_what_the_sender_heard_is_told(ground: Ground, state: str, told: str) ->
     assert told in event(recipient, EventKind.TOLD)["en"]
 
 
+@pytest.mark.parametrize("state", [State.NOTIFIED, State.OPENED])
+def test_of_who_was_held_first_the_sender_did_not_hear_that_it_was_not_opened(ground: Ground, state: str) -> None:
+    recipient = ground.recipient(ground.conversation(mail()), state=state, told_at=NOON)
+    Recipient.objects.filter(id=recipient.id).update(delivered_at=NOON + timedelta(hours=1))
+    assert "is held" in event(recipient, EventKind.TOLD)["en"]
+
+
 @pytest.mark.parametrize(
     ("reverse_path", "notify", "hears"),
     [

@@ -158,6 +158,8 @@ def test_of_two_who_change_the_same_the_second_is_told(program: Program) -> None
     first = program.ask("PATCH", path, {"networks": ["192.0.2.0/24"]}, if_match=tag)
     second = program.ask("PATCH", path, {"networks": ["198.51.100.0/24"]}, if_match=tag)
     assert (first.status_code, second.status_code) == (200, 412)
+    weak = program.ask("PATCH", path, {"networks": []}, if_match=f"W/{first.headers['ETag']}")
+    assert weak.status_code == 412
     assert program.get(path).json()["networks"] == ["192.0.2.0/24"]
     third = program.ask("PATCH", path, {"authors": ["voorbeeld.test"]}, if_match=f'"a", {first.headers["ETag"]}')
     assert third.json()["networks"] == ["192.0.2.0/24"] and third.json()["authors"] == ["voorbeeld.test"]
@@ -393,6 +395,8 @@ def test_a_list_comes_in_parts_that_are_all_of_it(program: Program, other: Progr
         ("after=AAAA", 422),
         ("after=LTE", 422),
         ("after=OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk", 422),
+        ("&".join(f"a{number}" for number in range(1001)), 400),
+        ("after=%FF%00", 400),
     ],
 )
 def test_an_odd_question_is_refused(program: Program, query: str, status: int) -> None:

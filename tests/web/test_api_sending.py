@@ -445,3 +445,27 @@ def test_recipients_that_the_request_names_are_those_and_no_others(program: Prog
     assert [one["address"] for one in told["recipients"]] == ["Stil@example.org"]
     response = send_raw(program, zegel_recipients="geen-adres", key="another")
     assert is_told_well(response)[0]["field"] == "Zegel-Recipients.0"
+
+
+@pytest.mark.parametrize(
+    ("field", "line"),
+    [
+        ("To", b"To: %b, tweede@@example.org\r\n"),
+        ("To", b"To: %b\r\nTo: tweede at example.org\r\n"),
+        ("Cc", b"To: %b\r\nCc: Twee de <tweede@example.org\r\n"),
+        ("Bcc", b"To: %b\r\nBcc: Stil: stil@example.org, <stil>;\r\n"),
+    ],
+)
+def test_a_recipient_who_cannot_be_read_is_not_left_out(
+    program: Program, office: Office, field: str, line: bytes
+) -> None:
+    octets = RAW.replace(b"To: %b\r\n" % GUEST.encode(), line % GUEST.encode())
+    response = send_raw(program, octets)
+    assert (response.status_code, is_told_well(response)[0]["field"]) == (422, field)
+    assert response.json()["reply"]["code"] == 501 and nothing_is_there(office)
+
+
+def test_a_group_without_anybody_and_a_comma_too_many_name_nobody(program: Program) -> None:
+    line = b"To: undisclosed-recipients:;\r\nCc: , %b (balie),,\r\n" % GUEST.encode()
+    told = send_raw(program, RAW.replace(b"To: %b\r\n" % GUEST.encode(), line)).json()
+    assert [one["address"] for one in told["recipients"]] == [GUEST]

@@ -9,31 +9,45 @@ from typing import Any, Final
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
-from tests.journey.portal_ground import Ground, dump, signed_in, words
+from tests.journey.portal_ground import Ground, dump, mail, signed_in, words
 from tests.web.whole_site import PHONE, House, house, whole_ground
 from zegel.accounts.audit import note
 from zegel.accounts.models import Account, AuditEntry, Organisation
 from zegel.core.mail.address import Mailbox
+from zegel.core.mail.bounce import Failed
 from zegel.core.policy.audit import Act
+from zegel.core.policy.case import Asked, Case, Remembered
+from zegel.core.policy.phone import mask_phone
+from zegel.core.policy.precedence import plan, plan_to_json
 from zegel.core.policy.verification import SmsCode
 from zegel.core.secret import Secret
-from zegel.journey.custody import erasures, forgetting, memory, restoring
+from zegel.journey.custody import erasures, forgetting, jobs, memory, restoring
 from zegel.journey.custody.forgetting import Erased, Forgotten
+from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     Attempt,
     Content,
     Conversation,
     Erasure,
+    ImportComplaint,
     Job,
     Link,
+    MethodRequest,
+    PutAside,
     Recipient,
     SealedVerification,
+    Submission,
     Transmission,
     VerificationData,
+    VerificationImport,
 )
+from zegel.journey.custody.retention import DESTROYED
 from zegel.journey.known import is_nothing, known_of
+from zegel.journey.report import inbound
+from zegel.journey.tracing import trace_json
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +153,102 @@ def test_who_got_it_readable_keeps_it_and_is_not_said_to_have_lost_it(ground: Gr
     one.guest.refresh_from_db()
     assert (one.guest.state, one.guest.revoked_at) == ("delivered", None)
     assert one.guest.address.endswith("@erased.invalid")
+
+
+def asked_for(recipient: Recipient) -> None:
+    Submission.objects.filter(id=recipient.submission_id).update(directives=b"wrapped")
+
+
+def what_was_asked(recipient: Recipient) -> bytes:
+    return bytes(Submission.objects.values_list("directives", flat=True).get(id=recipient.submission_id))
+
+
+def test_what_its_messages_asked_is_destroyed_with_it(ground: Ground, one: House) -> None:
+    asked_for(one.guest)
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    assert what_was_asked(one.guest) == DESTROYED
+
+
+@pytest.mark.parametrize("state", ["accepted", "held"])
+def test_what_others_still_need_is_destroyed_once_they_do_not(ground: Ground, one: House, state: str) -> None:
+    other = ground.recipient(one.guest.conversation, "ander@example.org", state=state)
+    asked_for(one.guest)
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    assert forgetting.forget_what_was_asked() == 0 and what_was_asked(one.guest) == b"wrapped"
+    Recipient.objects.filter(id=other.id).update(state="notified")
+    assert forgetting.forget_what_was_asked() == 1 and what_was_asked(one.guest) == DESTROYED
+    assert forgetting.forget_what_was_asked() == 0
+
+
+@pytest.mark.parametrize("kind", [Kind.DECIDE, Kind.HELD, Kind.WARN])
+@pytest.mark.parametrize("is_aside", [False, True])
+def test_work_that_needs_what_was_asked_comes_first(ground: Ground, one: House, kind: Kind, is_aside: bool) -> None:
+    asked_for(one.guest)
+    if is_aside:
+        PutAside.objects.create(
+            kind=kind.value, subject=one.guest.submission_id, due_at=ground.clock(), put_aside_at=ground.clock()
+        )
+    else:
+        jobs.put(kind, [one.guest.submission_id], due=ground.clock())
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    assert what_was_asked(one.guest) == b"wrapped"
+
+
+def test_what_others_asked_stays(ground: Ground, one: House) -> None:
+    other = ground.recipient(ground.conversation(mail()), "ander@example.org")
+    asked_for(other)
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    assert forgetting.forget_what_was_asked() == 0 and what_was_asked(other) == b"wrapped"
+
+
+def test_no_number_is_left_to_be_seen(ground: Ground, one: House) -> None:
+    phone = SmsCode(Secret(PHONE))
+    case = Case(Asked(phone), remembered=Remembered(sms=phone))
+    Recipient.objects.filter(id=one.guest.id).update(plan=plan_to_json(plan(case), case))
+    MethodRequest.objects.create(
+        recipient=one.guest, method="email", why="other", at=ground.clock(), answer="allowed",
+        answered_at=ground.clock(), other="sms", masked=mask_phone(PHONE),
+    )  # fmt: skip
+    assert "5678" in json.dumps(trace_json(one.guest.submission))
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    told = trace_json(one.guest.submission)
+    assert "5678" not in json.dumps(told)
+    assert all(row["decision"]["replayed"]["same_then"] for row in told["recipients"] if row["decision"])
+    assert not [row for row in dump() if mask_phone(PHONE) in row and one.guest.id.hex in row]
+
+
+def test_who_got_it_readable_has_no_way_in_and_no_mail_left(ground: Ground, one: House) -> None:
+    Recipient.objects.filter(id=one.guest.id).update(state="delivered")
+    attempt = attempted(one.guest, "")
+    Transmission.objects.filter(id=attempt.transmission_id).update(state="queued", sealed=b"mail")
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    mail = Transmission.objects.get(id=attempt.transmission_id)
+    assert (mail.state, mail.sealed) == ("failed", None)
+    assert not Link.objects.filter(recipient=one.guest).exists()
+    assert not SealedVerification.objects.filter(recipient=one.guest).exists()
+
+
+def test_what_comes_back_later_does_not_bring_the_address_back(ground: Ground, one: House) -> None:
+    attempt = attempted(one.guest, "250 ok")
+    forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    failed = Failed("5.1.1", f"<{GUEST}>: no such user", "mx.gast-een.test")
+    inbound.record(attempt.transmission_id, failed, now=ground.clock())
+    assert Attempt.objects.latest("id").reply == "5.1.1"
+    assert not [row for row in dump() if str(GUEST) in row and not row.startswith("accounts_auditentry")]
+
+
+def test_a_complaint_about_another_spelling_is_gone_too(ground: Ground, one: House) -> None:
+    row = VerificationImport.objects.create(
+        organisation=one.organisation, created_at=ground.clock(), region="NL", size=1, sha256="", layout={}
+    )
+    for address in ("\u00c4nne@bücher.test", "anders@bücher.test", ""):
+        written = str(Mailbox.parse(address)) if address else ""
+        ImportComplaint.objects.create(of=row, line=2, fault="phone", address=written)
+    forgetting.forget_recipient(one.organisation, Mailbox.parse("\u00e4nne@BÜCHER.test"), now=ground.clock())
+    assert set(ImportComplaint.objects.filter(of=row).values_list("address", flat=True)) == {
+        "anders@xn--bcher-kva.test",
+        "",
+    }
 
 
 def test_a_backup_from_before_forgets_again(ground: Ground, one: House) -> None:
@@ -264,6 +374,20 @@ def test_the_page_looks_asks_and_erases(ground: Ground, one: House) -> None:
     assert "Erased, in one message." in words(done) and is_nothing(known_of(one.organisation, GUEST))
     acts = AuditEntry.objects.filter(organisation=one.organisation).order_by("number").values_list("act", "by")
     assert list(acts)[-2:] == [(act, one.administrator.email) for act in ("recipient-exported", "recipient-erased")]
+
+
+@pytest.mark.parametrize("path", ["", "erase/"])
+def test_the_page_costs_the_same_for_a_mailbox_with_many_messages(ground: Ground, one: House, path: str) -> None:
+    client, ground.organisation, ground.author = signed_in(one.administrator), one.organisation, one.author
+    counts, shown = [], []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as asked:
+            shown.append(words(client.post(f"/console/privacy/{path}", {"address": str(GUEST)})))
+        counts.append(len(asked))
+        for _ in range(5):
+            ground.recipient(ground.conversation(mail()), str(GUEST))
+    assert counts[0] == counts[1]
+    assert "6" in shown[1] and shown[0] != shown[1]
 
 
 def test_another_organisation_knows_nothing_and_erases_nothing(ground: Ground, one: House, two: House) -> None:

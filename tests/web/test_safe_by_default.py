@@ -246,6 +246,29 @@ def test_what_the_server_itself_refuses_is_guarded_too(db: None) -> None:
     assert told["Cross-Origin-Resource-Policy"] == "same-origin" and "Strict-Transport-Security" not in told
 
 
+def status_of(environ: dict[str, Any]) -> str:
+    told: list[str] = []
+    setup_testing_defaults(environ)
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
+        told.append(status)
+        return len
+
+    b"".join(application()(environ, start_response))
+    return told[0]
+
+
+@pytest.mark.parametrize("parameter", ["charset=hex", "charset=undefined", "CHARSET = 'x'; charset*=utf-8''punycode"])
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=b"])
+def test_a_charset_that_is_none_of_text_breaks_no_page(db: None, kind: str, parameter: str) -> None:
+    environ = {"CONTENT_TYPE": f"{kind}; {parameter}", "QUERY_STRING": "a=b", "PATH_INFO": "/"}
+    assert not status_of(environ).startswith("5")
+
+
+def test_a_parameter_in_an_encoding_that_is_none_breaks_no_page(db: None) -> None:
+    assert not status_of({"CONTENT_TYPE": "text/plain; a*=hex'en'%41", "PATH_INFO": "/"}).startswith("5")
+
+
 # Nothing changes by looking
 
 

@@ -29,7 +29,15 @@ from zegel.core.clock import Instant
 from zegel.core.mail import compose
 from zegel.core.mail.address import NULL_PATH, Mailbox, NotAMailbox
 from zegel.core.mail.compose import NotWritable
-from zegel.core.mail.fields import BrokenHeader, HeaderSection, HeaderTooLong, NotOneAuthor, addresses, author
+from zegel.core.mail.fields import (
+    BrokenAddress,
+    BrokenHeader,
+    HeaderSection,
+    HeaderTooLong,
+    NotOneAuthor,
+    all_addresses,
+    author,
+)
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.directives import LONGEST_EXPIRY
 from zegel.core.policy.submitting import CAP_REACHED
@@ -348,13 +356,22 @@ def _envelope(request: HttpRequest, header: bytes) -> Envelope:
         return Envelope(NULL_PATH)
     written = request.headers.get(RECIPIENTS)
     if written is None:
-        lines = (line for name in ("to", "cc", "bcc") for line in section.all(name))
-        envelope.recipients = _once([one.mailbox for line in lines for one in addresses(line.value)])
+        envelope.recipients = _once([one for name in ("To", "Cc", "Bcc") for one in _named_in(section, name)])
         return envelope
     # WSGI gives the octets of a header field as if they were Latin-1
     words = written.encode("latin-1", "replace").decode("utf-8", "replace").split(",")
     envelope.recipients = _recipients((RECIPIENTS, number, word.strip()) for number, word in enumerate(words))
     return envelope
+
+
+def _named_in(section: HeaderSection, name: str) -> Iterator[Mailbox]:
+    """Raises :class:`zegel.api.answers.Refused` where somebody is named whose address can't be read: 202 says that the
+    message goes to everybody."""
+    for line in section.all(name):
+        try:
+            yield from (one.mailbox for one in all_addresses(line.value))
+        except BrokenAddress:
+            raise _no_mailbox(name) from None
 
 
 def _recipients(written: Iterable[tuple[str, int, str]]) -> list[AcceptedRecipient]:
@@ -364,10 +381,14 @@ def _recipients(written: Iterable[tuple[str, int, str]]) -> list[AcceptedRecipie
         try:
             found.append(Mailbox.parse(text))
         except NotAMailbox:
-            fault = Fault(field=f"{field}.{number}", reason=BAD_RECIPIENT.text, example=ADDRESS)
-            title = "A mail server would be refused with this."
-            raise refused(HTTPStatus.UNPROCESSABLE_ENTITY, title, [fault], reply=BAD_RECIPIENT) from None
+            raise _no_mailbox(f"{field}.{number}") from None
     return _once(found)
+
+
+def _no_mailbox(field: str) -> Refused:
+    fault = Fault(field=field, reason=BAD_RECIPIENT.text, example=ADDRESS)
+    title = "A mail server would be refused with this."
+    return refused(HTTPStatus.UNPROCESSABLE_ENTITY, title, [fault], reply=BAD_RECIPIENT)
 
 
 def _once(mailboxes: Iterable[Mailbox]) -> list[AcceptedRecipient]:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from zegel.api.answers import Fault, refused
 
-_TAG: Final = re.compile(r'"[!#-~]*"')
+_TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')  # a weak one is no match, whatever stands in it (RFC 9110 §13.1.1)
 _EXAMPLE: Final = 'If-Match: "0d2f…", the ETag of the answer that the change is made of'
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.core.exceptions import TooManyFieldsSent
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ValidationError
@@ -131,7 +132,12 @@ def _parsed(name: str, text: str) -> Any:
 
 
 def _read_query(request: HttpRequest, model: type[BaseModel]) -> BaseModel:
-    asked = {name: values[0] if len(values) == 1 else values for name, values in request.GET.lists()}
+    try:
+        found = request.GET
+    except TooManyFieldsSent:
+        fault = Fault(field="", reason="So many questions are none of ours.", example="?limit=50")
+        raise refused(HTTPStatus.BAD_REQUEST, "The request is not understood.", [fault]) from None
+    asked = {name: values[0] if len(values) == 1 else values for name, values in found.lists()}
     return _understood(model, lambda: model.model_validate(asked))
 
 

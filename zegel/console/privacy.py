@@ -24,7 +24,8 @@ from zegel.core.mail.address import Mailbox, NotAMailbox
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import Capability
 from zegel.journey.custody.forgetting import forget_recipient
-from zegel.journey.known import is_nothing, known_of
+from zegel.journey.custody.retention import empty_log
+from zegel.journey.known import is_nothing, known_of, overview_of
 
 
 class AddressForm(forms.Form):
@@ -52,7 +53,7 @@ def privacy(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     if not form.is_bound or not form.is_valid():
         status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK
         return show(request, "privacy", {"form": form}, status=status)
-    known = known_of(organisation, form.cleaned_data["address"])
+    known = overview_of(organisation, form.cleaned_data["address"])
     return show(request, "privacy", {"form": form, "known": known, "is_nothing": is_nothing(known)})
 
 
@@ -83,6 +84,7 @@ def erase(request: HttpRequest, organisation: Organisation) -> HttpResponse:
         return show(request, "privacy_sure", _question(organisation, mailbox))
     with transaction.atomic():
         done = forget_recipient(organisation, mailbox, now=timezone.now())
+        transaction.on_commit(empty_log)
     if done.is_nothing:
         messages.info(request, _("Nothing was known of this address."))
     else:
@@ -96,10 +98,10 @@ def erase(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
 
 def _question(organisation: Organisation, mailbox: Mailbox) -> dict[str, object]:
-    known = known_of(organisation, mailbox)
+    known = overview_of(organisation, mailbox)
     return {
         "address": str(mailbox),
-        "messages_count": len(known["messages"]),
+        "messages_count": known["messages"],
         "values_count": len(known["verification"]) + len(known["passed"]),
         "devices_count": len(known["devices"]),
         "back": reverse("console:privacy"),

@@ -340,10 +340,9 @@ class DryRun:
             effects = _effects(one.wanted, known, open_field) if one.wanted is not None else None
             self.verdicts.append(effects.octet if effects is not None else BAD)
             told += (Told(one.row.line, one.row.address, complaint) for complaint in one.row.complaints)
-            if one.spoiled is not None:
-                self.verdicts[one.spoiled] = BAD
-                spoils = Complaint(RowFault.CONFLICT, None, one.row.line)
-                told.append(Told(one.spoiled_line, one.row.address, spoils))
+            for number, line in one.spoiled:
+                self.verdicts[number] = BAD
+                told.append(Told(line, one.row.address, Complaint(RowFault.CONFLICT, None, one.row.line)))
         return told
 
 

@@ -17,9 +17,19 @@ FORM: Final = "zegel-known/1"
 
 def known_of(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
     """As the organisation has it. The form is documented in ``docs/erasure.md``; equal facts give equal values."""
+    messages = [trace_json(one.submission, only=one.id) for one in _received(organisation, mailbox)]
+    return {"form": FORM, **_but_messages(organisation, mailbox), "messages": messages}
+
+
+def overview_of(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
+    """As :func:`known_of`, with the number of messages in the place of them: a mailbox may have thousands, and a page
+    says no more."""
+    return {**_but_messages(organisation, mailbox), "messages": _received(organisation, mailbox).count()}
+
+
+def _but_messages(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
     account = Account.objects.filter(key=mailbox.key, organisation=organisation).first()
     return {
-        "form": FORM,
         "address": str(mailbox),
         "organisation": organisation.name,
         "account": _account(account) if account is not None else None,
@@ -32,12 +42,11 @@ def known_of(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
             {"browser": one.browser, "since": _moment(one.created_at), "used": _moment(one.used_at)}
             for one in RememberedDevice.objects.filter(organisation=organisation, key=mailbox.key).order_by("id")
         ],
-        "messages": [trace_json(one.submission, only=one.id) for one in _received(organisation, mailbox)],
     }
 
 
 def is_nothing(known: dict[str, Any]) -> bool:
-    """Of what :func:`known_of` gave."""
+    """Of what :func:`known_of` or :func:`overview_of` gave."""
     return not any(known[name] for name in ("account", "verification", "passed", "devices", "messages"))
 
 

@@ -121,9 +121,11 @@ def _accepted(submission: Submission) -> Event:
 
 
 def _told(one: Recipient) -> Iterator[Event]:
+    """What was said before the notification was about something else: that the recipient was held."""
     if one.told_at is None:
         return
-    if one.state in (Recipient.State.NOTIFIED, Recipient.State.OPENED):
+    is_notified = one.state in (Recipient.State.NOTIFIED, Recipient.State.OPENED)
+    if is_notified and (one.delivered_at is None or one.told_at >= one.delivered_at):
         what = Said(
             "The sender was told that it was not opened after a reminder.",
             "De afzender kreeg bericht dat het na een herinnering niet was geopend.",

@@ -8,6 +8,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.utils.http import parse_header_parameters
 
 from zegel.web.middleware import STRICT_TRANSPORT
 
@@ -16,13 +17,29 @@ _SENTENCE: Final = b"411: send the length of the body (Content-Length).\n"
 
 
 def application() -> WSGIApplication:
-    """Django behind a check that Django itself can't make. Sets Django up."""
+    """Django behind checks that Django itself can't make. Sets Django up."""
     django: WSGIApplication = get_wsgi_application()
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return _refuse(start_response) if _has_body_of_unknown_length(environ) else django(environ, start_response)
+        if _has_body_of_unknown_length(environ):
+            return _refuse(start_response)
+        environ["CONTENT_TYPE"] = _understood(environ.get("CONTENT_TYPE", ""))
+        return django(environ, start_response)
 
     return serve
+
+
+def _understood(content_type: str) -> str:
+    """Without another charset than UTF-8, which is that of every form and query here. Django looks a charset up among
+    all codecs of Python, before anything of it can answer: some of them are none of text, and raise."""
+    try:
+        kind, parameters = parse_header_parameters(content_type)
+    except (ValueError, LookupError):  # parameters in an encoding that is none
+        return content_type.partition(";")[0].strip()
+    if parameters.get("charset", "utf-8").lower() == "utf-8":
+        return content_type
+    boundary = parameters.get("boundary")
+    return kind if boundary is None else f'{kind}; boundary="{boundary}"'
 
 
 def _has_body_of_unknown_length(environ: WSGIEnvironment) -> bool:

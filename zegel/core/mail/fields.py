@@ -356,8 +356,8 @@ def _simple(text: str) -> Author | None:
     return Author(" ".join((found["quoted"] or found["atoms"] or "").split()), mailbox)
 
 
-class _BrokenAddress(ValueError):
-    """An entry of an address list that is not ``display <mailbox>`` or ``mailbox``."""
+class BrokenAddress(ValueError):
+    """An entry of an address list that is not ``display <mailbox>`` or ``mailbox``. Quotes nothing."""
 
 
 def author(section: HeaderSection) -> Author:
@@ -393,7 +393,7 @@ def _author_of(text: str) -> Author:
         raise NotOneAuthor(_NOT_AN_ADDRESS)
     try:
         one = _entry(entries[0])
-    except _BrokenAddress:
+    except BrokenAddress:
         raise NotOneAuthor(_NOT_AN_ADDRESS) from None
     _refuse_a_second_address(entries[0], one.mailbox)
     return one
@@ -419,13 +419,20 @@ def addresses(value: bytes) -> tuple[Author, ...]:
     return (simple,) if simple is not None else _mailboxes_of(text)
 
 
+def all_addresses(value: bytes) -> tuple[Author, ...]:
+    """As :func:`addresses`, for who sends to all that are named. Raises :class:`BrokenAddress` for an entry that can't
+    be read: left out, somebody would get nothing, and nobody hear of it."""
+    entries, _ = _entries(_tokens(value.decode("utf-8", "surrogateescape")))
+    return tuple([_entry(entry) for entry in entries])
+
+
 def _mailboxes_of(text: str) -> tuple[Author, ...]:
     entries, _ = _entries(_tokens(text))
     found = []
     for entry in entries:
         try:
             found.append(_entry(entry))
-        except _BrokenAddress:
+        except BrokenAddress:
             continue
     return tuple(found)
 
@@ -504,7 +511,7 @@ def _entry(tokens: list[_Token]) -> Author:
     if not opening:
         return Author(_display_of(comments[-1] if comments else ""), _mailbox(words))  # (name), before RFC 822
     if len(opening) > 1 or words[-1].kind is not _Kind.SPECIAL or words[-1].text != ">":
-        raise _BrokenAddress
+        raise BrokenAddress
     begin = opening[0]
     return Author(_display_of(_phrase(words[:begin])), _mailbox(words[begin + 1 : -1]))
 
@@ -513,18 +520,18 @@ def _mailbox(tokens: list[_Token]) -> Mailbox:
     """White space and comments inside the address are refused (RFC 5322 §3.4.1: "SHOULD NOT be used around the @");
     so are routes, address literals and encoded words (RFC 2047 §5)."""
     if not tokens or any(token.apart for token in tokens[1:]):
-        raise _BrokenAddress
+        raise BrokenAddress
     if any(token.kind is _Kind.ENCODED_WORD for token in tokens):
-        raise _BrokenAddress
+        raise BrokenAddress
     if sum(token.kind is _Kind.SPECIAL and token.text == "@" for token in tokens) != 1:
-        raise _BrokenAddress
+        raise BrokenAddress
     text = "".join(token.text for token in tokens)
     if len(text) > _MAX_ADDRESS:
-        raise _BrokenAddress
+        raise BrokenAddress
     try:
         return Mailbox.parse(text)
     except NotAMailbox:
-        raise _BrokenAddress from None
+        raise BrokenAddress from None
 
 
 def _phrase(tokens: list[_Token]) -> str:

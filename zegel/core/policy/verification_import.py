@@ -597,8 +597,7 @@ class Together:
     number: int  # from 0
     row: Row
     wanted: Wanted | None  # without what an earlier row says already
-    spoiled: int | None = None  # the number of an earlier row that was good, and is not any more
-    spoiled_line: int = 0
+    spoiled: tuple[tuple[int, int], ...] = ()  # numbers and lines of earlier rows that were good, and are not any more
 
     @property
     def is_bad(self) -> bool:
@@ -632,28 +631,29 @@ class Reading:
         self._is_bad.append(row.wanted is None)
         if row.wanted is None:
             return Together(number, row, None)
-        new, other = self._held_against_others(number, row.wanted)
-        if other is None:
+        new, others = self._held_against_others(number, row.wanted)
+        if not others:
             return Together(number, row, Wanted(row.wanted.recipient, new))
-        self._is_bad[number] = True
-        complaint = Complaint(RowFault.CONFLICT, None, self._lines[other])
-        conflicting = Row(row.line, row.address, None, (complaint,))
-        spoiled = None if self._is_bad[other] else other
-        self._is_bad[other] = True
-        return Together(number, conflicting, None, spoiled, self._lines[other])
+        complaints = tuple(Complaint(RowFault.CONFLICT, None, self._lines[one]) for one in others)
+        spoiled = tuple((one, self._lines[one]) for one in others if not self._is_bad[one])
+        for one in (number, *others):
+            self._is_bad[one] = True
+        return Together(number, Row(row.line, row.address, None, complaints), None, spoiled)
 
-    def _held_against_others(self, number: int, wanted: Wanted) -> tuple[tuple[SmsCode | AccessCode, ...], int | None]:
-        """What is new, and the row that it contradicts."""
+    def _held_against_others(
+        self, number: int, wanted: Wanted
+    ) -> tuple[tuple[SmsCode | AccessCode, ...], tuple[int, ...]]:
+        """What is new, and the rows that it contradicts: one may say the number, and another one the code."""
         new: list[SmsCode | AccessCode] = []
-        contradicted: int | None = None
+        contradicted: dict[int, None] = {}
         for value in wanted.values:
             what, how = _digest(wanted.recipient.key, method_of(value).value), _digest(*_parts(value))
             before, said = self._said.setdefault(what, (number, how))
             if before == number:
                 new.append(value)
             elif said != how or self._is_bad[before]:
-                contradicted = before
-        return tuple(new), contradicted
+                contradicted[before] = None
+        return tuple(new), tuple(contradicted)
 
 
 def _parts(value: SmsCode | AccessCode) -> tuple[str, ...]:

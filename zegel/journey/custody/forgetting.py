@@ -38,11 +38,14 @@ from zegel.journey.custody.models import (
     Draft,
     ImportComplaint,
     Job,
+    Link,
     Message,
+    MethodRequest,
     PassedMethod,
     Proof,
     PutAside,
     Recipient,
+    SealedVerification,
     StagedFile,
     Submission,
     Transmission,
@@ -51,6 +54,9 @@ from zegel.journey.custody.models import (
 )
 
 AT_ONCE: Final = 50  # submissions in a transaction
+_NOBODY: Final = "@erased.invalid"  # no such domain can be
+_STRIDE: Final = 500  # identifiers in a statement
+_UNKNOWN: Final = "****"  # as a number that can't be shown is masked
 _OF_SUBMISSION: Final = (Kind.DECIDE, Kind.UNREAD, Kind.WARN, Kind.HELD, Kind.CONTINUES)
 _OF_RECIPIENT: Final = (Kind.REPORT, Kind.REMIND, Kind.DELAYED, Kind.RELAYED, Kind.RELEASE)
 _REPLY: Final = re.compile(r"[2-5][0-9]{2}(?:[ -][245]\.[0-9]{1,3}\.[0-9]{1,3})?")  # RFC 5321 §4.2, RFC 3463 §2
@@ -75,8 +81,8 @@ def forget_recipient(organisation: Organisation, mailbox: Mailbox, *, now: Insta
     a name that leads to nobody stands in the place of its address; numbers, codes and devices are destroyed.
 
     What stays: the sealed messages themselves, which are their senders', with their header sections; what servers
-    answered, without its text; the audit log, until its term. An account is not touched. The caller empties the
-    write-ahead log.
+    answered, without its text; what a message asked, until nobody else waits for it (:func:`forget_what_was_asked`);
+    the audit log, until its term. An account is not touched. The caller empties the write-ahead log.
     """
     mine = Recipient.objects.filter(key=mailbox.key, conversation__organisation=organisation)
     recipients = list(mine.select_related("conversation__organisation"))
@@ -90,12 +96,20 @@ def forget_recipient(organisation: Organisation, mailbox: Mailbox, *, now: Insta
     erasures.note(erasures.Kind.VERIFICATION, values, at=now)
     known.delete()
     passed.delete()
-    ImportComplaint.objects.filter(of__organisation=organisation, address__iexact=str(mailbox)).delete()
+    _forget_complaints(organisation, mailbox)
     devices, _ = RememberedDevice.objects.filter(organisation=organisation, key=mailbox.key).delete()
     done = Forgotten(len(recipients), len(values), devices)
     # Without the address: the log can't be changed later, and would be the one that remembers.
     audit.note(Act.RECIPIENT_ERASED, organisation, details=asdict(done), now=now)
     return done
+
+
+def _forget_complaints(organisation: Organisation, mailbox: Mailbox) -> None:
+    """However the address was spelled: a database compares no more than ASCII without regard to case."""
+    of = ImportComplaint.objects.filter(of__organisation=organisation, address__iendswith=f"@{mailbox.domain.ascii}")
+    same = [number for number, address in of.values_list("pk", "address") if Mailbox.parse(address) == mailbox]
+    for start in range(0, len(same), _STRIDE):
+        ImportComplaint.objects.filter(pk__in=same[start : start + _STRIDE]).delete()
 
 
 def name_nobody_again(recipients: Sequence[uuid.UUID], *, now: Instant) -> int:
@@ -109,16 +123,90 @@ def _name_nobody(recipients: Sequence[uuid.UUID], now: Instant, *, is_noted: boo
     if is_noted:
         erasures.note(erasures.Kind.ADDRESS, recipients, at=now)
     for one in recipients:
-        nobody = f"erased-{one.hex[-12:]}@erased.invalid"
-        Recipient.objects.filter(id=one).update(address=nobody, key=Mailbox.parse(nobody).key, original="", masked="")
-        mails = Transmission.objects.filter(recipient=one)
-        mails.update(address=nobody, sealed=None)
-        for attempt in Attempt.objects.filter(transmission__in=mails).exclude(reply=""):
-            found = _REPLY.match(attempt.reply)
-            Attempt.objects.filter(pk=attempt.pk).update(reply=found[0] if found else "")
-    for model in (Challenge, WrongTry, Proof):
-        model.objects.filter(recipient__in=recipients).delete()
-    Draft.objects.filter(recipient__in=recipients).delete()
+        _name_nobody_for(one)
+    for model in (Challenge, WrongTry, Proof, Draft, Link, SealedVerification):
+        model._default_manager.filter(recipient__in=recipients).delete()
+    MethodRequest.objects.filter(recipient__in=recipients).update(masked="")
+    submissions = Recipient.objects.filter(id__in=recipients).values_list("submission_id", flat=True)
+    _forget_what_was_asked(list(submissions))
+
+
+def _name_nobody_for(one: uuid.UUID) -> None:
+    nobody = f"erased-{one.hex[-12:]}{_NOBODY}"
+    mine = Recipient.objects.filter(id=one)
+    mine.update(address=nobody, key=Mailbox.parse(nobody).key, original="", masked="")
+    mine.exclude(plan=None).update(plan=without_numbers(mine.values_list("plan", flat=True).get()))
+    mails = Transmission.objects.filter(recipient=one)
+    if mine.filter(state=Recipient.State.DELIVERED).exists():  # of others the queue ends them, and tells the sender
+        mails.filter(state=Transmission.State.QUEUED).update(state=Transmission.State.FAILED)
+    mails.update(address=nobody, sealed=None)
+    for attempt in Attempt.objects.filter(transmission__in=mails).exclude(reply=""):
+        Attempt.objects.filter(pk=attempt.pk).update(reply=code_alone(attempt.reply))
+
+
+def is_nobody(address: str) -> bool:
+    """It stands in the place of an address that was erased."""
+    return address.endswith(_NOBODY)
+
+
+def nameless(mails: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
+    """Those that went to somebody who was erased meanwhile."""
+    found = Transmission.objects.filter(id__in=mails, address__endswith=_NOBODY)
+    return frozenset(found.values_list("id", flat=True))
+
+
+def code_alone(reply: str) -> str:
+    """Of what a server answered: without its text, in which the address may stand."""
+    found = _REPLY.match(reply)
+    return found[0] if found else ""
+
+
+def without_numbers(plan: Any) -> Any:
+    """A stored plan without what it shows of telephone numbers; it says the same of everything else."""
+    if not isinstance(plan, dict):
+        return plan
+    shown = {**plan, "steps": [_without_number(step) for step in plan.get("steps", ())]}
+    if "case" in plan:
+        asked, remembered = plan["case"]["asked"], plan["case"]["remembered"]
+        shown["case"] = {
+            **plan["case"],
+            "asked": {**asked, "verification": _unmasked(asked["verification"])},
+            "remembered": {**remembered, "sms": _unmasked(remembered["sms"])},
+        }
+    return shown
+
+
+def _without_number(step: dict[str, Any]) -> dict[str, Any]:
+    return {**step, "masked": _UNKNOWN} if step.get("masked") else step
+
+
+def _unmasked(verification: str | None) -> str | None:
+    method, space, _ = (verification or "").partition(" ")
+    return f"{method} {_UNKNOWN}" if space else verification
+
+
+def forget_what_was_asked() -> int:
+    """Now and then: what messages asked for somebody who was erased, as soon as nobody else waits for it. Returns of
+    how many."""
+    of_nobody = Recipient.objects.filter(key__endswith=_NOBODY).values("submission")
+    kept = Submission.objects.filter(id__in=of_nobody).exclude(directives__in=(b"", retention.DESTROYED))
+    return _forget_what_was_asked(list(kept.values_list("id", flat=True)))
+
+
+def _forget_what_was_asked(submissions: Sequence[uuid.UUID]) -> int:
+    """Numbers and codes of all recipients stand in it together, sealed, and nothing here can open it: so it goes as a
+    whole, once all are decided about and the author was warned."""
+    undecided = (Recipient.State.ACCEPTED, Recipient.State.HELD)
+    waiting = Recipient.objects.filter(submission__in=submissions, state__in=undecided)
+    work = {"kind__in": [one.value for one in (Kind.DECIDE, Kind.HELD, Kind.WARN)], "subject__in": submissions}
+    over = (
+        Submission.objects.filter(id__in=submissions)
+        .exclude(directives=b"")
+        .exclude(id__in=waiting.values("submission"))
+        .exclude(id__in=Job.objects.filter(**work).values("subject"))
+        .exclude(id__in=PutAside.objects.filter(**work).values("subject"))
+    )
+    return over.update(directives=retention.DESTROYED)
 
 
 # A whole organisation

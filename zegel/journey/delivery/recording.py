@@ -28,7 +28,7 @@ from zegel.core.policy.precedence import Undeliverable
 from zegel.core.policy.retry import is_warning_due
 from zegel.edge import rows
 from zegel.journey import milestones, steps
-from zegel.journey.custody import jobs
+from zegel.journey.custody import forgetting, jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 from zegel.journey.delivery import answers
@@ -58,7 +58,7 @@ def record(ended: Sequence[Ending], *, now: Instant) -> None:
     """Inside a transaction: attempts, and what follows from them. Raises ``LeaseLost``."""
     done = [one for one in ended if not isinstance(one.follows, RetryAt | Later)]
     jobs.finish(*(one.task.leased for one in done))
-    rows.insert(Attempt, _ATTEMPT, [_attempt(one.task.transmission, tried) for one in ended for tried in one.tried])
+    _keep_attempts(ended)
     _sent([one.task.transmission for one in done if isinstance(one.follows, Done)], now)
     for one in ended:
         match one.follows:
@@ -76,6 +76,18 @@ def record(ended: Sequence[Ending], *, now: Instant) -> None:
                 raise AssertionError("carried out, not recorded")
             case unreachable:
                 assert_never(unreachable)
+
+
+def _keep_attempts(ended: Sequence[Ending]) -> None:
+    """Of who was erased while a server was asked, what it answered is kept without its text."""
+    mails = [one.task.transmission.id for one in ended if one.tried]
+    nameless = forgetting.nameless(mails) if mails else frozenset()
+    found = [
+        _attempt(one.task.transmission, tried, is_nameless=one.task.transmission.id in nameless)
+        for one in ended
+        for tried in one.tried
+    ]
+    rows.insert(Attempt, _ATTEMPT, found)
 
 
 def drop(leased: Leased) -> None:
@@ -186,8 +198,9 @@ _ATTEMPT: Final = (
 )
 
 
-def _attempt(transmission: Outgoing, tried: Tried) -> tuple[Any, ...]:
+def _attempt(transmission: Outgoing, tried: Tried, *, is_nameless: bool) -> tuple[Any, ...]:
     evidence = tried.evidence
+    reply = _kept(evidence.detail, transmission, tried.outcome)
     stage = getattr(tried.outcome, "stage", None)
     return (
         transmission.id,
@@ -196,7 +209,7 @@ def _attempt(transmission: Outgoing, tried: Tried) -> tuple[Any, ...]:
         evidence.address,
         type(tried.outcome).__name__,
         stage.name.lower() if stage else "",
-        _kept(evidence.detail, transmission, tried.outcome),
+        forgetting.code_alone(reply) if is_nameless else reply,
         int(evidence.security.tls),
         int(evidence.security.authentication),
         evidence.protocol,

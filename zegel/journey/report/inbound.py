@@ -25,6 +25,7 @@ from zegel.edge.database import Readers, Writer
 from zegel.edge.log import BounceHeard, Broken, log
 from zegel.edge.smtp_door import Door, Verdict
 from zegel.journey import steps
+from zegel.journey.custody.forgetting import is_nobody
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 
 MOST_CONNECTIONS: Final = 200  # per process; all of them are strangers
@@ -162,7 +163,7 @@ def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
         at=now,
         host=host,
         outcome=_NAMES[type(bounced)],
-        reply=(diagnostic or status)[:500],
+        reply=status if is_nobody(row.address) else (diagnostic or status)[:500],
     )
     is_of_the_message = row.answer_id is None  # an answer that came back says nothing of the message, which arrived
     recipient = row.recipient if row.state == Transmission.State.SENT and is_of_the_message else None
