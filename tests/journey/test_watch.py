@@ -327,6 +327,15 @@ def test_it_is_ready_where_all_is_there(settings: Settings) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_where_looking_itself_fails_it_is_not(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> list[str]:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(watch, "hindrances", broken)
+    assert reasons(settings) == ["not known"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_before_the_first_look_it_is_not(settings: Settings) -> None:
     assert not Watch(settings, Totals(), Dns(), now, room=ROOM, trusted=True).is_ready()
 

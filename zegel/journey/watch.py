@@ -329,11 +329,12 @@ class Watch:
 
     async def look(self) -> None:
         """Once; never raises."""
-        why = await asyncio.to_thread(_closing, lambda: hindrances(self._settings, room=self._room)) or []
+        found = await asyncio.to_thread(_closing, lambda: hindrances(self._settings, room=self._room))
+        why = ["not known"] if found is None else found  # the look itself failed: nobody knows that it is ready
         why += await resolver_hindrance(self._settings, self._dns, trusted=self._trusted)
         self._tell(tuple(why))
         taken: Gauges | None = None
-        if "database" not in why:
+        if found is not None and "database" not in found:
             taken = await asyncio.to_thread(_closing, lambda: gauges(self._settings, now=self._now()))
         self._show(taken or {})
 
