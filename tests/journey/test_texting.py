@@ -95,7 +95,7 @@ def test_who_lost_the_job_while_the_provider_took_its_time_is_not_followed_by_an
 
 
 def test_number_and_text_are_destroyed_before_the_provider_is_asked(post: Post) -> None:
-    seen: list[bytes | None] = []
+    seen: list[object] = []
     number = asked(post)
     work(post, Provider(lambda: seen.append(Sms.objects.get(id=number).sealed)))
     assert seen == [None]
