@@ -80,6 +80,7 @@ BODIES: Final[dict[str, Any]] = {
     "change-credential": {"networks": []},
     "change-account": {"display_name": "x"},
     "put-policy": {},
+    "put-text-caps": {},
     "put-direct-delivery": {},
     "put-minimum": {"method": "sms"},
     "put-verification": {"phone": PHONE},

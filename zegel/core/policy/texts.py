@@ -71,7 +71,7 @@ def objection(caps: TextCaps, used: TextsUsed, countries: Iterable[str]) -> Text
 
 
 def parse_countries(text: str) -> tuple[str, ...]:
-    """Countries by their two letters (ISO 3166-1 alpha-2), separated by white space or commas, in capitals.
+    """Countries by their two letters, separated by white space or commas, in capitals.
 
     Raises :class:`NotARule` for what is no country with telephone numbers.
     """
