@@ -265,7 +265,7 @@ def console_submission(stage: Stage) -> Iterator[str]:
     stage.send("/proof/", authentication="either")
     yield "are you sure"
     stage.go("console:submission")
-    stage.send("/limits/", messages_per_hour="veel")
+    stage.send("/limits/", messages_per_hour="veel", text_countries="Nederland")
     yield "bad limit"
     organisation = stage.ground.organisation
     organisation.authentication = "either"

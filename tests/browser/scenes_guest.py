@@ -11,10 +11,11 @@ from typing import Any, Final
 from tests.browser.stage import Stage, scene
 from tests.journey.portal_ground import NOON, PASSWORD, PIXEL, TOTP, mail
 from zegel.accounts import policy as policies
-from zegel.accounts import proving
+from zegel.accounts import proving, submitting
 from zegel.accounts.models import Account, IdentityProvider, MailboxProof, Organisation, SendingDomain
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.core.mail.mime import as_text
+from zegel.core.policy.texts import TextCaps
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.journey.custody.models import MethodRequest, Recipient, Sms
@@ -89,6 +90,18 @@ def guest_by_text_message(stage: Stage) -> Iterator[str]:
     yield "used up"
     stage.visit(f"/m/{'A' * 43}")
     yield "no way in"
+
+
+@scene("portal:guest-code")
+def guest_when_no_text_may_be_sent(stage: Stage) -> Iterator[str]:
+    """A limit of the organisation is reached."""
+    invited(stage)
+    submitting.cap_texts(stage.ground.organisation, TextCaps(texts_per_hour=0))
+    stage.send("/code")
+    yield "none now"
+    submitting.cap_texts(stage.ground.organisation, TextCaps(text_countries=("BE",)))
+    stage.send("/code")
+    yield "not to this country"
 
 
 @scene("portal:guest", "portal:guest-verify", "portal:guest-read")

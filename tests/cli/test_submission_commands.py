@@ -108,3 +108,15 @@ def test_spf_for_everybody_is_switched_on_with_a_warning_and_bound_without(shell
         "    recipients: 0 of any number this hour, 0 of 10 a day\n"
     )
     assert shell(*policy, "--proof", "credentials", "--recipients-per-day", "0") == "proof: credentials\n"
+
+
+def test_text_messages_are_capped_shown_and_let_go(shell: Shell) -> None:
+    policy = ("policy", "submission", "--organisation", ORGANISATION)
+    assert shell.run(*policy, "--texts-per-hour", "-1")[0] == 2
+    assert "like NL or BE" in shell.refusal(*policy, "--text-countries", "NL Nederland")
+    said = shell(*policy, "--texts-per-hour", "5", "--texts-per-month", "100", "--text-countries", "nl be")
+    for shown in ("text messages: 0 of 5 this hour", "0 of 100 in 30 days", "text messages go to: NL BE"):
+        assert shown in said
+    assert "text messages: 0 of 5" in shell(*policy), "what isn't named stays"
+    said = shell(*policy, "--texts-per-hour", "0", "--texts-per-month", "0", "--text-countries", "")
+    assert "text messages" not in said

@@ -27,6 +27,7 @@ from zegel.core.policy.alarms import (
     of_gateway,
     of_organisation,
 )
+from zegel.core.policy.texts import TextLimit
 
 NOW: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WELL: Final = GatewayFound(backup_at=NOW, has_mail=True)
@@ -55,6 +56,7 @@ def codes(found: Sequence[Alarm]) -> list[str]:
         (OrganisationFound(domains=[DomainFound("a.test", False, ago(hours=72))]), ["domain-refused"]),
         (OrganisationFound(lapsed=[("koepel", ago(days=8))]), ["list-lapsed"]),
         (OrganisationFound(capped=["Mailserver"]), ["cap-reached"]),
+        (OrganisationFound(texts_capped=[TextLimit.HOUR, TextLimit.MONTH]), ["texts-capped", "texts-capped"]),
         (OrganisationFound(texts_failed=2), []),
         (OrganisationFound(texts_failed=3), ["texts-failed"]),
         (OrganisationFound(texts_failed=3, texts_sent=12), ["texts-failed"]),
@@ -104,6 +106,7 @@ def test_every_condition_is_one_that_some_finding_makes() -> None:
         domains=[DomainFound("a.test", True, ago(hours=1)), DomainFound("b.test", False, ago(days=9))],
         lapsed=[("koepel", ago(days=8))],
         capped=["Mailserver"],
+        texts_capped=[TextLimit.DAY],
         texts_failed=9,
         closed_out=2,
         oldest_mail=ago(days=1),
@@ -160,3 +163,9 @@ def test_an_organisation_never_gets_an_alarm_of_the_gateway() -> None:
 
 def test_the_page_is_the_table_s() -> None:
     assert Path("docs/alarms.md").read_text() == alarms.as_markdown()
+
+
+def test_a_limit_on_text_messages_is_named_in_both_languages() -> None:
+    (alarm,) = of_organisation(OrganisationFound(texts_capped=[TextLimit.MONTH]), NOW)
+    assert "the limit per 30 days is reached" in alarm.what.en
+    assert "de limiet per 30 dagen is bereikt" in alarm.what.nl

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
+from structlog.testing import capture_logs
 
 from tests.peers import free_port, until
 from zegel.edge import exposition, metrics
@@ -440,6 +441,31 @@ def test_those_who_only_hold_the_door_keep_nobody_out_for_ever(
     until(is_answered)
     for one in held:
         one.close()
+
+
+def test_who_sends_an_octet_now_and_then_is_shown_out(
+    door: tuple[Totals, list[bool], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposition, "PATIENCE", 0.5)
+    with socket.create_connection(("127.0.0.1", int(door[2].rpartition(":")[2]))) as slow:
+
+        def is_shown_out() -> bool:
+            try:
+                slow.sendall(b"G")
+            except OSError:
+                return True
+            return False
+
+        until(is_shown_out)
+
+
+def test_a_page_that_can_t_be_made_is_told(door: tuple[Totals, list[bool], str]) -> None:
+    door[0].set_gauges({("zegel_unheard_of", ()): 1.0})
+    with capture_logs() as logs:
+        with pytest.raises(OSError):
+            get(f"{door[2]}/metrics")
+        until(lambda: [one["event"] for one in logs] == ["broken"])
+    assert get(f"{door[2]}/healthz")[0] == 200
 
 
 def test_a_port_that_is_taken_is_an_error_and_no_silence() -> None:

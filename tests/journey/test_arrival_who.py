@@ -20,6 +20,7 @@ from zegel.accounts.models import Organisation, SignInFailure, SmtpCredential, U
 from zegel.core.mail.address import Domain
 from zegel.core.mail.dkim import Algorithm, BodyHash, SigningKey, sign
 from zegel.core.policy.submitting import Caps
+from zegel.core.policy.texts import TextCaps
 from zegel.edge.dns import Found, Trouble
 from zegel.journey.custody.models import Submission
 
@@ -411,6 +412,26 @@ def test_recipients_count_each_once_and_repeats_not_at_all(doorstep: Doorstep) -
     assert wire.submit(mail(identity="twee"), *three) == CAPPED
     assert wire.submit(mail(identity="drie"), *three[:2]).startswith("250 ")
     assert Usage.objects.get(whose=Usage.Whose.CREDENTIAL).recipients == 5
+
+
+NUMBERED = f"zivver-access-right: {GUEST} sms +31612345678"
+
+
+@pytest.mark.parametrize("caps", [TextCaps(texts_per_hour=1), TextCaps(text_countries=("BE",))])
+def test_a_message_that_names_a_number_waits_where_no_text_could_be_sent(doorstep: Doorstep, caps: TextCaps) -> None:
+    submitting.count_text(doorstep.organisation.pk, "BE", now=doorstep.clock())
+    submitting.cap_texts(doorstep.organisation, caps)
+    wire = doorstep.signed_in()
+    before = doorstep.custody()
+    assert wire.submit(mail(NUMBERED)).startswith("451 4.7.1 A limit on text messages of your organisation")
+    assert doorstep.custody() == before
+    (alarm,) = [one for one in doorstep.logged if one["event"] == "cap_reached"]
+    assert alarm["cap"] in ("texts per hour", "text countries") and "612345678" not in str(doorstep.logged)
+    assert wire.submit(mail(identity="twee")).startswith("250 "), "it names no number"
+    submitting.cap_texts(doorstep.organisation, TextCaps())
+    assert wire.submit(mail(NUMBERED)).startswith("250 ")
+    submitting.cap_texts(doorstep.organisation, caps)
+    assert wire.submit(mail(NUMBERED)).startswith("250 "), "it was accepted before"
 
 
 def test_after_the_hour_there_is_room_again_and_after_the_day_for_the_day(doorstep: Doorstep) -> None:

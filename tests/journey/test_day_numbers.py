@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from structlog.testing import capture_logs
 
 from tests.peers import until
 from zegel.accounts.models import Account, Organisation
@@ -303,6 +304,22 @@ def test_a_failure_is_told_and_the_next_round_comes(tmp_path: Path, monkeypatch:
 
     counting = Numbering(tmp_path / "counting.lock", now=now, every=0.05)
     counting.start()
+    until(DayNumber.objects.exists)
+    counting.stop()
+    counting._thread.join()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_disk_without_room_for_the_lock_is_no_end(tmp_path: Path) -> None:
+    author = people()
+    sent(author, "a@example.org")
+    (tmp_path / "run").write_text("in the way")  # opening fails, as it does on a full disk
+    counting = Numbering(tmp_path / "run" / "counting.lock", now=lambda: NOON, every=0.05)
+    with capture_logs() as logs:
+        counting.start()
+        until(lambda: bool(logs))
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
     until(DayNumber.objects.exists)
     counting.stop()
     counting._thread.join()

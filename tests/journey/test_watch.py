@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
 from tests.journey.test_day_numbers import people, sent, tried
-from zegel.accounts import audit
+from zegel.accounts import audit, submitting
 from zegel.accounts.models import (
     Account,
     DirectDeliveryList,
@@ -28,6 +28,7 @@ from zegel.accounts.models import (
 )
 from zegel.core.policy.alarms import Alarm, Condition, Shown
 from zegel.core.policy.audit import Act
+from zegel.core.policy.texts import TextCaps
 from zegel.edge import chance, keyring, metrics
 from zegel.edge.certificates import self_signed
 from zegel.edge.dns import Answer, Found, NotThere, Trouble
@@ -160,6 +161,17 @@ def test_a_cap_of_credentials_is_called_by_their_description_and_those_that_are_
         )
         Usage.objects.create(whose=Usage.Whose.CREDENTIAL, number=one.pk, hour=hour, recipients=10)
     assert standing(author) == [(Condition.CAP_REACHED, "Noord", 0)]
+
+
+def test_a_cap_on_text_messages_stands_until_time_makes_room(settings: Settings) -> None:
+    author = people()
+    submitting.cap_texts(owner(author), TextCaps(texts_per_day=1))
+    assert standing(author) == []
+    assert submitting.count_text(owner(author).pk, "NL", now=now()) is None
+    assert standing(author) == [(Condition.TEXTS_CAPPED, "texts per day", 0)]
+    found = watch.gauges(settings, now=now())
+    assert found[metrics.ALARMS.name, ("texts-capped", "critical")] == 1
+    assert watch.standing_of(owner(author), now=now() + timedelta(hours=24)) == ()
 
 
 def test_looking_asks_as_much_for_many_recipients_as_for_one() -> None:
@@ -324,6 +336,15 @@ def reasons(settings: Settings, dns: Dns | None = None, *, room: int = ROOM) -> 
 @pytest.mark.django_db(transaction=True)
 def test_it_is_ready_where_all_is_there(settings: Settings) -> None:
     assert reasons(settings) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_looking_itself_fails_it_is_not(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> list[str]:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(watch, "hindrances", broken)
+    assert reasons(settings) == ["not known"]
 
 
 @pytest.mark.django_db(transaction=True)

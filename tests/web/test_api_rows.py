@@ -80,6 +80,7 @@ BODIES: Final[dict[str, Any]] = {
     "change-credential": {"networks": []},
     "change-account": {"display_name": "x"},
     "put-policy": {},
+    "put-text-caps": {},
     "put-direct-delivery": {},
     "put-minimum": {"method": "sms"},
     "put-verification": {"phone": PHONE},
@@ -223,6 +224,36 @@ def test_a_binding_that_is_none_changes_nothing(program: Program, body: Any, sta
 def test_whoever_acts_by_a_token_is_in_the_audit_log(program: Program) -> None:
     entry = AuditEntry.objects.filter(act="credential-issued").get()
     assert (entry.by_kind, entry.by) == ("token", program.made.token.name)
+
+
+def test_caps_on_text_messages_are_put_whole_and_told_with_what_was_used(program: Program) -> None:
+    held = program.get("submission/texts")
+    body = {"texts_per_hour": 2, "text_countries": ["nl", "BE"]}
+    assert program.ask("PUT", "submission/texts", body).status_code == 428
+    put = program.ask("PUT", "submission/texts", body, if_match=held.headers["ETag"])
+    assert put.status_code == 200, put.content
+    assert put.json() == {
+        "texts_per_hour": 2, "texts_per_day": None, "texts_per_month": None, "text_countries": ["NL", "BE"],
+        "used_this_hour": 0, "used_today": 0, "used_this_month": 0,
+    }  # fmt: skip
+    assert program.ask("PUT", "submission/texts", {}, if_match=held.headers["ETag"]).status_code == 412
+    assert program.get("submission/texts").json() == put.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"texts_per_hour": -1}, 400, "texts_per_hour"),
+        ({"text_countries": ["NL", "Nederland"]}, 422, "text_countries.1"),
+    ],
+)
+def test_caps_on_text_messages_that_are_none_change_nothing(
+    program: Program, body: Any, status: int, field: str
+) -> None:
+    before = program.get("submission/texts").json()
+    response = program.ask("PUT", "submission/texts", body, if_match="*")
+    assert (response.status_code, is_told_well(response)[0]["field"]) == (status, field)
+    assert program.get("submission/texts").json() == before
 
 
 # --- domains, accounts -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCred
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.console.rules import Proof
 from zegel.core.policy.submitting import Caps, parse_authors, written_author
+from zegel.core.policy.texts import TextCaps
 from zegel.settings import Listen
 
 AUTHENTICATION = Organisation.Authentication
@@ -622,6 +623,50 @@ def test_limits_are_stored_and_shown_with_what_was_used(client: Client, organisa
     assert limit(client).status_code == 302
     organisation.refresh_from_db()
     assert submitting.caps_of(organisation) == Caps()
+
+
+TEXTS = {"texts_per_hour": 2, "texts_per_day": 20, "texts_per_month": 200}
+
+
+def test_limits_of_text_messages_are_stored_and_shown_with_what_was_used(
+    client: Client, organisation: Organisation
+) -> None:
+    assert limit(client, **TEXTS, text_countries="nl be").status_code == 302
+    organisation.refresh_from_db()
+    assert submitting.text_caps_of(organisation) == TextCaps(**TEXTS, text_countries=("NL", "BE"))
+    for _ in range(2):
+        assert submitting.count_text(organisation.pk, "NL", now=timezone.now()) is None
+    body = text(client.get("/console/submission/"))
+    for shown in ("2 of at most 2", "2 of at most 20", "2 of at most 200", "NL BE", "limit reached"):
+        assert shown in body, shown
+    assert limit(client).status_code == 302
+    organisation.refresh_from_db()
+    assert submitting.text_caps_of(organisation) == TextCaps()
+
+
+@pytest.mark.parametrize(
+    ("field", "filled", "said"),
+    [
+        ("texts_per_month", "0", "Text messages per 30 days: “0” can’t be a limit."),
+        ("text_countries", "NL Nederland", "“Nederland” is not a country. Write its two letters, like NL or BE."),
+    ],
+)
+def test_a_limit_of_text_messages_that_is_not_understood_is_not_stored(
+    client: Client, organisation: Organisation, field: str, filled: str, said: str
+) -> None:
+    before = held_of(organisation)
+    assert said in text(limit(client, messages_per_hour="5", **{field: filled}))
+    assert held_of(organisation) == before
+
+
+def test_limits_of_text_messages_that_changed_meanwhile_are_not_overwritten(
+    client: Client, organisation: Organisation
+) -> None:
+    opened = version(client, "/console/submission/", "/console/submission/limits/")
+    submitting.cap_texts(organisation, TextCaps(texts_per_hour=7))
+    assert client.post("/console/submission/limits/", {**NO_CAPS, "version": opened}).status_code == 409
+    organisation.refresh_from_db()
+    assert submitting.text_caps_of(organisation) == TextCaps(texts_per_hour=7)
 
 
 # --- how to connect, and in which language -----------------------------------------------------------------------

@@ -163,6 +163,8 @@ def may_be_removed(domain: SendingDomain) -> bool:
     """Not the last one from which the gateway can write for the organisation: codes and reports come from there."""
     if domain.proved_at is None and not domain.in_place:
         return True
+    if SendingDomain.objects.filter(name=domain.name, in_place=True).exclude(pk=domain.pk).exists():
+        return True  # another organisation has it: nothing is written from it here
     others = SendingDomain.objects.filter(organisation=domain.organisation_id, in_place=True).exclude(pk=domain.pk)
     return others.exists()
 

@@ -45,6 +45,10 @@ class Organisation(_Capped):
     name = models.CharField(max_length=200)
     language = models.CharField(max_length=5, default="nl")
     region = models.CharField(max_length=2, default="NL")  # for telephone numbers in national format
+    texts_per_hour = models.PositiveIntegerField(null=True, blank=True, default=None)  # core.policy.texts.TextCaps
+    texts_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)
+    texts_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
+    text_countries = models.JSONField(default=list)  # such as "NL"; none: wherever the gateway sends to
     allows_transport = models.BooleanField(default=True)  # a message may ask for direct delivery (row 4)
     allowed_methods = models.JSONField(null=True, default=None)  # list of Method values; null: all
     holds = models.BooleanField(default=True)  # D-6: hold a recipient who lacks required data, or bounce
@@ -473,6 +477,7 @@ class Usage(models.Model):
     hour = models.PositiveIntegerField(db_index=True)  # hours since 1970
     messages = models.PositiveIntegerField(default=0)
     recipients = models.PositiveIntegerField(default=0)
+    texts = models.PositiveIntegerField(default=0, db_default=0)  # messages that were asked for
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "number", "hour"), name="usage_once")]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self
 
 from django.db import transaction
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from pydantic import Field
 
 from zegel.accounts import credentials, submitting
@@ -21,6 +22,7 @@ from zegel.api.operation import Call, Done, Form, Keyed, Link, Operation, Paged,
 from zegel.api.paging import part
 from zegel.api.versions import must_match, tag_of
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks
+from zegel.core.policy.texts import TextCaps, parse_countries
 
 _Rules = list[Line]
 Most = Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]
@@ -214,9 +216,65 @@ def _conflict(title: str, reason: str) -> Refused:
     return refused(HTTPStatus.CONFLICT, title, [Fault(field="", reason=reason, example="GET /api/v1/credentials")])
 
 
+# --- text messages of the organisation -----------------------------------------------------------------------------
+
+
+class TextCapsForm(Form):
+    """All caps on text messages of the organisation: what is left out is no limit."""
+
+    texts_per_hour: Most | None = None
+    texts_per_day: Most | None = None
+    texts_per_month: Most | None = Field(default=None, description="Of 30 days.")
+    text_countries: _Rules = Field(
+        default=[], max_length=300, description="Empty: wherever the gateway sends to.", examples=[["NL", "BE"]]
+    )
+
+
+class HeldTextCaps(TextCapsForm):
+    """Those in force, with what was asked for."""
+
+    used_this_hour: int
+    used_today: int
+    used_this_month: int
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> Self:
+        """As they are now."""
+        caps = asdict(submitting.text_caps_of(organisation))
+        used = submitting.texts_used_by(organisation.pk, now=timezone.now())
+        return cls(
+            **{**caps, "text_countries": list(caps["text_countries"])},
+            used_this_hour=used.this_hour,
+            used_today=used.today,
+            used_this_month=used.this_month,
+        )
+
+
+def text_caps_got(call: Call) -> Done:
+    """Those in force."""
+    return _text_caps(call.organisation)
+
+
+def text_caps_put(call: Call) -> Done:
+    """In their place from the next code on."""
+    asked: TextCapsForm = call.body
+    countries = _parsed(parse_countries, asked.text_countries, "text_countries", "NL")
+    with transaction.atomic():
+        current = Organisation.objects.select_for_update().get(pk=call.organisation.pk)
+        must_match(call.request, tag_of(submitting.text_caps_of(current)))
+        caps = TextCaps(asked.texts_per_hour, asked.texts_per_day, asked.texts_per_month, countries)
+        submitting.cap_texts(current, caps)
+    return _text_caps(current)
+
+
+def _text_caps(organisation: Organisation) -> Done:
+    return Done(HeldTextCaps.of(organisation), tag=tag_of(submitting.text_caps_of(organisation)))
+
+
 _IN_THE_WAY: Final = {HTTPStatus.CONFLICT: "The credential is disabled, or is being rotated, or is not."}
 _READ, _WRITE = Scope.CREDENTIALS_READ, Scope.CREDENTIALS_WRITE
 _ONE: Final = "credentials/{credential}"
+_TEXTS: Final = "submission/texts"
 _NEXT: Final = tuple(
     Link(name, "credential", "/id")
     for name in (
@@ -293,5 +351,20 @@ ROWS: Final = (
         disabled,
         Credential,
         is_tagged=True,
+    ),
+    Operation(
+        "get-text-caps", "GET", _TEXTS, _READ, "Caps on text messages.", text_caps_got, HeldTextCaps, is_tagged=True
+    ),
+    Operation(
+        "put-text-caps",
+        "PUT",
+        _TEXTS,
+        _WRITE,
+        "Put other caps on text messages in their place.",
+        text_caps_put,
+        HeldTextCaps,
+        asks=TextCapsForm,
+        is_tagged=True,
+        changes=True,
     ),
 )

@@ -41,6 +41,7 @@ from zegel.core.mail.fields import (
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.directives import LONGEST_EXPIRY
 from zegel.core.policy.submitting import CAP_REACHED
+from zegel.core.policy.texts import TEXTS_CAPPED
 from zegel.core.smtp.lines import LineEndings
 from zegel.core.smtp.server import BAD_CONTENT, BAD_RECIPIENT, TOO_LARGE, TOO_MANY_RECIPIENTS
 from zegel.edge import chance
@@ -297,7 +298,7 @@ def _turned_away(reply: Reply) -> Refused:
     title, headers = "A mail server would be refused with this.", {"Connection": "close"}
     if reply.code == 552:
         return refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title, [fault], reply=reply, headers=headers)
-    if reply == CAP_REACHED:
+    if reply in (CAP_REACHED, TEXTS_CAPPED):
         later = {"Retry-After": str(_NEXT_HOUR), **headers}
         return refused(HTTPStatus.TOO_MANY_REQUESTS, title, [fault], reply=reply, headers=later)
     if reply.is_transient and reply != TOO_MANY_RECIPIENTS:

@@ -16,6 +16,7 @@ from zegel.cli.named import mailbox_named, organisation_named
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import Role
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
+from zegel.core.policy.texts import TextCaps, parse_countries
 
 if TYPE_CHECKING:
     from zegel.accounts.models import Account, Organisation, SmtpCredential
@@ -316,6 +317,32 @@ def print_caps(whose: Organisation | SmtpCredential) -> None:
     ):
         if hour is not None or day is not None:
             click.echo(f"    {what}: {now} of {hour or 'any number'} this hour, {today} of {day or 'any number'} a day")
+
+
+def cap_texts(owner: Organisation, given: Mapping[str, int | None], countries: str | None) -> None:
+    """The caps on text messages that were given; 0 takes one away."""
+    from zegel.accounts import submitting
+
+    caps = submitting.text_caps_of(owner)
+    most = {name: getattr(caps, name) if new is None else new or None for name, new in given.items()}
+    where = caps.text_countries if countries is None else rule(parse_countries, countries)
+    submitting.cap_texts(owner, TextCaps(**most, text_countries=where))
+
+
+def print_text_caps(owner: Organisation) -> None:
+    """Those that there are, with what was used."""
+    from zegel.accounts import submitting
+
+    used, caps = submitting.texts_used_by(owner.pk, now=compose.now()), submitting.text_caps_of(owner)
+    for so_far, most, span in (
+        (used.this_hour, caps.texts_per_hour, "this hour"),
+        (used.today, caps.texts_per_day, "a day"),
+        (used.this_month, caps.texts_per_month, "in 30 days"),
+    ):
+        if most is not None:
+            click.echo(f"    text messages: {so_far} of {most} {span}")
+    if caps.text_countries:
+        click.echo(f"    text messages go to: {' '.join(caps.text_countries)}")
 
 
 def rule(parse: Callable[[str], tuple[str, ...]], text: str) -> tuple[str, ...]:

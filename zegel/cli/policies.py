@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.cli.manage import cap, caps_options, print_caps, rule
+from zegel.cli.manage import cap, cap_texts, caps_options, print_caps, print_text_caps, rule
 from zegel.cli.named import domain_named, organisation_named
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
@@ -41,6 +41,9 @@ NEVER = "never"
 DEFAULT = "default"
 
 organisation_option = click.option("--organisation", "organisation_name", required=True)
+
+
+_MANY: Final = click.IntRange(0, 2_000_000_000)
 
 
 @click.group()
@@ -279,6 +282,10 @@ def _file(name: str) -> bytes:
 @click.option("--spf-from", "networks", help="SPF counts from these networks only, such as '192.0.2.0/24'; '' for any.")
 @click.option("--spf-with-dkim/--spf-without-dkim", "needs_dkim", default=None, help="And only with a DKIM signature.")
 @caps_options
+@click.option("--texts-per-hour", type=_MANY, metavar="N", help="Text messages with a code; 0 takes the limit away.")
+@click.option("--texts-per-day", type=_MANY, metavar="N")
+@click.option("--texts-per-month", type=_MANY, metavar="N", help="Of 30 days.")
+@click.option("--text-countries", metavar="WORDS", help="No texts to other countries, such as 'NL BE'; '' for all.")
 @config_option
 @tells_trouble
 def submission(
@@ -288,6 +295,10 @@ def submission(
     config: Path | None,
     *,
     needs_dkim: bool | None,
+    texts_per_hour: int | None,
+    texts_per_day: int | None,
+    texts_per_month: int | None,
+    text_countries: str | None,
     **given: int | None,
 ) -> None:
     """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
@@ -303,6 +314,8 @@ def submission(
         needs_dkim=owner.spf_needs_dkim if needs_dkim is None else needs_dkim,
     )
     cap(owner, given)
+    texts = {"texts_per_hour": texts_per_hour, "texts_per_day": texts_per_day, "texts_per_month": texts_per_month}
+    cap_texts(owner, texts, text_countries)
     click.echo(f"proof: {owner.authentication}")
     if owner.authentication != Organisation.Authentication.CREDENTIALS:
         with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
@@ -310,6 +323,7 @@ def submission(
         if not is_bound(owner.spf_networks) and not owner.spf_needs_dkim:
             click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
     print_caps(owner)
+    print_text_caps(owner)
 
 
 # --- shared ------------------------------------------------------------------------------------------------------

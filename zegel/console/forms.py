@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts import policy as policies
 from zegel.accounts.models import DomainMinimum, Organisation, SmtpCredential
-from zegel.accounts.submitting import caps_of
+from zegel.accounts.submitting import caps_of, text_caps_of
 from zegel.console import words
 from zegel.console.rules import Binding, Proof
 from zegel.core.clock import Instant
@@ -33,6 +33,7 @@ from zegel.core.policy.permitting import (
     parse_minimum_domain,
 )
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
+from zegel.core.policy.texts import TextCaps, parse_countries
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 from zegel.journey.seeking import Sought, Text, Where
@@ -208,6 +209,13 @@ def _not_an_author(label: str | Promise, word: str) -> str:
     ) % {"field": label, "word": word}
 
 
+def _not_a_country(label: str | Promise, word: str) -> str:
+    return gettext("%(field)s: “%(word)s” is not a country. Write its two letters, like NL or BE.") % {
+        "field": label,
+        "word": word,
+    }
+
+
 class _CapField(forms.Field):
     """A number of at least one, in digits alone: of ``1.000`` nobody knows how much it is. Empty is no limit."""
 
@@ -248,6 +256,35 @@ class CapsForm(forms.Form):
     def caps(self) -> Caps:
         """Of a valid form."""
         return Caps(**{name: self.cleaned_data[name] for name in asdict(Caps())})
+
+
+class OrganisationCapsForm(CapsForm):
+    """The most that may be submitted and texted for an organisation."""
+
+    texts_per_hour = _CapField(label=_("Text messages per hour"))
+    texts_per_day = _CapField(label=_("Text messages per 24 hours"))
+    texts_per_month = _CapField(label=_("Text messages per 30 days"))
+    text_countries = _ListField(
+        parse_countries,
+        _not_a_country,
+        label=_("Countries of text messages"),
+        help_text=_(
+            "Two letters each, such as NL or BE. No text message goes to numbers of other countries. Empty: wherever "
+            "the gateway sends to."
+        ),
+    )
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> OrganisationCapsForm:
+        """Filled with what holds now."""
+        texts = text_caps_of(organisation)
+        countries = {"text_countries": " ".join(texts.text_countries)}
+        return cls(initial={**asdict(caps_of(organisation)), **asdict(texts), **countries})
+
+    @property
+    def text_caps(self) -> TextCaps:
+        """Of a valid form."""
+        return TextCaps(**{name: self.cleaned_data[name] for name in asdict(TextCaps())})
 
 
 class BindingForm(CapsForm):

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts import policy as policies
 from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation, SmtpCredential
-from zegel.accounts.submitting import caps_of, used_by
+from zegel.accounts.submitting import caps_of, text_caps_of, texts_used_by, used_by
 from zegel.console import words
 from zegel.console.words import Words
 from zegel.core.clock import Instant
@@ -103,6 +103,27 @@ def use_of(whose: Organisation | SmtpCredential) -> tuple[Use, ...]:
             Spent(used.recipients_this_hour, caps.recipients_per_hour),
             Spent(used.recipients_today, caps.recipients_per_day),
         ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Text messages that were asked for, beside the caps in force."""
+
+    hour: Spent
+    day: Spent
+    month: Spent
+    countries: tuple[str, ...]
+
+
+def texts_of(organisation: Organisation) -> Texts:
+    """Of this hour, day and month."""
+    used, caps = texts_used_by(organisation.pk, now=timezone.now()), text_caps_of(organisation)
+    return Texts(
+        Spent(used.this_hour, caps.texts_per_hour),
+        Spent(used.today, caps.texts_per_day),
+        Spent(used.this_month, caps.texts_per_month),
+        caps.text_countries,
     )
 
 

@@ -21,9 +21,9 @@ from zegel.accounts import credentials as smtp_credentials
 from zegel.accounts import submitting
 from zegel.accounts.models import Organisation, SmtpCredential
 from zegel.console.access import allows
-from zegel.console.forms import BindingForm, CapsForm, CredentialForm, ProofForm
+from zegel.console.forms import BindingForm, CredentialForm, OrganisationCapsForm, ProofForm
 from zegel.console.page import show
-from zegel.console.rules import Binding, Proof, use_of, version_of
+from zegel.console.rules import Binding, Proof, texts_of, use_of, version_of
 from zegel.core.policy.roles import Capability
 from zegel.core.policy.submitting import written_author
 
@@ -245,7 +245,7 @@ def limit(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     """How much is accepted of the organisation."""
     if request.method != "POST":
         return redirect("console:submission")
-    form = CapsForm(request.POST)
+    form = OrganisationCapsForm(request.POST)
     outcome = _cap(organisation, form, request.POST.get("version", ""))
     if outcome is Outcome.STORED:
         messages.success(request, _("The changes are stored."))
@@ -254,16 +254,21 @@ def limit(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     return _submission(request, organisation, caps=form, outcome=outcome)
 
 
-def _cap(organisation: Organisation, form: CapsForm, version: str) -> Outcome:
+def _cap(organisation: Organisation, form: OrganisationCapsForm, version: str) -> Outcome:
     is_valid = form.is_valid()
     with transaction.atomic():
         current = Organisation.objects.select_for_update().get(pk=organisation.pk)
-        if version != version_of(submitting.caps_of(current)):
+        if version != _caps_version(current):
             return Outcome.STALE
         if not is_valid:
             return Outcome.INCOMPLETE
         submitting.cap(current, form.caps)
+        submitting.cap_texts(current, form.text_caps)
     return Outcome.STORED
+
+
+def _caps_version(organisation: Organisation) -> str:
+    return version_of((submitting.caps_of(organisation), submitting.text_caps_of(organisation)))
 
 
 def _submission(
@@ -271,7 +276,7 @@ def _submission(
     organisation: Organisation,
     *,
     proof: ProofForm | None = None,
-    caps: CapsForm | None = None,
+    caps: OrganisationCapsForm | None = None,
     outcome: Outcome | None = None,
 ) -> HttpResponse:
     held = Proof.of(organisation)
@@ -283,10 +288,12 @@ def _submission(
         "proof": proof or ProofForm.of(organisation),
         "proof_version": version_of(held),
         "proof_is_stale": proof is not None and outcome is Outcome.STALE,
-        "caps": caps or CapsForm.of(organisation),
-        "caps_version": version_of(submitting.caps_of(organisation)),
+        "caps": caps or OrganisationCapsForm.of(organisation),
+        "caps_version": _caps_version(organisation),
         "caps_are_stale": caps is not None and outcome is Outcome.STALE,
         "uses": use_of(organisation),
+        "texts": texts_of(organisation),
+        "gateway_countries": settings.ZEGEL.sms.countries,
         "in_place": [domain for domain in domains if domain.in_place],
         "not_in_place": [domain for domain in domains if not domain.in_place],
     }

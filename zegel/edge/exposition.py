@@ -6,8 +6,10 @@ Strangers learn nothing from it but numbers, and nothing makes it work harder th
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -17,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from zegel.edge import metrics
+from zegel.edge.log import Broken, log
 from zegel.edge.metrics import Histogram, Kind, Totals
 
 PATIENCE: Final = 10.0  # seconds for a request
@@ -107,13 +110,26 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Ends in time: who sends an octet now and then would keep a place for hours."""
+        ends = threading.Timer(PATIENCE, _hang_up, (request,))
+        ends.daemon = True
+        ends.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            ends.cancel()
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A stranger who goes away in the middle is nobody's business."""
+        """A stranger who goes away in the middle is nobody's business; a defect of ours is."""
+        cause = sys.exception()
+        if isinstance(cause, Exception) and not isinstance(cause, OSError):
+            log(Broken("metrics", cause))
+
+
+def _hang_up(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

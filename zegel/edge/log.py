@@ -109,7 +109,7 @@ class Audited(Event):
 
 @dataclass(frozen=True, slots=True)
 class CapReached(Event):
-    """An alarm: submissions are refused for now (451 4.7.1)."""
+    """An alarm: submissions, or codes by text message, are refused for now (451 4.7.1)."""
 
     cap: str
     organisation: int

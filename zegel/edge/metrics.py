@@ -101,7 +101,11 @@ SIGN_INS: Final = _counter(
     ("at",),
     _by("submission", "portal", "api"),
 )
-CAPS: Final = _counter("zegel_caps_reached_total", "Messages that were refused because of a cap.", ("cap",))
+CAPS: Final = _counter(
+    "zegel_caps_reached_total",
+    "Messages, and codes by text message, that were refused because of a cap.",
+    ("cap",),
+)
 DECIDED: Final = _counter(
     "zegel_recipients_decided_total",
     "Recipients that got a plan, by the row of its first step (docs/precedence.md); 0: held, or can't be served.",

@@ -26,9 +26,9 @@ from zegel.accounts.models import (
     SignInFailure,
     SmtpCredential,
 )
-from zegel.accounts.submitting import caps_of, used_by
+from zegel.accounts.submitting import caps_of, text_caps_of, texts_used_by, used_by
 from zegel.core.clock import Duration, Instant
-from zegel.core.policy import alarms
+from zegel.core.policy import alarms, texts
 from zegel.core.policy.alarms import (
     Alarm,
     CertificateFound,
@@ -78,7 +78,7 @@ def standing_of_gateway(settings: Settings, *, now: Instant) -> tuple[Alarm, ...
 
 def found_of(organisation: Organisation, *, now: Instant) -> OrganisationFound:
     """What alarms of an organisation are judged by."""
-    texts = _texts(organisation, now)
+    sent = _texts(organisation, now)
     return OrganisationFound(
         domains=[
             DomainFound(one.name, one.in_place, one.missing_since)
@@ -90,8 +90,9 @@ def found_of(organisation: Organisation, *, now: Instant) -> OrganisationFound:
             if one.read_at is not None
         ],
         capped=list(_capped(organisation, now)),
-        texts_sent=texts["sent"],
-        texts_failed=texts["failed"],
+        texts_capped=texts.reached(text_caps_of(organisation), texts_used_by(organisation.pk, now=now)),
+        texts_sent=sent["sent"],
+        texts_failed=sent["failed"],
         closed_out=_closed_out(organisation, now),
         oldest_mail=oldest_mail(organisation),
     )
@@ -329,11 +330,12 @@ class Watch:
 
     async def look(self) -> None:
         """Once; never raises."""
-        why = await asyncio.to_thread(_closing, lambda: hindrances(self._settings, room=self._room)) or []
+        found = await asyncio.to_thread(_closing, lambda: hindrances(self._settings, room=self._room))
+        why = ["not known"] if found is None else found  # the look itself failed: nobody knows that it is ready
         why += await resolver_hindrance(self._settings, self._dns, trusted=self._trusted)
         self._tell(tuple(why))
         taken: Gauges | None = None
-        if "database" not in why:
+        if found is not None and "database" not in found:
             taken = await asyncio.to_thread(_closing, lambda: gauges(self._settings, now=self._now()))
         self._show(taken or {})
 

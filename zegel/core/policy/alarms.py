@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final
 
 from zegel.core.clock import Duration, Instant
+from zegel.core.policy.texts import TextLimit
 from zegel.core.policy.wording import Wording
 
 NEW_DOMAIN: Final[Duration] = timedelta(hours=72)  # whoever adds a domain has so long to publish its records
@@ -126,6 +127,22 @@ class Condition(Enum):
             "Kijk wat er zoveel verstuurt. Klopt het, verhoog dan de limiet bij Aanleveren.",
         ),
         Sentence("the hour or the day is over, or the limit is higher", "het uur of de dag om is, of de limiet hoger"),
+    )
+    TEXTS_CAPPED = (
+        "texts-capped",
+        Whose.ORGANISATION,
+        Severity.CRITICAL,
+        Sentence(
+            "No codes are sent by text message now: the limit {about} is reached.",
+            "Er worden nu geen codes per sms verstuurd: de limiet {about} is bereikt.",
+        ),
+        Sentence(
+            "Recipients with an SMS code can’t read now. Look who asks for so many. If it is meant, raise the limit "
+            "under Submission.",
+            "Ontvangers met een sms-code kunnen nu niet lezen. Kijk wie er zoveel vraagt. Klopt het, verhoog dan de "
+            "limiet bij Aanleveren.",
+        ),
+        Sentence("enough time is over, or the limit is higher", "er genoeg tijd voorbij is, of de limiet hoger"),
     )
     TEXTS_FAILED = (
         "texts-failed",
@@ -315,6 +332,7 @@ class OrganisationFound:
     domains: Sequence[DomainFound] = ()
     lapsed: Sequence[tuple[str, Instant]] = ()  # lists of domains, and when each was last read
     capped: Sequence[str] = ()  # whose cap is reached
+    texts_capped: Sequence[TextLimit] = ()  # caps on text messages that are reached
     texts_sent: int = 0  # in the last hour
     texts_failed: int = 0
     closed_out: int = 0  # recipients with all wrong codes of a day behind them
@@ -369,10 +387,18 @@ _SHOWN: Final = {
     Shown.SUBMISSION: Sentence("the submission server", "de server voor het aanleveren"),
     Shown.PORTAL: Sentence("the portal", "het portaal"),
 }
+_LIMITS: Final = {
+    TextLimit.HOUR: Sentence("per hour", "per uur"),
+    TextLimit.DAY: Sentence("per 24 hours", "per 24 uur"),
+    TextLimit.MONTH: Sentence("per 30 days", "per 30 dagen"),
+}
 _NAMED: Final = {
-    (condition, shown.value): said
-    for condition in (Condition.CERTIFICATE_BROKEN, Condition.CERTIFICATE_ENDS)
-    for shown, said in _SHOWN.items()
+    **{(Condition.TEXTS_CAPPED, limit.value): said for limit, said in _LIMITS.items()},
+    **{
+        (condition, shown.value): said
+        for condition in (Condition.CERTIFICATE_BROKEN, Condition.CERTIFICATE_ENDS)
+        for shown, said in _SHOWN.items()
+    },
 }
 
 
@@ -396,6 +422,8 @@ def _organisation(found: OrganisationFound, now: Instant) -> Iterator[Alarm]:
         yield Alarm(Condition.LIST_LAPSED, name, _whole(now - read_at, timedelta(days=1)))
     for name in found.capped:
         yield Alarm(Condition.CAP_REACHED, name)
+    for limit in found.texts_capped:
+        yield Alarm(Condition.TEXTS_CAPPED, limit.value)
     tried = found.texts_sent + found.texts_failed
     if found.texts_failed >= FAILED_TEXTS and found.texts_failed * FAILED_SHARE >= tried:
         yield Alarm(Condition.TEXTS_FAILED, number=found.texts_failed)

@@ -45,7 +45,9 @@ from zegel.core.policy.directives import (
     to_json_bytes,
     unmatched,
 )
-from zegel.core.policy.submitting import CAP_REACHED, DKIM_MISSING, DKIM_UNKNOWN
+from zegel.core.policy.phone import country_of
+from zegel.core.policy.submitting import DKIM_MISSING, DKIM_UNKNOWN
+from zegel.core.policy.verification import SmsCode
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
@@ -323,7 +325,7 @@ class Intake:
         outcome = await self._place.writer.write_together(self._together, prepared)
         if isinstance(outcome, Capped):
             log(CapReached(outcome.cap, outcome.organisation, outcome.credential or 0))
-            outcome = CAP_REACHED
+            outcome = outcome.reply
         if isinstance(outcome, Reply):
             self.abandon()
             return outcome
@@ -373,6 +375,11 @@ class Intake:
             blind={one: new_conversation(sink.message_key, to=wrapper) for one in parts.blind},
             lives=directives.expires_after,
             references=" ".join(references(section, most=MOST_REFERENCES)),
+            texts_to={
+                mailbox: country_of(right.phone.reveal())
+                for mailbox, right in directives.access_rights.items()
+                if isinstance(right, SmsCode)
+            },
             warn=bool(directives.warnings) or bool(unmatched(directives, recipients)),
         )
 

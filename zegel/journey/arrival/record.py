@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from zegel.accounts.models import Usage
+from zegel.accounts import submitting
+from zegel.accounts.models import Organisation, Usage
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
-from zegel.core.policy.submitting import HOURS_A_DAY, Caps, Used, reached
+from zegel.core.policy.submitting import CAP_REACHED, HOURS_A_DAY, Caps, Used, reached
+from zegel.core.policy.texts import TEXTS_CAPPED, TextLimit, objection
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
@@ -64,6 +66,7 @@ class Prepared:
     blind: dict[Mailbox, NewConversation]
     lives: Duration | None  # as the message asks; else as the organisation's policy says
     references: str  # Message-IDs of what it answers (D-5)
+    texts_to: Mapping[Mailbox, str]  # whom the message names a number of, and of which country that is
     warn: bool
 
 
@@ -82,6 +85,7 @@ class Capped:
     cap: str
     organisation: int
     credential: int | None  # whose cap it is; None: the organisation's
+    reply: Reply = CAP_REACHED
 
 
 def record(batch: Sequence[Prepared]) -> list[Recorded | Capped | Reply]:
@@ -210,6 +214,12 @@ def _used(whose: tuple[int, int], hour: int) -> Used:
     )
 
 
+def _texts_objection(organisation: int, countries: set[str], at: Instant) -> TextLimit | None:
+    """Why nobody whom a message names a number of could get a code now. Asked only of messages that name one."""
+    caps = submitting.text_caps_of(Organisation.objects.get(pk=organisation))
+    return objection(caps, submitting.texts_used_by(organisation, now=at), countries)
+
+
 @dataclass(slots=True)
 class _Pending:
     """Rows that will be written together."""
@@ -233,8 +243,11 @@ class _Pending:
         if not shared and not blind:
             return Recorded(0, content_kept=False)
         recipients = len(shared) + len(blind)
-        if (objection := self.ledger.objection(one, sender, recipients)) is not None:
-            return objection
+        if (capped := self.ledger.objection(one, sender, recipients)) is not None:
+            return capped
+        named = {country for mailbox, country in one.texts_to.items() if mailbox in {*shared, *blind}}
+        if named and (limit := _texts_objection(sender.organisation, named, one.at)) is not None:
+            return Capped(limit.value, sender.organisation, None, TEXTS_CAPPED)
         self.ledger.add(one, sender, recipients)
         new = [(keys, True) for keys in blind.values()]
         lives = one.lives or sender.lives  # a half that asks for another term ends at another time: it joins nobody

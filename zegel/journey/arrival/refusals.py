@@ -16,6 +16,7 @@ from zegel.core.policy.submitting import (
     SPF_REPLIES,
     Spf,
 )
+from zegel.core.policy.texts import TEXTS_CAPPED
 from zegel.core.smtp.server import (
     AUTH_FIRST,
     BAD_CONTENT,
@@ -57,6 +58,7 @@ REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("the credentials were disabled, or bound to other networks, in an open session", DISABLED),
     ("SPF was demanded beside the credentials, in an open session", SPF_TOO),
     ("a cap would be broken; an alarm is in the log", CAP_REACHED),
+    ("it names a telephone number, and a cap on text messages is reached or leaves its country out", TEXTS_CAPPED),
     ("too many recipients in one transaction", TOO_MANY_RECIPIENTS),
     ("the message, or `SIZE`, is larger than `submission.max_size`", TOO_LARGE),
     ("the header section is too large", HEADER_TOO_LONG),

@@ -6,7 +6,7 @@ sealed; fields that hold sealed octets say how: *wrapped* (to the gateway), *enc
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from django.db.models import Q
@@ -462,13 +462,16 @@ class Erasure(models.Model):
     at = models.DateTimeField()
 
 
+OFFERED: Final = "offered"  # a text message that the provider is asked to take: it may have it, and nobody asks again
+
+
 class Sms(_Row):
-    """A text message on its way; the number and the text are wrapped, and destroyed once it was handed over."""
+    """A text message on its way; the number and the text are wrapped, and destroyed before it is handed over."""
 
     recipient = models.ForeignKey(Recipient, models.CASCADE)
     sealed = models.BinaryField(null=True)
     created_at = models.DateTimeField()
-    state = models.CharField(max_length=8, default="queued")  # queued, sent, failed
+    state = models.CharField(max_length=8, default="queued")  # queued, offered, sent, failed
 
 
 class Challenge(_Row):

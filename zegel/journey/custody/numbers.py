@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import IO, Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -191,20 +191,28 @@ class Numbering:
         self._over.set()
 
     def _run(self) -> None:
-        with self._lock.open("ab") as held:
-            rounds = 0
-            while not self._over.is_set():
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    self.count(everything=rounds % OFTEN == 0)
-                    rounds += 1
-                except BlockingIOError:
-                    pass  # another process does it
-                except Exception as cause:
-                    log(Broken("numbers", cause))
-                finally:
-                    connection.close()
+        while not self._over.is_set():
+            try:
+                with self._lock.open("ab") as held:
+                    self._keep_counting(held)
+            except OSError as cause:  # the disk is full: no file can be made now
+                log(Broken("numbers", cause))
                 self._over.wait(self._every)
+
+    def _keep_counting(self, held: IO[bytes]) -> None:
+        rounds = 0
+        while not self._over.is_set():
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.count(everything=rounds % OFTEN == 0)
+                rounds += 1
+            except BlockingIOError:
+                pass  # another process does it
+            except Exception as cause:
+                log(Broken("numbers", cause))
+            finally:
+                connection.close()
+            self._over.wait(self._every)
 
     def count(self, *, everything: bool) -> None:
         """Today; with ``everything`` also the days before that may still change, and the slowest destinations."""

@@ -26,6 +26,7 @@ from zegel.edge.journal import Erased
 from zegel.journey.custody import erasures, forgetting, jobs, retention, revoking
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
+    OFFERED,
     Challenge,
     Content,
     Conversation,
@@ -234,7 +235,7 @@ def end(*, now: Instant) -> int:
     jobs.put(Kind.TRANSMIT, told, due=now)
     jobs.put(Kind.REPORT, list(_subjects(Kind.REPORT)), due=now)
     queued.exclude(kind__in=TO_SENDERS).update(state=Transmission.State.FAILED, sealed=None)
-    Sms.objects.filter(id__in=_subjects(Kind.SMS), state="queued").update(sealed=None, state="failed")
+    Sms.objects.filter(id__in=_subjects(Kind.SMS), state__in=("queued", OFFERED)).update(sealed=None, state="failed")
     PutAside.objects.all().delete()
     note(Act.QUEUE_ENDED, None, details={"recipients": len(lost)}, now=now)
     return len(lost)

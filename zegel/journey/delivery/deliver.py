@@ -122,7 +122,9 @@ class Delivery:
     first_retry: Duration
     now: Callable[[], Instant]
     passed_over: mx.Tell = mx.tell_nobody
-    _keys: dict[Domain, tuple[Instant, tuple[SigningKey, ...]]] = field(default_factory=dict)
+    _keys: dict[Domain, tuple[Instant, tuple[tuple[str, bytes], ...], tuple[SigningKey, ...]]] = field(
+        default_factory=dict
+    )  # when they were looked up, as selector and wrapped key, and opened
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -478,13 +480,13 @@ class Delivery:
         """
         if domain is None:
             return ()
-        looked_at, keys = self._keys.get(domain, (None, ()))
+        looked_at, known, keys = self._keys.get(domain, (None, (), ()))
         now = self.now()
         if looked_at is not None and looked_at <= now < looked_at + KEEP_KEY:
             return keys
         found = rows.select(
             f"""SELECT dkim_selector, dkim_key, ed25519_published, ed25519_selector, ed25519_key
-            FROM {rows.table(SendingDomain)} WHERE name = %s
+            FROM {rows.table(SendingDomain)} WHERE name = %s AND (in_place OR proved_at IS NOT NULL)
             ORDER BY in_place DESC, proved_at IS NULL, proved_at DESC LIMIT 1""",  # noqa: S608  # who has it, or had
             (domain.ascii,),
         )
@@ -493,11 +495,12 @@ class Delivery:
             wanted.append((selector, wrapped, dkim_context(domain.ascii)))
             if is_published:
                 wanted.append((other_selector, other_wrapped, ed25519_context(domain.ascii)))
-        held = {key.selector: key for key in keys}
-        keys = tuple([held.get(one[0]) or self._opened(domain, *one) for one in wanted])
+        held = dict(zip(known, keys, strict=True))  # by the key itself: a domain that moves may keep its selector
+        told = tuple([(selector, bytes(wrapped)) for selector, wrapped, _ in wanted])
+        keys = tuple([held.get(one) or self._opened(domain, *all_of) for one, all_of in zip(told, wanted, strict=True)])
         if len(self._keys) >= SIGNING_KEYS:
             self._keys.clear()
-        self._keys[domain] = now, keys
+        self._keys[domain] = now, told, keys
         return keys
 
     def _opened(self, domain: Domain, selector: str, wrapped: bytes, context: str) -> SigningKey:

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import unicodedata
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, assert_never
 from urllib.parse import urlsplit
@@ -15,16 +16,20 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.utils import timezone
 
+from zegel.accounts import submitting
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.texts import CodeMail, Language, NotWords, code_mail, sms_text
 from zegel.core.policy import challenge as rules
 from zegel.core.policy.challenge import Expired, Ledger, Locked, Passed, TooMany, TooSoon, Verdict, Wrong
+from zegel.core.policy.phone import country_of
+from zegel.core.policy.texts import TextLimit
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
+from zegel.edge.log import CapReached, log
 from zegel.journey import milestones
 from zegel.journey.custody.models import Challenge, Recipient, Sms, Transmission, WrongTry
 from zegel.journey.custody.seal import wrap_field
@@ -37,6 +42,7 @@ __all__ = [
     "CannotSend",
     "Expired",
     "Locked",
+    "NoTexts",
     "Passed",
     "TooMany",
     "TooSoon",
@@ -54,6 +60,13 @@ _SENT: Final = (Method.SMS, Method.EMAIL)
 _NOBODY: Final = Secret(b"")
 
 
+@dataclass(frozen=True, slots=True)
+class NoTexts:
+    """The organisation sends no text message now, or none to this number's country."""
+
+    limit: TextLimit
+
+
 class CannotSend(Exception):
     """The number or the organisation's own address is gone; nothing that the guest can mend."""
 
@@ -61,7 +74,7 @@ class CannotSend(Exception):
 # Asking for a code
 
 
-def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | TooMany | Expired | None:
+def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | TooMany | Expired | NoTexts | None:
     """Puts a code on its way, for this browser alone; or tells why not. Raises :class:`CannotSend`.
 
     ``Expired``: what the recipient is asked for isn't what the page said."""
@@ -78,6 +91,12 @@ def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | 
                 return refused
             case rules.Issued(issued):
                 pass
+        if phone is not None:
+            organisation = recipient.conversation.organisation_id
+            limit = submitting.count_text(organisation, country_of(phone.reveal()), now=now)
+            if limit is not None:
+                log(CapReached(limit.value, organisation, 0))
+                return NoTexts(limit)
         row = Challenge(
             id=chance.identifier(),
             recipient=recipient,

@@ -19,11 +19,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from zegel.accounts.models import Account
 from zegel.core.clock import Instant
+from zegel.core.policy.texts import TextLimit
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
 from zegel.journey.portal import codes, devices, links
 from zegel.journey.portal.browsers import browser_of, recognise
-from zegel.journey.portal.codes import CannotSend, Expired, Locked, Passed, TooMany, TooSoon, Wrong
+from zegel.journey.portal.codes import CannotSend, Expired, Locked, NoTexts, Passed, TooMany, TooSoon, Wrong
 from zegel.journey.portal.guests import Guest, for_guests, guest_of, lock
 from zegel.journey.portal.pages import language, no_way_in, private, see_other
 from zegel.journey.portal.proofs import proof_of, prove, withdraw
@@ -146,6 +147,8 @@ def send_code(request: HttpRequest, guest: Guest) -> HttpResponse:
         return see_other(guest.address("guest-verify") + _onward(request))
     if isinstance(refused, Expired):
         return see_other(guest.address("guest") + _onward(request))  # which says what is asked for now
+    if isinstance(refused, NoTexts):
+        return _opening(request, guest, problem=_no_texts(refused.limit), status=HTTPStatus.SERVICE_UNAVAILABLE)
     response = _opening(request, guest, problem=_why_not(refused), status=HTTPStatus.TOO_MANY_REQUESTS)
     response["Retry-After"] = _seconds_until(refused.until)
     return response
@@ -326,6 +329,19 @@ def _why_not(refused: TooSoon | TooMany) -> str:
             ) % {"time": clock(until)}
         case unreachable:
             assert_never(unreachable)
+
+
+def _no_texts(limit: TextLimit) -> str:
+    if limit is TextLimit.COUNTRIES:
+        return _(
+            "The organisation that sent this message sends no text messages to the country of your number. Choose “I "
+            "can’t get the code” below: the sender can then allow another way."
+        )
+    return _(
+        "The organisation that sent this message can’t send any more text messages for now, so no code was sent. Try "
+        "again in an hour. If it can’t wait, choose “I can’t get the code” below: the sender can then allow another "
+        "way."
+    )
 
 
 def _wrong(left: int) -> str:
