@@ -28,7 +28,7 @@ from zegel.accounts.models import (
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.audit import Act
-from zegel.journey.custody import erasures, jobs, retention, revoking
+from zegel.journey.custody import erasures, jobs, outbox, retention, revoking
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     Attempt,
@@ -118,6 +118,7 @@ def _name_nobody(recipients: Sequence[uuid.UUID], now: Instant, *, is_noted: boo
             Attempt.objects.filter(pk=attempt.pk).update(reply=found[0] if found else "")
     for model in (Challenge, WrongTry, Proof):
         model.objects.filter(recipient__in=recipients).delete()
+    outbox.forget(recipients)
     Draft.objects.filter(recipient__in=recipients).delete()
 
 
