@@ -9,10 +9,10 @@ import hmac
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ HOST: Final = "programma.voorbeeld.test"
 GUEST: Final = "gast@elders.test"
 CODE: Final = "blauwe-fiets-7"
 CODE_FIELD: Final = [("zivver-access-right", f"{GUEST} access-code {CODE}")]
-SELF: Final = (ip_network("127.0.0.0/8"),)
+SELF: Final = (IPv4Network("127.0.0.0/8"),)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def _told(telling: Telling) -> None:
 
 
 def fetcher(
-    authority: LocalAuthority, *, within: float = 15.0, networks: tuple[IPv4Network, ...] = SELF, ip: str = "127.0.0.1"
+    authority: LocalAuthority, *, within: float = 15.0, networks: Sequence[IPv4Network] = SELF, ip: str = "127.0.0.1"
 ) -> Fetcher:
     trust = verifying_context(authority.certificate_path)
     return Fetcher(trust, lambda host: [ip], 0, networks=networks, redirects=0, within=within)
@@ -359,9 +359,14 @@ def test_endless_fields_are_no_answer(program: Program) -> None:
     assert program.requests() == [("webhook.test", "waiting", 1, "broken-off")]
 
 
+def waits_for(event: threading.Event) -> None:
+    """And then says nothing."""
+    event.wait(30)
+
+
 def test_a_slow_server_ends_in_time_and_holds_up_no_other(post: Post, server: Site, authority: LocalAuthority) -> None:
     free = threading.Event()
-    server.answers["/traag"] = lambda request: free.wait(30) and None
+    server.answers["/traag"] = lambda request: waits_for(free)
     slow = added(post, server.url("/traag", HOST), description="traag").webhook
     quick = added(post, server.url("/hook", HOST), description="vlug").webhook
     outbox.try_out(slow, now=post.clock())
@@ -377,7 +382,7 @@ def test_a_slow_server_ends_in_time_and_holds_up_no_other(post: Post, server: Si
     assert WebhookRequest.objects.get(webhook=quick).state == "taken"
     assert WebhookRequest.objects.get(webhook=slow).outcome == "broken-off"
     never = threading.Event()
-    server.answers["/traag"] = lambda request: never.wait(10) and None
+    server.answers["/traag"] = lambda request: waits_for(never)
     outbox.try_out(slow, now=post.clock())
     post.run(_told(telling(post, fetcher(authority, within=0.5))))
     never.set()

@@ -183,4 +183,9 @@ def _fill(one: Webhook, wanted: Wanted) -> None:
 
 
 def _details(one: Webhook) -> Details:
-    return {"url": one.url, "events": list(one.events), "is_enabled": one.disabled_at is None}
+    return {
+        "description": one.description,
+        "url": one.url,
+        "events": list(one.events),
+        "is_enabled": one.disabled_at is None,
+    }

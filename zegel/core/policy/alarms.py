@@ -544,7 +544,7 @@ it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)
 {over} minutes is one alarm. What is found at the same look stands in one mail.
 
 - **Of an organisation**: its owners and administrators, each in the language of their account, or the addresses that
-  stand in the console under Overview, *Who is told* (`zegel alarms-to ORGANISATION ADDRESS…`). The mail comes from the
+  stand in the console under Overview, *Who is told* (`zegel organisation alarms-to NAME ADDRESS…`). The mail comes from the
   sending domain of the organisation; where it has none, nobody is mailed, and webhooks and `zegel alarms` tell.
 - **Of the gateway**: the address in the configuration, in that language. It comes from the gateway's own name.
 
