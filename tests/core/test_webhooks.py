@@ -30,7 +30,7 @@ def is_genuine() -> Any:
     """The function of the document, and nothing of ours."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
-    exec(code, found)  # noqa: S102
+    exec(code, found)
     return found["is_genuine"]
 
 

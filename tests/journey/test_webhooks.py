@@ -1,5 +1,5 @@
-"""Webhooks hear of milestones, at least once, signed, and of nothing more than that. The server is a real one, over HTTPS
-on loopback; the mail goes its real way."""
+"""Webhooks hear of milestones, at least once, signed, and of nothing more than that. The server is a real one, over
+HTTPS on loopback; the mail goes its real way."""
 
 from __future__ import annotations
 

@@ -543,9 +543,9 @@ Every minute it is looked which alarms stand. People get a mail when one is rais
 it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back within
 {over} minutes is one alarm. What is found at the same look stands in one mail.
 
-- **Of an organisation**: its owners and administrators, each in the language of their account, or the addresses that
-  stand in the console under Overview, *Who is told* (`zegel organisation alarms-to NAME ADDRESS…`). The mail comes from the
-  sending domain of the organisation; where it has none, nobody is mailed, and webhooks and `zegel alarms` tell.
+- **Of an organisation**: its owners and administrators, each in the language of their account; or the addresses that
+  were set in the console (Overview, *Who is told*) or with `zegel organisation alarms-to NAME ADDRESS…`. The mail comes
+  from the sending domain of the organisation; where it has none, nobody is mailed, and the overview and webhooks tell.
 - **Of the gateway**: the address in the configuration, in that language. It comes from the gateway's own name.
 
 ```toml
@@ -554,10 +554,10 @@ mail = "beheer@example.org"
 language = "nl"
 ```
 
-About `domain-refused` and `domain-missing` the administrators get a mail with the records, as soon as a check finds out
-([domains.md](domains.md)); so these two come by webhook and not once more by mail. No alarm names a recipient. Alarm mails
-say `Auto-Submitted: auto-generated` and have an empty return path: no automatic reply and no bounce answers them. Of what
-keeps mail from going out at all no mail can tell: watch `zegel alarms`, or the metrics, from outside as well.
+About `domain-refused` and `domain-missing` owners and administrators get a mail with the records as soon as a check
+finds out ([domains.md](domains.md)); so these two come by webhook, and not by mail once more. No alarm names a recipient.
+Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply and no bounce
+answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics from outside.
 
 ## Of an organisation
 

@@ -1,7 +1,7 @@
 """Webhooks: what programs are told of, how it is signed, and when it is tried again.
 
-``Event`` is a table; ``docs/webhooks.md`` is printed from it. Requests are signed as the Standard Webhooks specification
-says (version 1.0.0), so that whoever has a library for that needs nothing of ours.
+``Event`` is a table, from which ``docs/webhooks.md`` is printed. Requests are signed as the Standard Webhooks
+specification says (version 1.0.0), so that whoever has a library for that needs nothing of ours.
 """
 
 from __future__ import annotations
@@ -227,3 +227,131 @@ def _data(event: Event, about: Milestone | Alarm | None) -> dict[str, Any]:
 
 def _joined(sentences: Sequence[Sentence]) -> dict[str, str]:
     return {"en": " ".join(one.en for one in sentences), "nl": " ".join(one.nl for one in sentences)}
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def as_markdown() -> str:
+    """``docs/webhooks.md``, printed from the tables."""
+    return _PAGE.format(
+        events="".join(f"| `{one.value}` | {one.what.en} |\n" for one in Event),
+        pauses=", ".join(_length(one) for one in PAUSES),
+        age=MOST_AGE // timedelta(hours=1),
+        kept=KEPT.days,
+        port=LOWEST_PORT,
+    )
+
+
+def _length(pause: Duration) -> str:
+    for size, unit in ((3600, "hour"), (60, "minute")):
+        if pause.seconds >= size:
+            return f"{pause.seconds // size} {unit}{'' if pause.seconds == size else 's'}"
+    return f"{pause.seconds} seconds"
+
+
+_PAGE: Final = """\
+# Webhooks
+
+<!-- Printed by zegel.core.policy.webhooks.as_markdown; a test compares. -->
+
+A webhook is a web address of a program of yours. The gateway posts to it what became of a message, or what is wrong, as
+soon as it happens. An owner or administrator adds it in the console (*Webhooks*), a program with the API (scopes
+`webhooks:read`, `webhooks:write`), the user of the machine with `zegel webhooks add URL --organisation NAME
+--description TEXT`. An organisation has ten at most, each with its own choice of events. Adding, changing, renewing and
+removing stand in the audit log.
+
+## Events
+
+| type | means |
+|---|---|
+{events}
+Alarms are those of the organisation ([alarms.md](alarms.md)). What each state means, and what it doesn't, is said in
+[trace.md](trace.md).
+
+## A request
+
+```json
+{{
+  "type": "recipient.delivered",
+  "timestamp": "2026-11-26T13:03:21+00:00",
+  "data": {{
+    "organisation": "Voorbeeldziekenhuis",
+    "message": "01a216c9-0faf-7ea5-a549-c80da98ff05f",
+    "message_id": "<1234@example.org>",
+    "recipient": "01a216c9-0fb0-7c11-8c5d-2b8d5b0b9f21",
+    "address": "recipient@example.org",
+    "says": {{"en": "Delivered: …", "nl": "Bezorgd: …"}},
+    "evidence": {{"host": "mx.example.org", "protocol": "TLSv1.3"}}
+  }}
+}}
+```
+
+`message` is our reference, which the sending server got with the reply; the trace of the API and `zegel trace` take it.
+`evidence` differs by event: `host` and `protocol` of the server that took it, `method` that it was opened with,
+`status` and `reason` of what can't be served. An alarm has `alarm`, `severity`, `about`, `number`, `says` and `remedy`
+in place of what is about a recipient. Fields may be added; none gets another meaning. There is never a subject, content,
+a number, a code or a link in it.
+
+| field | holds |
+|---|---|
+| `webhook-id` | the request; the same at every try: whoever saw it before need do nothing |
+| `webhook-timestamp` | when it was sent, in seconds since 1970 |
+| `webhook-signature` | `v1,` and a signature; two with a space between, while the secret is renewed |
+
+## Answering
+
+Any status from 200 to 299 says that you have it; answer at once, and work afterwards. What follows the status is not
+read. A redirect is not followed. 410 disables the webhook. Everything else, and no answer within 15 seconds, is tried
+again after {pauses}. Then it is
+given up, as is what waited for {age} hours, and the alarm `webhook-fails` says so. What was given up is not told again: ask
+for the trace.
+
+Each event comes at least once: twice, where an answer got lost or the gateway was killed at that moment. They usually
+come in the order in which they happened, and need not: go by `timestamp`. One webhook is sent one request at a time, so
+a slow server delays nothing but its own. How each request ended is shown for {kept} days.
+
+## Where it may be
+
+The address is `https`, with port 443 or one from {port} on, and a certificate that is valid for its name. The name is
+looked up at every try and has to be on the internet: an address of this machine or of a network beside it is refused,
+whatever the name, and the address that was looked at is the one that is connected to. Networks of your own that are to
+be reached stand in the configuration of the gateway, and hold for all of its organisations:
+
+```toml
+[webhooks]
+networks = ["10.20.0.0/16"]
+```
+
+## That it comes from the gateway
+
+The secret is shown once. Requests are signed as [Standard Webhooks](https://www.standardwebhooks.com/) says (version
+1.0.0), for which there are libraries in many languages. In Python without one:
+
+```python
+import base64
+import hashlib
+import hmac
+import time
+
+
+def is_genuine(headers, body, secret):
+    # headers: by their names in lower case; body: the octets as they came; secret: with the whsec_ before it
+    identity, stamp = headers["webhook-id"], headers["webhook-timestamp"]
+    if abs(time.time() - int(stamp)) > 300:
+        return False
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{{identity}}.{{stamp}}.".encode() + body
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    given = (one.partition(",") for one in headers["webhook-signature"].split())
+    return any(kind == "v1" and hmac.compare_digest(expected, one) for kind, _, one in given)
+```
+
+To renew a secret without missing anything: make a second one (*Renew the secret*), give it to the program, and end the
+previous one. Until then every request has a signature of both.
+
+## What is kept
+
+A waiting request names its event and the recipient's row, and no address: what it says is read at the moment of sending.
+Who is erased is not told of any more; with an organisation all of it goes ([erasure.md](erasure.md)).
+"""
