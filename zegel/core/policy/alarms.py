@@ -177,7 +177,7 @@ class Condition(Enum):
         Severity.WARNING,
         Sentence(
             "The webhook “{about}” was not told of {number} events in the last day: its server did not take them.",
-            "De webhook “{about}” is in de afgelopen dag {number} keer niet bereikt: de server nam het bericht niet aan.",
+            "De webhook “{about}” is in de afgelopen dag {number} keer niet bereikt: de server nam het niet aan.",
         ),
         Sentence(
             "See under Webhooks what its server answered. What was given up is not told again.",
@@ -539,8 +539,8 @@ code 1 where there is one). `critical`: now. `warning`: soon. An alarm ends by i
 
 ## Who is told
 
-Every minute it is looked which alarms stand. People get a mail when one is raised, once a day while it stands, and when
-it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back within
+Every minute it is looked which alarms stand. People get a mail when one is raised, once a day while it stands, and
+when it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back within
 {over} minutes is one alarm. What is found at the same look stands in one mail.
 
 - **Of an organisation**: its owners and administrators, each in the language of their account; or the addresses that
@@ -555,9 +555,9 @@ language = "nl"
 ```
 
 About `domain-refused` and `domain-missing` owners and administrators get a mail with the records as soon as a check
-finds out ([domains.md](domains.md)); so these two come by webhook, and not by mail once more. No alarm names a recipient.
-Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply and no bounce
-answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics from outside.
+finds out ([domains.md](domains.md)); so these two come by webhook, and not by mail once more. No alarm names a
+recipient. Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply and
+no bounce answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics from outside.
 
 ## Of an organisation
 

@@ -290,8 +290,8 @@ Alarms are those of the organisation ([alarms.md](alarms.md)). What each state m
 `message` is our reference, which the sending server got with the reply; the trace of the API and `zegel trace` take it.
 `evidence` differs by event: `host` and `protocol` of the server that took it, `method` that it was opened with,
 `status` and `reason` of what can't be served. An alarm has `alarm`, `severity`, `about`, `number`, `says` and `remedy`
-in place of what is about a recipient. Fields may be added; none gets another meaning. There is never a subject, content,
-a number, a code or a link in it.
+in place of what is about a recipient. Fields may be added; none gets another meaning. There is never a subject,
+content, a number, a code or a link in it.
 
 | field | holds |
 |---|---|
@@ -303,9 +303,9 @@ a number, a code or a link in it.
 
 Any status from 200 to 299 says that you have it; answer at once, and work afterwards. What follows the status is not
 read. A redirect is not followed. 410 disables the webhook. Everything else, and no answer within 15 seconds, is tried
-again after {pauses}. Then it is
-given up, as is what waited for {age} hours, and the alarm `webhook-fails` says so. What was given up is not told again: ask
-for the trace.
+again after {pauses}.
+Then it is given up, as is what waited for {age} hours, and the alarm `webhook-fails` says so. What was given up is not
+told again: ask for the trace.
 
 Each event comes at least once: twice, where an answer got lost or the gateway was killed at that moment. They usually
 come in the order in which they happened, and need not: go by `timestamp`. One webhook is sent one request at a time, so
@@ -352,6 +352,6 @@ previous one. Until then every request has a signature of both.
 
 ## What is kept
 
-A waiting request names its event and the recipient's row, and no address: what it says is read at the moment of sending.
-Who is erased is not told of any more; with an organisation all of it goes ([erasure.md](erasure.md)).
+A waiting request names its event and the recipient's row, and no address: what it says is read at the moment of
+sending. Who is erased is not told of any more; with an organisation all of it goes ([erasure.md](erasure.md)).
 """
