@@ -386,6 +386,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
     from zegel.edge.nta import NtaLookup
+    from zegel.journey import webhooks
+    from zegel.journey.alarming import Alarming
+    from zegel.journey.custody import outbox
     from zegel.journey.custody.erasures import keep_journal
     from zegel.journey.custody.forgetting import forget_what_was_asked
     from zegel.journey.custody.jobs import Kind
@@ -502,6 +505,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             lambda: forget_old_imports(now()),
             lambda: audit.shorten(now()),
             lambda: forget_old_numbers(now()),
+            lambda: outbox.forget_old(now()),
         )
     )
     refreshing = lists.Refreshing(lists.fetcher(settings), now=now, gained=release_held(settings))
@@ -515,11 +519,15 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         now=now,
         tell=DomainMails(writer, readers, unsealer, url=settings.portal.url, now=now).tell,
     )
+    hooks = webhooks.Telling(writer, readers, open_field=unsealer.field, tells=webhooks.fetcher(settings), now=now)
+    alarming = Alarming(writer, readers, settings, sealing=keys.sealing, now=now)
     numbering = Numbering(settings.run / COUNTER, now=now)
     numbering.start()
     log(Started("dispatch", ""))
     ready()
     watching = asyncio.create_task(watch.keep_looking())
+    telling_programs = asyncio.create_task(hooks.keep_telling())
+    telling_of_alarms = asyncio.create_task(alarming.keep_looking())
     counting = asyncio.create_task(tls_results.keep_writing())
     running = asyncio.create_task(worker.run())
     journalling = asyncio.create_task(keep_journal(erasure_journal(settings), readers))
@@ -530,6 +538,8 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     numbering.stop()
     sweeping.cancel()
     watching.cancel()
+    telling_programs.cancel()
+    telling_of_alarms.cancel()
     journalling.cancel()
     await dialler.close()
     tls_results.stop()

@@ -272,6 +272,19 @@ class Sms(_Section):
     folder: Path | None = None  # of the driver "folder", which is for tests: it writes codes to files
 
 
+class Webhooks(_Section):
+    """Where programs are told of milestones and alarms."""
+
+    networks: tuple[Network, ...] = ()  # that are not on the internet and may be reached; empty: none
+
+
+class Alarms(_Section):
+    """Who hears of what is wrong with the gateway itself; organisations hear of their own."""
+
+    mail: Contact = ""  # an e-mail address; empty: nobody is mailed
+    language: Literal["nl", "en"] = "en"  # of those mails
+
+
 class Settings(BaseSettings):
     """Read with :func:`load`."""
 
@@ -291,6 +304,8 @@ class Settings(BaseSettings):
     portal: Portal = Portal()
     sms: Sms = Sms()
     metrics: Metrics = Metrics()
+    webhooks: Webhooks = Webhooks()
+    alarms: Alarms = Alarms()
 
     @classmethod
     def settings_customise_sources(

@@ -41,6 +41,7 @@ WORDS: Final = {
     "steps": "ours: kinds of steps",
     "kind": "ours: kind of a transmission",
     "outcome": "ours: how an attempt ended",
+    "alarm": "ours: a condition",
     "host": "name of an MX host, or of the web server that a list of domains comes from",
     "security": "ours: a level",
     "method": "ours: a verification method",

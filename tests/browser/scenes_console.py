@@ -20,6 +20,7 @@ from tests.journey.tracing_ground import rich, sent, tried
 from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting
 from zegel.accounts import policy as policies
 from zegel.accounts.models import Account, ApiToken, DirectDeliveryDomain, DirectDeliveryList, DkimPair, SendingDomain
+from zegel.accounts.webhooks import end_gone
 from zegel.console import importing as looking
 from zegel.core.mail.address import Domain
 from zegel.core.policy.audit import Act, Actor, ActorKind
@@ -38,6 +39,7 @@ from zegel.journey.custody.models import (
     SlowDestination,
     Transmission,
     VerificationImport,
+    WebhookRequest,
 )
 
 REPLY: Final = "250 2.0.0 Ok: queued as 4F1"
@@ -214,6 +216,63 @@ def console_programs(stage: Stage) -> Iterator[str]:
     yield "disable"
     stage.send()
     yield "disabled"
+
+
+@scene(
+    "console:webhooks", "console:webhook", "console:webhook_test", "console:webhook_renew",
+    "console:webhook_end_previous", "console:webhook_remove",
+)  # fmt: skip
+def console_webhooks(stage: Stage) -> Iterator[str]:
+    """Added, tried, renewed, disabled, removed."""
+    stage.administrator()
+    stage.go("console:webhooks")
+    yield "none"
+    stage.send(description="Dossier, productie", url="http://dossier.example.org/", events=["recipient.opened"])
+    yield "not https"
+    stage.send(description="Dossier, productie", url="https://dossier.example.org/z", events=["recipient.opened"])
+    yield "issued"
+    webhook = stage.ground.organisation.webhooks.get()
+    WebhookRequest.objects.create(
+        webhook=webhook, event="recipient.opened", at=NOON, tries=3, outcome="503", due_at=NOON, tried_at=NOON
+    )
+    WebhookRequest.objects.create(
+        webhook=webhook, event="alarm.raised", at=NOON, tries=10, outcome="too-slow", state="given-up", tried_at=NOON
+    )
+    stage.go("console:webhooks")
+    yield "one"
+    here: dict[str, Any] = {"webhook": webhook.pk}
+    stage.go("console:webhook", **here)
+    yield "its requests"
+    stage.send("/test/")
+    yield "a test is sent"
+    stage.go("console:webhook_renew", **here)
+    yield "renew"
+    stage.send()
+    yield "renewed"
+    stage.go("console:webhook", **here)
+    yield "two secrets"
+    stage.go("console:webhook_end_previous", **here)
+    yield "end the previous one"
+    webhook.refresh_from_db()
+    end_gone(webhook, now=NOON)
+    stage.go("console:webhook", **here)
+    yield "gone"
+    stage.go("console:webhook_remove", **here)
+    yield "remove"
+    stage.send()
+    yield "removed"
+
+
+@scene("console:alarms")
+def console_alarms(stage: Stage) -> Iterator[str]:
+    """Who is mailed about alarms."""
+    stage.administrator()
+    stage.go("console:alarms")
+    yield "administrators"
+    stage.send(whom="these", addresses="dit is geen adres")
+    yield "bad address"
+    stage.send(whom="these", addresses="dienst@example.org")
+    yield "stored"
 
 
 @scene(

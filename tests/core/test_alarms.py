@@ -110,6 +110,7 @@ def test_every_condition_is_one_that_some_finding_makes() -> None:
         texts_failed=9,
         closed_out=2,
         oldest_mail=ago(days=1),
+        given_up=[("dossier", 3)],
     )
     made = {one.condition for one in of_organisation(worst, NOW)}
     for gateway in (

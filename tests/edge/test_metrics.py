@@ -158,7 +158,7 @@ def test_no_label_is_one_that_a_stranger_fills() -> None:
     """What may be a label: a word of ours, bounded by the table, the program or the protocol."""
     known = {
         "event", "reply", "at", "cap", "row", "kind", "outcome", "level", "by", "method", "role", "state",
-        "certificate", "alarm", "severity", "version",
+        "certificate", "alarm", "severity", "version", "why",
     }  # fmt: skip
     assert {label for metric in METRICS.values() for label in metric.labels} == known
     counts = Counts()

@@ -26,6 +26,7 @@ class Site:
     port: int
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)  # of what was posted
 
     def url(self, path: str = "/lijst", host: str = NAME) -> str:
         return f"https://{host}:{self.port}{path}"
@@ -66,6 +67,10 @@ def site(
                 answer(self)
             except OSError:  # whoever asked went away
                 self.close_connection = True
+
+        def do_POST(self) -> None:
+            found.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             """Nobody reads it."""

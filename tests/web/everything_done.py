@@ -137,6 +137,7 @@ LATER: Final = {
     "console:verification_import": "a file that waits for a word: nothing of it is in force",
     "console:verification_import_confirm": "dispatch notes it, with who confirmed it, when the rows are imported",
     "console:verification_import_cancel": "nothing of it was in force",
+    "console:webhook_test": "a request that says that it is a test",
     "console:sign_in_test": "what the service says of itself, asked anew; it stays who it was",
     "console:domain_check": "what was found; that a domain stands otherwise than before is noted with it",
 }
@@ -160,6 +161,14 @@ DONE: Final[Mapping[str, Done]] = {
     "console:disable_credential": Done(),
     "console:programs": Done({"description": "een programma", "scopes": ["explain"]}),
     "console:program_disable": Done(),
+    "console:webhooks": Done(
+        {"description": "een dossier", "url": "https://dossier.voorbeeld.test/z", "events": ["recipient.opened"]}
+    ),
+    "console:webhook": Done({"description": "een ander dossier"}),
+    "console:webhook_renew": Done(),
+    "console:webhook_end_previous": Done(),
+    "console:webhook_remove": Done(),
+    "console:alarms": Done({"whom": "these", "addresses": "dienst@voorbeeld.test"}),
     "console:recipients": Done({"hold_days": "7", "allowed": ["sms", "access-code"]}),
     "console:direct_delivery": Done({"domain": "nieuw.test"}),
     "console:direct_delivery_domain": Done({"tls": "13"}),

@@ -42,6 +42,7 @@ def furnished(office: Office, name: str, domain: str) -> Program:
     Account.objects.create_user(f"balie@{domain}", organisation=organisation)
     program = Program(office.token(organisation))
     assert program.post("credentials", {"description": "server"}).status_code == 201
+    assert program.post("webhooks", WEBHOOK).status_code == 201
     assert program.post("verification", {"address": GUEST, "phone": PHONE}).status_code == 201
     for path in ("policies/direct-delivery/rechtstreeks.test", "policies/minimums/minstens.test"):
         body = {"method": "sms"} if "minimums" in path else {}
@@ -73,9 +74,15 @@ def names_of(program: Program) -> dict[str, object]:
         "row": VerificationData.objects.get(organisation=organisation).id,
         "account": organisation.accounts.get().pk,
         "submission": uuid.uuid4(),
+        "webhook": organisation.webhooks.get().pk,
     }
 
 
+WEBHOOK: Final = {
+    "description": "dossier",
+    "url": "https://dossier.voorbeeld.test/zegel",
+    "events": ["recipient.opened"],
+}
 BODIES: Final[dict[str, Any]] = {
     "change-credential": {"networks": []},
     "change-account": {"display_name": "x"},
@@ -84,6 +91,7 @@ BODIES: Final[dict[str, Any]] = {
     "put-direct-delivery": {},
     "put-minimum": {"method": "sms"},
     "put-verification": {"phone": PHONE},
+    "change-webhook": {"description": "x"},
 }
 NAMED: Final = [row for row in OPERATIONS if row.parameters and row.scope in OF_ORGANISATIONS]
 CHANGING: Final = [row for row in OPERATIONS if row.changes]
@@ -118,7 +126,7 @@ def test_a_token_without_the_scope_may_not(office: Office, program: Program, row
 def test_what_another_organisation_has_is_not_there(program: Program, other: Program, row: Operation) -> None:
     """Equal to what nobody has (P20)."""
     theirs, unknown = names_of(other), {"credential": 10**6, "domain": "nergens.test", "row": uuid.uuid4()}
-    unknown |= {"account": 10**6, "submission": uuid.uuid4()}
+    unknown |= {"account": 10**6, "submission": uuid.uuid4(), "webhook": uuid.uuid4()}
     if row.path.startswith("policies"):
         return  # named by a domain, of which each organisation has its own
     before = [whole(model) for model in (SmtpCredential, SendingDomain, VerificationData, Account)]

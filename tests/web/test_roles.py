@@ -40,9 +40,11 @@ _TABLE: Final[dict[Capability, str]] = {
     Capability.ACCOUNTS: """
         accounts accounts_search account_invite account_mailbox account account_role account_invite_again
         account_suspend account_resume account_reset account_successor account_readers account_reader_remove
-        privacy privacy_export privacy_erase
+        privacy privacy_export privacy_erase alarms
     """,
-    Capability.PROGRAMS: "programs program_disable",
+    Capability.PROGRAMS: """
+        programs program_disable webhooks webhook webhook_test webhook_renew webhook_end_previous webhook_remove
+    """,
     Capability.AUDIT: "audit audit_export",
     Capability.ORGANISATION: """
         audit_term sign_in sign_in_begin sign_in_add sign_in_provider sign_in_test sign_in_forget sign_in_remove

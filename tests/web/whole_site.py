@@ -30,7 +30,7 @@ from fido2.webauthn import AttestationObject, AttestedCredentialData, Authentica
 from tests.journey.pdfs import pdf
 from tests.journey.portal_ground import PIXEL, Clock, Ground, Visitor, mail, signed_in
 from tests.web.api_ground import Office
-from zegel.accounts import mailboxes, proving, tokens
+from zegel.accounts import mailboxes, proving, tokens, webhooks
 from zegel.accounts.models import (
     Account,
     DirectDeliveryDomain,
@@ -45,12 +45,14 @@ from zegel.accounts.models import (
     SmtpCredential,
 )
 from zegel.accounts.tokens import Scope
+from zegel.accounts.webhooks import Wanted
 from zegel.api.operation import Operation
 from zegel.api.operations import OPERATIONS
 from zegel.core.look import sheet_name
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.identity import Kind
 from zegel.core.policy.verification import SmsCode
+from zegel.core.policy.webhooks import CHOICE
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.keyring import opening_keys
@@ -73,6 +75,7 @@ class Takes(Enum):
     API_READS = ("GET", "HEAD", "no form")
     API_LIST = ("GET", "HEAD", "POST", "no form")
     API_CHANGED = ("GET", "HEAD", "PATCH", "no form")
+    API_MADE = ("DELETE", "GET", "HEAD", "PATCH", "no form")
     API_PUT = ("GET", "HEAD", "PUT", "no form")
     API_WHOLE = ("DELETE", "GET", "HEAD", "PUT", "no form")
     API_KEPT = ("DELETE", "GET", "HEAD", "PATCH", "PUT", "no form")
@@ -106,6 +109,8 @@ _FORMS: Final = """
     console:search console:submission_proof console:submission_limits console:credentials console:credential
     console:credential_rotate console:credential_end_previous console:disable_credential console:recipients
     console:programs console:program_disable portal:program-add
+    console:webhooks console:webhook console:webhook_renew console:webhook_end_previous console:webhook_remove
+    console:alarms
     console:direct_delivery console:direct_delivery_domain console:direct_delivery_remove console:minimums
     console:minimum console:minimum_remove console:verification_search console:verification_add
     console:verification_correct console:verification_remove console:list_add_url console:list_add_file
@@ -119,7 +124,7 @@ _FORMS: Final = """
 """
 _ACTS: Final = """
     console:privacy_export console:privacy_erase
-    console:sign_in_test
+    console:sign_in_test console:webhook_test
     console:verification_import_confirm console:verification_import_cancel
     console:account_invite_again console:domain_check
     console:list_refresh console:list_read console:audit_export console:message_export console:recipient_export
@@ -461,6 +466,7 @@ def _of_sign_in(ground: Ground, domain: str) -> dict[str, object]:
 def _of_api_paths(ground: Ground, conversation: Conversation, guest: Recipient) -> dict[str, object]:
     """What the API's addresses name."""
     return {
+        "webhook/StringConverter": _webhook(ground),
         "credential/StringConverter": SmtpCredential.objects.create(
             organisation=ground.organisation,
             description="server",
@@ -475,6 +481,14 @@ def _of_api_paths(ground: Ground, conversation: Conversation, guest: Recipient) 
         "message/StringConverter": conversation.messages.get().id,
         "number/StringConverter": _number(ground, conversation),
     }
+
+
+def _webhook(ground: Ground) -> uuid.UUID:
+    """As an administrator adds one."""
+    wanted = Wanted("een programma", "https://programma.voorbeeld.test/zegel", frozenset(CHOICE))
+    made = webhooks.add(ground.organisation, wanted, sealing=ground.keys.sealing, now=timezone.now())
+    identity: uuid.UUID = made.webhook.pk
+    return identity
 
 
 def _claim(ground: Ground) -> SendingDomain:
@@ -493,6 +507,7 @@ def _rules(ground: Ground) -> dict[str, object]:
         "credential/IntConverter": SmtpCredential.objects.create(
             **mine, description="server", username=chance.octets(6).hex(), secret_hash=b"x" * 32
         ).pk,
+        "webhook/UUIDConverter": _webhook(ground),
         "entry/IntConverter": DirectDeliveryDomain.objects.create(**mine, domain="rechtstreeks.test").pk,
         "domain/IntConverter": _claim(ground).pk,
         "minimum/IntConverter": DomainMinimum.objects.create(**mine, domain="minstens.test", method="sms").pk,

@@ -65,6 +65,7 @@ class Organisation(_Capped):
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
     audit_days = models.PositiveIntegerField(null=True, default=None)  # entries of its audit log are kept; null: always
+    alarm_addresses = models.JSONField(null=True, default=None)  # list; null: its administrators
     accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
     logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty
     created_at = models.DateTimeField(auto_now_add=True)
@@ -379,6 +380,25 @@ class Provisioned(models.Model):
 
     def __str__(self) -> str:
         return self.external_id
+
+
+class Webhook(models.Model):
+    """A program's web address that hears of an organisation's milestones and alarms (ADR 44)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="webhooks")
+    description = models.CharField(max_length=200)
+    url = models.CharField(max_length=1000)  # https
+    events = models.JSONField(default=list)  # core.policy.webhooks.Event values
+    secret = models.BinaryField()  # wrapped: accounts.webhooks.context_of
+    previous_secret = models.BinaryField(null=True, default=None)  # likewise; requests are signed with both
+    created_at = models.DateTimeField()
+    renewed_at = models.DateTimeField(null=True, default=None)  # when the current secret was made, if not at the start
+    disabled_at = models.DateTimeField(null=True, default=None)
+    is_gone = models.BooleanField(default=False)  # its server said so, which disabled it
+
+    def __str__(self) -> str:
+        return self.description
 
 
 class RememberedDevice(models.Model):

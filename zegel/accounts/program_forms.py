@@ -26,6 +26,8 @@ SCOPES: Final = {
     Scope.ACCOUNTS_WRITE: _("make, change and suspend accounts, as an administrator may"),
     Scope.SCIM: _("keep accounts and functional mailboxes, as a directory does (SCIM)"),
     Scope.POLICIES_READ: _("see what is allowed and demanded about recipients"),
+    Scope.WEBHOOKS_READ: _("see webhooks, without their secrets, and whether they were told"),
+    Scope.WEBHOOKS_WRITE: _("add, change, try and remove webhooks"),
     Scope.POLICIES_WRITE: _("change what is allowed and demanded about recipients"),
 }
 assert SCOPES.keys() == OF_ORGANISATIONS, "every scope has its words"

@@ -47,6 +47,8 @@ class Scope(Enum):
     EXPLAIN = "explain"
     MESSAGES_SEND = "messages:send"
     MESSAGES_READ = "messages:read"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
     SCIM = "scim"
 
 

@@ -67,6 +67,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "submission": Parameter(uuid.UUID, "The identifier of a submission.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "conversation": Parameter(uuid.UUID, "The identifier of a conversation.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "message": Parameter(uuid.UUID, "The identifier of a message in it.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
+    "webhook": Parameter(uuid.UUID, "The identifier of a webhook.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "number": Parameter(int, "The number of an attachment.", "2"),
 }
 

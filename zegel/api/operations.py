@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from zegel.api import credentials, domains, explaining, people, policies, reading, sending, tracing, verification
+from zegel.api import (
+    credentials,
+    domains,
+    explaining,
+    people,
+    policies,
+    reading,
+    sending,
+    tracing,
+    verification,
+    webhooks,
+)
 from zegel.api.operation import MOST, Operation
 
 __all__ = ["MOST", "OPERATIONS", "Operation"]
@@ -15,6 +26,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *people.ROWS,
     *policies.ROWS,
     *verification.ROWS,
+    *webhooks.ROWS,
     *tracing.ROWS,
     *explaining.ROWS,
     *sending.ROWS,

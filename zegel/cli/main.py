@@ -29,6 +29,7 @@ from zegel.cli import (
     tls_report,
     tokens,
     trace,
+    webhooks,
 )
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
@@ -156,6 +157,7 @@ for command in (
     *trace.COMMANDS,
     *prove.COMMANDS,
     *alarms.COMMANDS,
+    *webhooks.COMMANDS,
     *backup.COMMANDS,
     *audit.COMMANDS,
     *tls_report.COMMANDS,
@@ -165,6 +167,7 @@ for command in (
     main.add_command(command)
 manage.account.add_command(readers.readers)
 manage.organisation.add_command(erasing.organisation_erase)
+manage.organisation.add_command(webhooks.alarms_to)
 recipients.recipients.add_command(erasing.recipients_export)
 recipients.recipients.add_command(erasing.recipients_erase)
 for command in people.COMMANDS:

@@ -31,6 +31,8 @@ SCOPES = (  # accounts.tokens.Scope, which needs Django; a test compares
     "explain",
     "messages:send",
     "messages:read",
+    "webhooks:read",
+    "webhooks:write",
     "scim",
 )
 

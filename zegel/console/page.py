@@ -39,6 +39,7 @@ TABS: Final = (
     Tab("verification", _("Verification data"), Capability.VERIFICATION, ("verification",)),
     Tab("accounts", _("Accounts"), Capability.ACCOUNTS, ("account",)),
     Tab("programs", _("API"), Capability.PROGRAMS, ("program",)),
+    Tab("webhooks", _("Webhooks"), Capability.PROGRAMS, ("webhook",)),
     Tab("sign_in", _("Signing in"), Capability.ORGANISATION, ("sign_in",)),
     Tab("look", _("Look"), Capability.POLICY, ("look",)),
     Tab("privacy", _("Privacy"), Capability.ACCOUNTS, ("privacy",)),

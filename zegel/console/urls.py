@@ -20,6 +20,7 @@ from zegel.console import (
     submission,
     verification,
     views,
+    webhooks,
 )
 
 app_name = "console"
@@ -31,6 +32,7 @@ urlpatterns = [
     path("messages/<uuid:submission>/<uuid:recipient>/", messages.recipient, name="recipient"),
     path("messages/<uuid:submission>/<uuid:recipient>/export/", messages.recipient_export, name="recipient_export"),
     path("overview/", numbers.overview, name="numbers"),
+    path("overview/told/", webhooks.told, name="alarms"),
     path("domains/", domains.overview, name="domains"),
     path("domains/add/", domains.add, name="domain_add"),
     path("domains/<int:domain>/", domains.domain, name="domain"),
@@ -48,6 +50,12 @@ urlpatterns = [
     path("credentials/<int:credential>/disable/", submission.disable, name="disable_credential"),
     path("programs/", programs.programs, name="programs"),
     path("programs/<int:program>/disable/", programs.disable, name="program_disable"),
+    path("webhooks/", webhooks.overview, name="webhooks"),
+    path("webhooks/<uuid:webhook>/", webhooks.webhook, name="webhook"),
+    path("webhooks/<uuid:webhook>/test/", webhooks.test, name="webhook_test"),
+    path("webhooks/<uuid:webhook>/renew/", webhooks.renew, name="webhook_renew"),
+    path("webhooks/<uuid:webhook>/end-previous/", webhooks.end_previous, name="webhook_end_previous"),
+    path("webhooks/<uuid:webhook>/remove/", webhooks.remove, name="webhook_remove"),
     path("recipients/", recipients.policy, name="recipients"),
     path("recipients/direct-delivery/", recipients.domains, name="direct_delivery"),
     path("recipients/direct-delivery/<int:entry>/", recipients.domain, name="direct_delivery_domain"),

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -205,6 +205,7 @@ class Fetcher:
     resolve: Resolve
     most: int  # octets
     reaches_private: bool = False  # only while testing
+    networks: Sequence[IPv4Network | IPv6Network] = ()  # that are reached too, public or not
     redirects: int = MOST_REDIRECTS
     kind: str = ""  # the media type that it must be of; empty: any
     within: float = WITHIN
@@ -267,6 +268,25 @@ class Fetcher:
         finally:
             connection.end()
 
+    def tell(self, url: str, *, headers: Mapping[str, str], body: bytes) -> int | Failed:
+        """One POST, under the same rules; the status is the answer, and nothing of what comes behind it is read."""
+        target, until = _split(url), self.clock() + self.within
+        if target is None:
+            return Failed(NotFetched.NO_HTTPS)
+        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        connection = _Connection(self, target, until)
+        try:
+            connection.request("POST", path, body, {**headers, "Connection": "close", "User-Agent": "zegel"})
+            return connection.getresponse().status
+        except _Over as over:
+            return over.failed
+        except TimeoutError:
+            return Failed(NotFetched.TOO_SLOW)
+        except (OSError, http.client.HTTPException, ValueError):
+            return Failed(NotFetched.BROKEN_OFF)
+        finally:
+            connection.end()
+
     def _get(self, target: SplitResult, etag: str, until: float) -> tuple[bytes, str] | NotModified | str:
         """The octets and their ETag; or where to look instead."""
         connection = _Connection(self, target, until)
@@ -303,9 +323,12 @@ class Fetcher:
         found = [str(literal)] if literal is not None else list(self.resolve(host))
         if not found:
             raise _Over(NotFetched.NO_ADDRESS)
-        if not self.reaches_private and not all(is_public(ip_address(one)) for one in found):
+        if not self.reaches_private and not all(self._is_reached(ip_address(one)) for one in found):
             raise _Over(NotFetched.NOT_PUBLIC)
         return found[:MOST_ADDRESSES]
+
+    def _is_reached(self, address: IPv4Address | IPv6Address) -> bool:
+        return is_public(address) or any(address in network for network in self.networks)
 
     def left(self, until: float) -> float:
         """Seconds; raises ``TimeoutError`` when there are none."""

@@ -289,6 +289,29 @@ class ListNotRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookTold(Event):
+    """Or not: ``outcome`` is "taken", "again" (it is tried later) or "given up"."""
+
+    webhook: uuid.UUID
+    request: uuid.UUID
+    outcome: str
+    why: str = ""  # the status that its server gave, or a word of ours
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRaised(Event):
+    organisation: int  # 0: the gateway
+    alarm: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEnded(Event):
+    organisation: int
+    alarm: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotReadyNow(Event):
     """/readyz says no from now on, or for another reason than before."""
 

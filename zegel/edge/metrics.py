@@ -38,6 +38,7 @@ from zegel.edge.log import (
     SmsHandedOver,
     SubmissionAccepted,
     SubmissionRefused,
+    WebhookTold,
 )
 from zegel.edge.wake import within_reach
 
@@ -135,6 +136,17 @@ BOUNCES: Final = _counter(
 CODES: Final = _counter("zegel_codes_sent_total", "Codes that were handed over.", ("by",), _by("sms", "email"))
 CODES_FAILED: Final = _counter(
     "zegel_codes_failed_total", "Codes that were refused where they were handed over.", ("by",), _by("sms", "email")
+)
+TOLD: Final = _counter(
+    "zegel_webhook_requests_total",
+    "Requests to webhooks, by how they ended: taken, again (tried later), given up.",
+    ("outcome",),
+    _by("taken", "again", "given up"),
+)
+NOT_TOLD: Final = _counter(
+    "zegel_webhook_failures_total",
+    "Requests to webhooks that were not taken, by the status that came back or by what went wrong.",
+    ("why",),
 )
 OPENED: Final = _counter(
     "zegel_opened_total",
@@ -254,6 +266,10 @@ ROWS: Final = (
     Row(RecipientUndeliverable, UNDELIVERABLE),
     Row(BounceHeard, BOUNCES, lambda event: (event.outcome,)),
     Row(Opened, OPENED, lambda event: (event.method,)),
+    Row(WebhookTold, TOLD, lambda event: (event.outcome,)),
+    Row(
+        WebhookTold, NOT_TOLD, lambda event: (event.why,), when=lambda event: event.outcome != "taken", says="not taken"
+    ),
     Row(ProcessEnded, ENDED, lambda event: (event.role,)),
     Row(Broken, BROKEN),
 )

@@ -14,10 +14,12 @@ from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy.precedence import Hold, Notify, Plan, Readable, Undeliverable
 from zegel.core.policy.transport import NO_DEMAND, TransportSecurity
 from zegel.core.policy.verification import Method
+from zegel.core.policy.webhooks import Event
 from zegel.core.secret import Secret
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
+from zegel.journey.custody import outbox
 from zegel.journey.custody.models import Recipient, Transmission
 
 RETURN_PATH_PREFIX: Final = "bounce+"
@@ -111,6 +113,7 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
     transmissions: list[tuple[Any, ...]] = []
     lost: list[uuid.UUID] = []
     held: list[uuid.UUID] = []
+    newly_held: list[uuid.UUID] = []
     for one in begun:
         recipient, step = one.recipient, one.plan.steps[one.index]
         recipient.step = one.index
@@ -123,6 +126,8 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
                 _await_verification(recipient, step)
                 transmissions.append(_transmission(one, Transmission.Kind.NOTIFICATION, NO_DEMAND, now))
             case Hold():
+                if recipient.state != Recipient.State.HELD:
+                    newly_held.append(recipient.id)
                 recipient.state = Recipient.State.HELD
                 held.append(recipient.submission)
             case Undeliverable(status=status, why=why):
@@ -138,6 +143,8 @@ def begin_all(begun: Sequence[Begun], *, now: Instant) -> None:
     rows.insert(Transmission, _TRANSMISSION, transmissions)
     milestones.decided([row[0] for row in transmissions], now=now)
     milestones.undeliverable(lost, now=now)
+    outbox.reached(Event.UNDELIVERABLE, lost, now=now)
+    outbox.reached(Event.HELD, newly_held, now=now)
     milestones.held(list(dict.fromkeys(held)), now=now)
 
 
@@ -180,6 +187,7 @@ def give_up(recipient: Recipient | UnderWay, *, status: str, reason: str, now: I
         [(recipient.step, recipient.state, recipient.status, recipient.reason, recipient.id)],
     )
     milestones.undeliverable([recipient.id], now=now)
+    outbox.reached(Event.UNDELIVERABLE, [recipient.id], now=now)
 
 
 def _give_up(recipient: Recipient | UnderWay, status: str, reason: str) -> None:

@@ -46,6 +46,7 @@ from zegel.edge.certificates import examine as examine_certificate
 from zegel.edge.dns import Found, Resolver
 from zegel.edge.log import Broken, NotReadyNow, ReadyAgain, log
 from zegel.edge.tls import CertificateTrouble
+from zegel.journey.custody import outbox
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Job, Recipient, Sms, Submission, Transmission, WrongTry
 from zegel.journey.decision.facts import LIST_LAPSES
@@ -95,6 +96,7 @@ def found_of(organisation: Organisation, *, now: Instant) -> OrganisationFound:
         texts_failed=sent["failed"],
         closed_out=_closed_out(organisation, now),
         oldest_mail=oldest_mail(organisation),
+        given_up=outbox.given_up(organisation, now=now),
     )
 
 

@@ -269,6 +269,28 @@ class DomainWord:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmLine:
+    """One alarm, in the language of the mail."""
+
+    kind: Literal["raised", "stands", "ended"]
+    what: str
+    remedy: str
+    since: Instant
+    is_critical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmWord:
+    """What is wrong, or not any more. ``organisation`` is empty where it is about the gateway itself, which ``host``
+    names; ``link`` leads to the overview, for who can sign in."""
+
+    organisation: str
+    lines: tuple[AlarmLine, ...]
+    link: Secret[str] | None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AccountWord:
     """Somebody asked for an account or another password, and no code is the answer; or a password was changed."""
 
@@ -849,6 +871,50 @@ def domain_mail(told: DomainWord, language: Language, *, zone: tzinfo = UTC) -> 
         _Way(say("Zie wat er moet staan", "See what is expected"), link),
     ]
     return _mail(line, line, blocks, language)
+
+
+def alarm_mail(told: AlarmWord, language: Language, *, zone: tzinfo = UTC) -> Mail:
+    """What is wrong, since when, and what to do; what ended comes last. The subject says how much of each."""
+    say = _speaker(language)
+    begins = [one for one in told.lines if one.kind == "raised"]
+    stands = [one for one in told.lines if one.kind == "stands"]
+    ended = [one for one in told.lines if one.kind == "ended"]
+    blocks: list[_Block] = [
+        _Facts(
+            ((say("Organisatie", "Organisation"), _name(told.organisation)),)
+            if told.organisation
+            else ((say("Gateway", "Gateway"), _one_line(told.host, LONGEST_NAME)),)
+        )
+    ]
+    for one in (*begins, *stands):
+        since = _when(one.since, say, zone)
+        soon = say("Nu naar kijken", "To be looked at now") if one.is_critical else say("Binnenkort", "Soon")
+        blocks.append(
+            _Section(
+                _one_line(one.what, _ALARM), say(f"{soon}. Sinds {since}. ", f"{soon}. Since {since}. ") + one.remedy
+            )
+        )
+    for one in ended:
+        blocks.append(_Section(say("Voorbij", "Ended"), _one_line(one.what, _ALARM)))
+    if told.link is not None:
+        blocks.append(_Way(say("Zie hoe het nu staat", "See how it stands now"), _link(told.link)[0]))
+    return _mail(_alarms(begins, stands, ended, say), _alarms(begins, stands, ended, say), blocks, language)
+
+
+_ALARM: Final = 400  # characters
+
+
+def _alarms(begins: list[AlarmLine], stands: list[AlarmLine], ended: list[AlarmLine], say: _Say) -> str:
+    if begins:
+        line = say("Zegel vraagt om aandacht", "Zegel asks for attention")
+        if any(one.is_critical for one in begins):
+            line = say("Zegel vraagt nu om aandacht", "Zegel asks for attention now")
+    elif stands:
+        line = say("Zegel vraagt nog steeds om aandacht", "Zegel still asks for attention")
+    else:
+        return say("Wat mis was in Zegel, is voorbij", "What was wrong in Zegel has ended")
+    number = len(begins) + len(stands)
+    return line if number == 1 else f"{line} ({number})"
 
 
 def account_mail(told: AccountWord, language: Language) -> Mail:

@@ -25,6 +25,8 @@ NO_SPACE: Final = 100_000_000
 OLD_BACKUP: Final[Duration] = timedelta(days=3)
 FAILED_TEXTS: Final = 3  # so many in an hour, and a fifth of all
 FAILED_SHARE: Final = 5
+REMIND: Final[Duration] = timedelta(hours=24)  # people are told again of what stands
+OVER: Final[Duration] = timedelta(minutes=30)  # it was not seen for so long: it ended, and didn't only blink
 
 
 class Severity(Wording):
@@ -186,6 +188,20 @@ class Condition(Enum):
         ),
         Sentence("it was accepted, or went back", "die is aangenomen of teruggekomen"),
     )
+    WEBHOOK_FAILS = (
+        "webhook-fails",
+        Whose.ORGANISATION,
+        Severity.WARNING,
+        Sentence(
+            "The webhook “{about}” was not told of {number} events in the last day: its server did not take them.",
+            "De webhook “{about}” is in de afgelopen dag {number} keer niet bereikt: de server nam het niet aan.",
+        ),
+        Sentence(
+            "See under Webhooks what its server answered. What was given up is not told again.",
+            "Kijk bij Webhooks wat de server antwoordde. Wat is opgegeven, wordt niet opnieuw gemeld.",
+        ),
+        Sentence("a day goes by without", "er een dag zonder voorbij is"),
+    )
     WORK_WAITS = (
         "work-waits",
         Whose.GATEWAY,
@@ -292,6 +308,11 @@ class Condition(Enum):
     )
 
 
+CONDITIONS: Final = {one.value: one for one in Condition}
+TOLD_ELSEWHERE: Final = frozenset({Condition.DOMAIN_REFUSED, Condition.DOMAIN_MISSING})
+"""Of these a mail goes out at the moment of the check, which names the records; no second one follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """A condition that stands. ``about``: what it is about, such as a domain; never a recipient."""
@@ -337,6 +358,7 @@ class OrganisationFound:
     texts_failed: int = 0
     closed_out: int = 0  # recipients with all wrong codes of a day behind them
     oldest_mail: Instant | None = None  # that is not accepted yet
+    given_up: Sequence[tuple[str, int]] = ()  # webhooks, and of how much each was not told in the last day
 
 
 class Shown(Enum):
@@ -431,6 +453,8 @@ def _organisation(found: OrganisationFound, now: Instant) -> Iterator[Alarm]:
         yield Alarm(Condition.CODES_GUESSED, number=found.closed_out)
     if found.oldest_mail is not None and now - found.oldest_mail >= MAIL_WAITS:
         yield Alarm(Condition.MAIL_WAITS, number=_whole(now - found.oldest_mail, timedelta(hours=1)))
+    for name, number in found.given_up:
+        yield Alarm(Condition.WEBHOOK_FAILS, name, number)
 
 
 def _domain(domain: DomainFound, now: Instant) -> Iterator[Alarm]:
@@ -479,6 +503,36 @@ def _whole(duration: Duration, unit: Duration) -> int:
     return max(0, duration // unit)
 
 
+# --- who is told of it, and when ----------------------------------------------------------------------------------
+
+
+class Word(Enum):
+    """What people and programs are told of an alarm."""
+
+    RAISED = "raised"
+    STANDS = "stands"  # to people, once a day
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alarm that was told of, and did not end yet. ``told_at``: when people heard last that it stands."""
+
+    alarm: Alarm
+    seen_at: Instant
+    told_at: Instant
+
+
+def to_tell(told: Told | None, found: Alarm | None, now: Instant) -> Word | None:
+    """What is to be told of one alarm, given what was told before and what is found now. An alarm that goes and comes
+    back at once is one alarm."""
+    if told is None:
+        return Word.RAISED if found is not None else None
+    if found is None:
+        return Word.ENDED if now - told.seen_at >= OVER else None
+    return Word.STANDS if now - told.told_at >= REMIND else None
+
+
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
@@ -494,6 +548,7 @@ def as_markdown() -> str:
         backup=OLD_BACKUP.days,
         texts=FAILED_TEXTS,
         share=100 // FAILED_SHARE,
+        over=OVER // timedelta(minutes=1),
     )
 
 
@@ -509,6 +564,28 @@ _PAGE: Final = """\
 
 What somebody has to do something about. They stand on the overview in the console, and `zegel alarms` lists them (exit
 code 1 where there is one). `critical`: now. `warning`: soon. An alarm ends by itself when its cause does.
+
+## Who is told
+
+Every minute it is looked which alarms stand. People get a mail when one is raised, once a day while it stands, and
+when it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back within
+{over} minutes is one alarm. What is found at the same look stands in one mail.
+
+- **Of an organisation**: its owners and administrators, each in the language of their account; or the addresses that
+  were set in the console (Overview, *Who is told*) or with `zegel organisation alarms-to NAME ADDRESS…`. The mail comes
+  from the sending domain of the organisation; where it has none, nobody is mailed, and the overview and webhooks tell.
+- **Of the gateway**: the address in the configuration, in that language. It comes from the gateway's own name.
+
+```toml
+[alarms]
+mail = "beheer@example.org"
+language = "nl"
+```
+
+About `domain-refused` and `domain-missing` owners and administrators get a mail with the records as soon as a check
+finds out ([domains.md](domains.md)); so these two come by webhook, and not by mail once more. No alarm names a
+recipient. Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply and
+no bounce answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics from outside.
 
 ## Of an organisation
 
@@ -528,6 +605,7 @@ code 1 where there is one). `critical`: now. `warning`: soon. An alarm ends by i
 - `codes-guessed`: ten wrong codes for one recipient within a day. `passwords-guessed`: twenty wrong ones in a row from
   one network or browser, or for one account, the last within the hour.
 - `certificate-ends`: {certificate} days before, or in the last quarter of a shorter life.
+- `webhook-fails`: an event was tried for 28 hours or waited for 36, or the server answered 410.
 - `disk-fills`: below {little} MB; `disk-full`: below {none} MB.
 - `backup-old`: after {backup} days. The three about backups begin once there is mail.
 """

@@ -28,7 +28,7 @@ from zegel.accounts.models import (
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.policy.audit import Act
-from zegel.journey.custody import erasures, jobs, retention, revoking
+from zegel.journey.custody import erasures, jobs, outbox, retention, revoking
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     Attempt,
@@ -127,6 +127,7 @@ def _name_nobody(recipients: Sequence[uuid.UUID], now: Instant, *, is_noted: boo
     for model in (Challenge, WrongTry, Proof, Draft, Link, SealedVerification):
         model._default_manager.filter(recipient__in=recipients).delete()
     MethodRequest.objects.filter(recipient__in=recipients).update(masked="")
+    outbox.forget(recipients)
     submissions = Recipient.objects.filter(id__in=recipients).values_list("submission_id", flat=True)
     _forget_what_was_asked(list(submissions))
 

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from zegel.accounts.models import Account, ApiToken, Organisation, RememberedDevice, SmtpCredential
+from zegel.accounts.models import Account, ApiToken, Organisation, RememberedDevice, SmtpCredential, Webhook
 from zegel.core.clock import Instant
 from zegel.edge.chance import identifier
 
@@ -535,6 +535,60 @@ class MethodRequest(_Row):
     def is_of_restore(self) -> bool:
         """Nobody asked: what was allowed is lost (:mod:`zegel.journey.custody.restoring`), and nothing is yet."""
         return not self.method and self.answered_at is None
+
+
+class WebhookRequest(_Row):
+    """Word of one event for one webhook, and how far it is; the id is what its server knows it by.
+
+    It names nobody: what is said of a recipient is read from its row at every try, so what is erased there is not said
+    any more.
+    """
+
+    class State(models.TextChoices):
+        """The last two are final."""
+
+        WAITING = "waiting"
+        TAKEN = "taken"  # the server said so
+        GIVEN_UP = "given-up"
+
+    webhook = models.ForeignKey(Webhook, models.CASCADE, related_name="requests", db_index=False)
+    event = models.CharField(max_length=24)  # core.policy.webhooks.Event
+    at = models.DateTimeField()
+    recipient = models.ForeignKey(Recipient, models.CASCADE, null=True)
+    alarm = models.CharField(max_length=32, blank=True)  # core.policy.alarms.Condition
+    about = models.CharField(max_length=300, blank=True)  # of the alarm
+    number = models.BigIntegerField(default=0)  # of the alarm
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    due_at = models.DateTimeField(null=True)  # of the next try; null: final
+    tries = models.PositiveSmallIntegerField(default=0)
+    outcome = models.CharField(max_length=24, blank=True)  # of the last try: a status, or edge.fetch.NotFetched
+    tried_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=("webhook", "due_at"), condition=Q(due_at__isnull=False), name="webhook_request_due"),
+            models.Index(fields=("webhook", "id"), name="webhook_request_by_time"),
+        ]
+
+
+class StandingAlarm(models.Model):
+    """An alarm that people and programs were told of, until they are told that it ended."""
+
+    organisation = models.ForeignKey(Organisation, models.CASCADE, null=True)  # null: the gateway's
+    condition = models.CharField(max_length=32)  # core.policy.alarms.Condition
+    about = models.CharField(max_length=300, blank=True)
+    number = models.BigIntegerField(default=0)  # when it was last seen
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    told_at = models.DateTimeField()  # when people were last told that it stands
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=("organisation", "condition", "about"), name="one_alarm_of_organisation"),
+            models.UniqueConstraint(
+                fields=("condition", "about"), condition=Q(organisation__isnull=True), name="one_alarm_of_gateway"
+            ),
+        ]
 
 
 class TlsResult(models.Model):

@@ -22,8 +22,9 @@ from zegel.core.policy.audit import Act
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.verification import Method
 from zegel.core.policy.verification_import import FileFault
+from zegel.core.policy.webhooks import Event
 from zegel.edge.journal import Erased
-from zegel.journey.custody import erasures, forgetting, jobs, retention, revoking
+from zegel.journey.custody import erasures, forgetting, jobs, outbox, retention, revoking
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     OFFERED,
@@ -135,6 +136,7 @@ def _shut(identity: uuid.UUID, now: Instant) -> bool:
     unserved = found.filter(state__in=(State.ACCEPTED, State.HELD, State.DECIDED))
     if unserved.update(state=State.UNDELIVERABLE, status=STATUS, reason=Ended.RESTORED.value):
         jobs.put(Kind.REPORT, [identity], due=now)
+        outbox.reached(Event.UNDELIVERABLE, [identity], now=now)
     return True
 
 
@@ -231,6 +233,7 @@ def end(*, now: Instant) -> int:
             state=State.UNDELIVERABLE, status=STATUS, reason=Ended.RESTORED.value
         )
         jobs.put(Kind.REPORT, some, due=now)
+        outbox.reached(Event.UNDELIVERABLE, some, now=now)
     told = list(queued.filter(kind__in=TO_SENDERS).values_list("id", flat=True))
     jobs.put(Kind.TRANSMIT, told, due=now)
     jobs.put(Kind.REPORT, list(_subjects(Kind.REPORT)), due=now)

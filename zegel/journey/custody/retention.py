@@ -15,11 +15,12 @@ from django.db.models.functions import Coalesce
 
 from zegel.core.clock import Instant
 from zegel.core.policy.ended import Ended
+from zegel.core.policy.webhooks import Event
 from zegel.edge import sqlite
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
-from zegel.journey.custody import erasures, jobs
+from zegel.journey.custody import erasures, jobs, outbox
 from zegel.journey.custody.jobs import Kind, Leased, LeaseLost
 from zegel.journey.custody.models import (
     Content,
@@ -157,6 +158,7 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
     first = Coalesce("destroyed_at", Value(now, DateTimeField()))
     if Conversation.objects.filter(id=conversation, destroyed_at=None).exists():
         erasures.note(erasures.Kind.CONVERSATION, [conversation], at=now)
+        _tell_of_expiry(conversation, now)
     Conversation.objects.filter(id=conversation).update(gateway_slot=None, destroyed_at=first)
     _end_waiting(conversation, now)
     Link.objects.filter(recipient__conversation_id=conversation).delete()
@@ -188,10 +190,18 @@ def _end_waiting(conversation: uuid.UUID, now: Instant) -> None:
     lost = list(undecided.values_list("id", flat=True))
     undecided.update(state=Recipient.State.UNDELIVERABLE, status=STATUS, reason=Ended.DESTROYED.value)
     jobs.put(Kind.REPORT, lost, due=now)
+    outbox.reached(Event.UNDELIVERABLE, lost, now=now)
     queued = Transmission.objects.filter(
         recipient__conversation_id=conversation, state=Transmission.State.QUEUED
     ).values_list("id", flat=True)
     Job.objects.filter(kind=Kind.TRANSMIT, subject__in=list(queued), lease=None, due_at__gt=now).update(due_at=now)
+
+
+def _tell_of_expiry(conversation: uuid.UUID, now: Instant) -> None:
+    """Those who could open it until now, or were to; not from whom it was taken before."""
+    could = Recipient.objects.filter(conversation_id=conversation, revoked_at=None)
+    could = could.exclude(state__in=(Recipient.State.DELIVERED, Recipient.State.UNDELIVERABLE))
+    outbox.reached(Event.EXPIRED, list(could.values_list("id", flat=True)), now=now)
 
 
 def _forget_what_was_asked(conversation: uuid.UUID) -> None:

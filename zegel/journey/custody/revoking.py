@@ -8,7 +8,8 @@ from zegel.accounts.audit import note
 from zegel.core.clock import Instant
 from zegel.core.policy.audit import Act, Details
 from zegel.core.policy.ended import Ended
-from zegel.journey.custody import erasures, jobs, retention
+from zegel.core.policy.webhooks import Event
+from zegel.journey.custody import erasures, jobs, outbox, retention
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     Conversation,
@@ -55,6 +56,8 @@ def take_back(recipient: Recipient, *, now: Instant) -> bool:
     untouched = Recipient.objects.filter(id=recipient.id, state__in=(State.ACCEPTED, State.HELD))
     if untouched.update(state=State.UNDELIVERABLE, status=retention.STATUS, reason=Ended.REVOKED.value):
         jobs.put(Kind.REPORT, [recipient.id], due=now)
+        outbox.reached(Event.UNDELIVERABLE, [recipient.id], now=now)
+    outbox.reached(Event.REVOKED, [recipient.id], now=now)
     return True
 
 

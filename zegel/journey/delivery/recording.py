@@ -26,9 +26,10 @@ from zegel.core.policy.carriage import (
 from zegel.core.policy.destinations import Later
 from zegel.core.policy.precedence import Undeliverable
 from zegel.core.policy.retry import is_warning_due
+from zegel.core.policy.webhooks import Event
 from zegel.edge import rows
 from zegel.journey import milestones, steps
-from zegel.journey.custody import forgetting, jobs
+from zegel.journey.custody import forgetting, jobs, outbox
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
 from zegel.journey.delivery import answers
@@ -131,6 +132,8 @@ def _sent(sent: Sequence[Outgoing], now: Instant) -> None:
     milestones.relayed([recipient.id for recipient, _ in reached if _wants_success(recipient)], now=now)
     values = [(Transmission.State.SENT.value, one.tries + 1, None, one.id) for one in sent]
     rows.update(Transmission, ("state", "tries", "sealed"), values)
+    for event, state in _HEARD.items():
+        outbox.reached(event, [one.id for one, to in reached if to == state], now=now, standing=_ON_ITS_WAY)
     rows.update(
         Recipient,
         ("state", "delivered_at"),
@@ -180,6 +183,11 @@ _REACHED: Final[dict[str, str]] = {
     Kind.READABLE.value: Recipient.State.DELIVERED.value,
     Kind.NOTIFICATION.value: Recipient.State.NOTIFIED.value,
 }
+_HEARD: Final = {
+    Event.DELIVERED: Recipient.State.DELIVERED.value,
+    Event.NOTIFIED: Recipient.State.NOTIFIED.value,
+}
+_ON_ITS_WAY: Final = (Recipient.State.DECIDED.value,)
 _ATTEMPT: Final = (
     "transmission_id",
     "at",

@@ -24,10 +24,12 @@ from django.views.decorators.csrf import csrf_protect
 from zegel.accounts.policy import answer_limit_of
 from zegel.core.mail.address import Mailbox, NotAMailbox
 from zegel.core.mail.head import Head
+from zegel.core.policy.webhooks import Event
 from zegel.edge import chance
 from zegel.edge.clamd import Infected, NotExamined
 from zegel.edge.log import AnswerNotExamined, Broken, MalwareRefused, log
 from zegel.journey import milestones
+from zegel.journey.custody import outbox
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient
 from zegel.journey.custody.seal import enclose_message_key
 from zegel.journey.portal import drafts
@@ -334,6 +336,8 @@ def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
         )
         drafts.forget(reader)
         milestones.answered(nonce, now=now)
+        if reader.recipient is not None:
+            outbox.reached(Event.ANSWERED, [reader.recipient.id], now=now)
         transaction.on_commit(portal().ring)
     return Recorded.NOW
 

@@ -10,8 +10,9 @@ from django.db import transaction
 from zegel.accounts.models import Account, RememberedDevice
 from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
+from zegel.core.policy.webhooks import Event
 from zegel.edge.log import Opened, log
-from zegel.journey.custody import memory
+from zegel.journey.custody import memory, outbox
 from zegel.journey.custody.models import Proof, Recipient
 from zegel.journey.portal.devices import is_trusted
 from zegel.journey.portal.setup import portal
@@ -81,6 +82,8 @@ def note_reading(recipient: Recipient, method: Method, now: Instant, *, confirms
         first = Recipient.objects.filter(id=recipient.id, opened_at=None, revoked_at=None).update(
             opened_at=now, opened_with=method.value, state=Recipient.State.OPENED, status="", reason=""
         )
+        if first:
+            outbox.reached(Event.OPENED, [recipient.id], now=now)
         if first and confirms and method.value == recipient.method:
             unsealer = portal().unsealer
             memory.remember(recipient, now=now, open_field=unsealer.field, sealing=unsealer.keys.sealing)
