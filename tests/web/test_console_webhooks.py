@@ -36,7 +36,7 @@ def version_in(page: str) -> str:
 
 def test_a_change_that_was_made_of_something_older_overwrites_nothing(ground: Ground, here: House) -> None:
     client = administrator(ground, here)
-    webhook = Webhook.objects.get(organisation=here.organisation, pk=here.things["webhook/UUIDConverter"])
+    webhook = Webhook.objects.get(organisation=here.organisation, pk=str(here.things["webhook/UUIDConverter"]))
     address = f"/console/webhooks/{webhook.pk}/"
     version = version_in(client.get(address).content.decode())
     filled = {"description": "eerste", "url": webhook.url, "events": ["recipient.held"], "is_enabled": "on"}
