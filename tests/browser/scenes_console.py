@@ -219,7 +219,7 @@ def console_programs(stage: Stage) -> Iterator[str]:
 
 
 @scene(
-    "console:webhooks", "console:webhook", "console:webhook_test", "console:webhook_renew",
+    "console:webhooks", "console:webhook", "console:webhook_renew",
     "console:webhook_end_previous", "console:webhook_remove",
 )  # fmt: skip
 def console_webhooks(stage: Stage) -> Iterator[str]:

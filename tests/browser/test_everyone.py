@@ -37,6 +37,7 @@ WITHOUT_A_PAGE: Final = {
     "portal:program-end": "a form; leads back",
     "console:list_refresh": "a form; leads back",
     "console:domain_check": "a form; leads back",
+    "console:webhook_test": "a form; leads back",
     "console:audit_export": "a file",
     "console:message_export": "a file",
     "console:recipient_export": "a file",

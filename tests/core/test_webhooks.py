@@ -57,7 +57,9 @@ def test_two_secrets_sign_both(is_genuine: Any) -> None:
 
 
 def test_the_signature_of_a_known_request_does_not_change() -> None:
-    """Worked out by openssl: printf 'id.1764162201.{}' | openssl dgst -sha256 -mac HMAC -macopt key:… -binary | base64"""
+    """Worked out by openssl:
+
+    printf 'id.1764162201.{}' | openssl dgst -sha256 -mac HMAC -macopt key:… -binary | base64"""
     signed = headers("id", b"{}", [KEY], now=datetime.fromtimestamp(1764162201, UTC))
     assert signed["webhook-signature"] == "v1,sd6FL9qk2O78T7MgeOr73NUwy6I/wszY49Al3ujC3mI="
 

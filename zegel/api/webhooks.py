@@ -306,7 +306,7 @@ ROWS: Final = (
         "POST",
         f"{_ONE}/renew",
         _WRITE,
-        "Make a second secret; requests are signed with both until the previous one is ended. The answer alone shows it.",
+        "Make a second secret; requests are signed with both until the previous one ends. The answer alone shows it.",
         renewed,
         IssuedWebhook,
         keyed=Keyed.OPTIONAL,

@@ -568,8 +568,8 @@ code 1 where there is one). `critical`: now. `warning`: soon. An alarm ends by i
 ## Who is told
 
 Every minute it is looked which alarms stand. People get a mail when one is raised, once a day while it stands, and
-when it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back within
-{over} minutes is one alarm. What is found at the same look stands in one mail.
+when it ended; programs hear of the beginning and the end ([webhooks.md](webhooks.md)). One that goes and comes back
+within {over} minutes is one alarm. What is found at the same look stands in one mail.
 
 - **Of an organisation**: its owners and administrators, each in the language of their account; or the addresses that
   were set in the console (Overview, *Who is told*) or with `zegel organisation alarms-to NAME ADDRESS…`. The mail comes
@@ -584,8 +584,9 @@ language = "nl"
 
 About `domain-refused` and `domain-missing` owners and administrators get a mail with the records as soon as a check
 finds out ([domains.md](domains.md)); so these two come by webhook, and not by mail once more. No alarm names a
-recipient. Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply and
-no bounce answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics from outside.
+recipient. Alarm mails say `Auto-Submitted: auto-generated` and have an empty return path, so that no automatic reply
+and no bounce answers them. Of what keeps all mail from going out no mail can tell: watch `zegel alarms` or the metrics
+from outside.
 
 ## Of an organisation
 
