@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Final, Literal
 
-from playwright.sync_api import Page, Request, Response
+from playwright.sync_api import Page, Response
 
 AXE: Final = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -139,18 +140,16 @@ class Weight:
     _loaded: dict[str, Response] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.page.on("request", self._asked)
         self.page.on("response", self._answered)
-
-    def _asked(self, request: Request) -> None:
-        if request.is_navigation_request() and request.frame == self.page.main_frame:
-            self._loaded.clear()
 
     def _answered(self, response: Response) -> None:
         request = response.request
         is_own = request.frame == self.page.main_frame and request.resource_type in ("document", "stylesheet", "script")
-        if is_own and not 300 <= response.status < 400:
-            self._loaded[response.url] = response
+        if not is_own or response.status == HTTPStatus.NO_CONTENT or 300 <= response.status < 400:
+            return  # the page stays, or another follows
+        if request.is_navigation_request():
+            self._loaded.clear()
+        self._loaded[response.url] = response
 
     def octets(self) -> int:
         """Of the page as it is now, without what people wrote in it."""

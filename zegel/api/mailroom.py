@@ -30,9 +30,10 @@ class Mailroom:
     def place(self) -> Place:
         """Arrival's surroundings."""
         with self._lock:
-            if self._place is None:
+            if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="mailroom", daemon=True).start()
+            if self._place is None:  # also where furnishing failed the last time
                 self._place = asyncio.run_coroutine_threadsafe(self._furnished(), self._loop).result()
             return self._place
 
