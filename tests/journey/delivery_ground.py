@@ -69,7 +69,7 @@ SUBJECT: Final = "Uitslag Merkteken7f3a"
 SENTENCE: Final = "De uitslag is goed, Merkteken7f3a."
 PROVEN_FIELD: Final = ("zivver-direct-delivery", "tls tls1.2 auth certificate-validation")
 
-_MADE: Final[list[SendingDomain]] = []
+_MADE: Final[dict[str, Any]] = {}
 
 
 @cache
@@ -116,12 +116,11 @@ class Post:
         SendingDomain.objects.all().delete()
         organisation, sealing = self.ground.organisation, self.ground.keys.sealing
         if not _MADE:
-            _MADE.append(domains.add(organisation, Domain.parse(SENDING_DOMAIN), sealing=sealing))
-        made = _MADE[0]
-        made.pk, made.organisation, made.in_place = None, organisation, True
-        SendingDomain.objects.all().delete()
-        made.save(force_insert=True)
-        return made
+            added = domains.add(organisation, Domain.parse(SENDING_DOMAIN), sealing=sealing)
+            _MADE.update({one.attname: getattr(added, one.attname) for one in SendingDomain._meta.concrete_fields})
+            added.delete()
+        own = {"id": None, "organisation_id": organisation.pk, "in_place": True}
+        return SendingDomain.objects.create(**{**_MADE, **own})
 
     def start(self) -> None:
         """As a process does, with connections of its own; a second call is a second process."""
