@@ -40,6 +40,11 @@ def impostor(reply: bytes) -> Iterator[Clamd]:
             with connection:
                 connection.recv(65_536)
                 connection.sendall(reply)
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(5)
+                with suppress(OSError):  # what was not read would take the reply along
+                    while connection.recv(65_536):
+                        pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
