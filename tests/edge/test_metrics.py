@@ -23,6 +23,7 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from structlog.testing import capture_logs
 
+from tests.needs import not_here
 from tests.peers import free_port, until
 from zegel.edge import exposition, metrics
 from zegel.edge import log as vocabulary
@@ -477,10 +478,12 @@ def test_a_port_that_is_taken_is_an_error_and_no_silence() -> None:
 
 
 def test_it_listens_on_ipv6_too() -> None:
-    try:
-        made = Door("::1", free_port(), Totals(), is_ready=lambda: True)
-    except OSError:
-        pytest.skip("no IPv6 here")
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            not_here("no IPv6")
+    made = Door("::1", free_port(), Totals(), is_ready=lambda: True)
     assert get(f"http://[::1]:{made.port}/healthz")[0] == 200
     made.close()
 

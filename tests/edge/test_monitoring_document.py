@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests.needs import needs
+from tests.peers import debian
 from zegel.core.policy.alarms import Condition, Severity
 from zegel.edge.metrics import METRICS, Kind
 from zegel.settings import load
@@ -58,9 +59,17 @@ def test_the_setting_is_one(tmp_path: Path) -> None:
 
 
 def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
-    if shutil.which("promtool") is None:
-        pytest.skip("no promtool")
+    needs("prometheus")
+    root = debian.unpacked("prometheus")
+    assert root is not None
     path = tmp_path / "rules.yml"
     path.write_text(block("yaml", "groups:"))
-    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [root / "usr/bin/promtool", "check", "rules", path],
+        env={"LD_LIBRARY_PATH": debian.library_path(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "rules found" in done.stdout

@@ -88,6 +88,7 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Unpacked("opendkim", ("usr/sbin/opendkim", "-V"), needs_root=False),
     Unpacked("clamav-daemon", ("usr/sbin/clamd", "--config-file=/dev/null", "--version"), needs_root=False),
     Unpacked("rspamd", ("usr/bin/rspamd", "--version"), needs_root=False),
+    Unpacked("prometheus", ("usr/bin/promtool", "--version"), needs_root=False),
 )
 
 
