@@ -88,7 +88,7 @@ def console_messages(stage: Stage) -> Iterator[str]:
     yield "found"
     stage.send(sought="", since="2026-11-01", until="2026-12-31", where="notified")
     yield "found by state and period"
-    stage.page.get_by_role("button", name=re.compile("Older|Ouder")).click()
+    stage.press(stage.page.get_by_role("button", name=re.compile("Older|Ouder")))
     yield "found, next page"
     stage.send(sought="", where="")
     yield "nothing sought"
@@ -473,9 +473,9 @@ def console_privacy(stage: Stage) -> Iterator[str]:
     yield "nobody"
     stage.send(address="ontvanger@example.org")
     yield "somebody"
-    stage.page.locator("form[action$='erase/'] button").click()
+    stage.press(stage.page.locator("form[action$='erase/'] button"))
     yield "the question"
-    stage.page.locator("form[action$='erase/'] button").click()
+    stage.press(stage.page.locator("form[action$='erase/'] button"))
     yield "erased"
 
 
@@ -686,7 +686,7 @@ def console_audit(stage: Stage) -> Iterator[str]:
     yield "older"
     stage.send("/audit/", act="list-changed", since="2026-11-01")
     yield "found"
-    stage.page.locator('form:has([name="before"]) button').click()
+    stage.press(stage.page.locator('form:has([name="before"]) button'))
     yield "more that was found"
     stage.send("/audit/", about="niets")
     yield "nothing found"

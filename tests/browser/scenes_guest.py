@@ -196,8 +196,7 @@ def guest_reads_and_answers(stage: Stage) -> Iterator[str]:
     yield "empty answer"
     stage.page.goto(address)
     stage.page.locator("#answer-text").fill("Hartelijk dank.\nTot morgen.")
-    with stage.page.expect_navigation():
-        stage.page.locator("button[formaction]").click()
+    stage.press(stage.page.locator("button[formaction]"))
     yield "draft"
     stage.send("/answer", text="Hartelijk dank.\nTot morgen.")
     yield "answered"

@@ -205,7 +205,7 @@ def allow_another_way(stage: Stage) -> Iterator[str]:
     stage.send()
     yield "nothing filled in"
     stage.go("portal:another-way", recipient=recipient.id)
-    stage.page.locator("main form").last.locator("button").last.click()
+    stage.press(stage.page.locator("main form").last.locator("button").last)
     yield "refused"
 
 
@@ -305,7 +305,7 @@ def second_steps(stage: Stage) -> Iterator[str]:
     stage.go("mfa_add_webauthn")
     yield "add a passkey"
     stage.page.locator("main [name=name]").fill("laptop")
-    stage.page.locator("#mfa_webauthn_add").click()
+    stage.press(stage.page.locator("#mfa_webauthn_add"))
     stage.page.wait_for_url(lambda url: "add" not in url)
     yield "one passkey"
     passkey = Authenticator.objects.get(user=author, type=Authenticator.Type.WEBAUTHN)

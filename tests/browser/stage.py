@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.test import Client
 from django.urls import Resolver404, resolve, reverse
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Locator, Page
 
 from tests.browser.judging import Language, Weight
 from tests.journey.portal_ground import PASSWORD, TOTP, Ground
@@ -96,8 +96,12 @@ class Stage:
             else:
                 where.first.fill(value)
         one.evaluate("form => { form.noValidate = true }")
+        self.press(one.locator("button:not([type=button])").first)
+
+    def press(self, button: Locator) -> None:
+        """Presses what leads to another page, and waits until that page is whole: a click waits for nothing."""
         with self.page.expect_navigation():
-            one.locator("button:not([type=button])").first.click()
+            button.click()
 
     def unfold(self) -> None:
         """Opens all that is folded on the page."""

@@ -100,7 +100,6 @@ def test_opendkim_behind_a_postfix_passes_what_it_can_know(signed: Signed, known
     needs("postfix", "opendkim")
     records = dict(list(signed.records.items())[:known])
     with reachable_folder() as folder, OpenDkimVerifier(folder / "opendkim", records=records) as verifier:
-        (folder / "opendkim").chmod(0o711)
         settings = {"smtpd_milters": verifier.milter, "milter_default_action": "tempfail"}
         with Postfix(folder / "postfix", accepts=("veilig.test",), settings=settings) as postfix:
             with smtplib.SMTP(postfix.ip, postfix.port, timeout=30) as client:

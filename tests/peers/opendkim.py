@@ -21,6 +21,7 @@ class _Milter(Peer):
         if root is None:
             raise LookupError("no opendkim: python -m tests.peers.debian")
         super().__init__(folder.absolute(), "127.0.0.1")
+        self.folder.chmod(0o711)  # a Postfix comes by with another account
         self._root = root
         self._socket = self.folder / "socket"  # TCP would wait for late acknowledgements, message by message
         (self.folder / "opendkim.conf").write_text(
