@@ -85,6 +85,7 @@ def exit_status(carried_out: Callable[[], Mapping[str, float | None]], *, longes
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _give_up)
     signal.alarm(longest)
+    os.umask(0o022)  # Postfix and its milter come by with accounts of their own
     try:
         figures = carried_out()
     except (LoadFailed, NotMeasurable, PeerDidNotStart) as cause:

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="zegel-test-"))
@@ -28,6 +29,12 @@ from django.db import connections  # noqa: E402
 # A file: threads in memory would share one connection's locks, and processes side by side have one each.
 connections.settings["default"]["TEST"]["NAME"] = str(_FOLDER / "test.sqlite3")
 
+from zegel.accounts.hashers import Argon2  # noqa: E402
+
+# Thousands of passwords are made here, and each would take a fifth of a second; in processes of their own gateways take
+# what test_hashers.py says.
+Argon2.time_cost, Argon2.memory_cost = 1, 8 * Argon2.parallelism
+
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # A busy machine is no defect: no test asserts on time. With CI=true the same examples are tried in every run.
@@ -41,3 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     told their name before that reads them too early, with our folder and our keys."""
     if config.getoption("numprocesses", None):
         del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """What Zegel sets for its process when a command is called in this one doesn't stay for the next test."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

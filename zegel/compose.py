@@ -591,6 +591,8 @@ def web_application() -> Any:
     use(None, role="web")
     configure(settings.log_level)
     start_django()
+    from django.urls import get_resolver
+
     from zegel.api import setup as api
     from zegel.journey.custody.unseal import Unsealer
     from zegel.journey.portal import setup
@@ -613,7 +615,10 @@ def web_application() -> Any:
         )
     )
     _end_with_parent()
-    return application()
+    made = application()
+    assert get_resolver().url_patterns  # all pages are imported now, and not while the first visitor waits
+    collect_less()
+    return made
 
 
 def _api(settings: Settings, keys: OpeningKeys, open_field: OpensFields) -> Api:
@@ -703,6 +708,13 @@ def serve_web(settings: Settings) -> None:
 # --- processes ----------------------------------------------------------------------------------------------------
 
 
+def collect_less() -> None:
+    """What was imported stays: looking through it again and again costs a tenth of all."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+
+
 def run_role(settings: Settings, role: Role) -> None:
     """Runs one role in this process until SIGTERM, or until the process that started it is gone."""
     refuse_half_restored(settings)
@@ -717,9 +729,7 @@ def run_role(settings: Settings, role: Role) -> None:
     import uvloop
 
     sys.setswitchinterval(SWITCH)
-    gc.collect()
-    gc.freeze()  # what was imported stays; looking through it again and again costs a tenth of all
-    gc.set_threshold(GARBAGE)
+    collect_less()
     daemons = {
         "submission": submission,
         "inbound": inbound,

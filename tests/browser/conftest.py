@@ -9,7 +9,6 @@ import pytest
 from tests.journey.conftest import clock, ground
 from tests.needs import needs
 from tests.peers.chromium import Chromium, browser
-from zegel.accounts.hashers import Argon2
 
 __all__ = ["clock", "ground"]
 
@@ -20,10 +19,3 @@ def chromium() -> Iterator[Chromium]:
     with pytest.MonkeyPatch.context() as patch, browser() as running:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
         yield running
-
-
-@pytest.fixture(autouse=True)
-def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it costs to try a password shows on no page, and takes a fifth of a second for each."""
-    monkeypatch.setattr(Argon2, "time_cost", 1)
-    monkeypatch.setattr(Argon2, "memory_cost", 8 * Argon2.parallelism)

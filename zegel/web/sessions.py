@@ -24,9 +24,13 @@ from zegel.core.seal.slot import derive, disclose, enclose
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
+from zegel.edge.prepared import Prepared
 from zegel.web.keys import web_key
 
 _CONTEXT: Final = "session"
+_ALIVE: Final = Prepared(
+    lambda name, now: Session.objects.filter(session_key=name, expire_date__gt=now), name=str, now=datetime
+)
 
 
 class SessionStore(DatabaseSessions):
@@ -63,7 +67,7 @@ class SessionStore(DatabaseSessions):
             super().delete(_row(session_key))
 
     def _get_session_from_db(self) -> Session | None:
-        found = Session.objects.filter(session_key=_row(self.session_key or ""), expire_date__gt=timezone.now()).first()
+        found = _ALIVE.first(name=_row(self.session_key or ""), now=timezone.now())
         if found is None:
             self._session_key = None
         return found

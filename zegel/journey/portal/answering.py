@@ -28,6 +28,7 @@ from zegel.core.policy.webhooks import Event
 from zegel.edge import chance
 from zegel.edge.clamd import Infected, NotExamined
 from zegel.edge.log import AnswerNotExamined, Broken, MalwareRefused, log
+from zegel.edge.prepared import Prepared
 from zegel.journey import milestones
 from zegel.journey.custody import outbox
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient
@@ -253,6 +254,14 @@ def begin(reader: Reader) -> AnswerMail:
 
 
 _Mailboxes = tuple[tuple[str, Mailbox], ...]
+_REACHED: Final = Prepared(
+    lambda conversation: (
+        Recipient.objects.filter(conversation_id=conversation, revoked_at=None)
+        .exclude(state=Recipient.State.UNDELIVERABLE)
+        .order_by("key")
+    ),
+    conversation=uuid.UUID,
+)
 
 
 def listeners(reader: Reader) -> list[str]:
@@ -265,11 +274,10 @@ def listeners(reader: Reader) -> list[str]:
 def _listeners(reader: Reader, head: Head | None) -> tuple[_Mailboxes, _Mailboxes]:
     """In a conversation of one Bcc recipient there is nobody but these two."""
     conversation, own = reader.conversation, reader.recipient
-    rows = conversation.recipients.filter(revoked_at=None).exclude(state=Recipient.State.UNDELIVERABLE)
     author, names = _author(conversation, head), _names(head)
     others = tuple(
         (names.get(one.key, ""), Mailbox.parse(one.address))
-        for one in rows.order_by("key")
+        for one in _REACHED(conversation=conversation.id)
         if one.key != author[1].key and (own is None or one.id != own.id)
     )
     return (others, ()) if own is None else ((author,), others)

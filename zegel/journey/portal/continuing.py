@@ -5,22 +5,36 @@ A name on a page, and no right: each is opened by its own way in.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
 
 from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody.models import Conversation, Recipient
 from zegel.journey.portal import links
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
 
 MOST: Final = 20  # on one page
+
+
+def _in_order(around: Q) -> QuerySet[Conversation]:
+    return Conversation.objects.filter(around).select_related("author").order_by("created_at", "id")[:MOST]
+
+
+_LATER: Final = Prepared(lambda conversation: _in_order(Q(continues_id=conversation)), conversation=uuid.UUID)
+_AROUND: Final = Prepared(
+    lambda conversation, earlier: _in_order(Q(continues_id=conversation) | Q(id=earlier)),
+    conversation=uuid.UUID,
+    earlier=uuid.UUID,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +49,12 @@ class Related:
 def related(request: HttpRequest, reader: Reader) -> list[Related]:
     """The earlier one first, then those that came of this one."""
     conversation = reader.conversation
-    around = Q(continues=conversation)
-    if conversation.continues_id is not None:
-        around |= Q(id=conversation.continues_id)
-    rows = Conversation.objects.filter(around).select_related("author").prefetch_related("recipients")
-    return list(_of_reader(request, reader, rows.order_by("created_at", "id")[:MOST]))
+    if conversation.continues_id is None:
+        rows = _LATER(conversation=conversation.id)
+    else:
+        rows = _AROUND(conversation=conversation.id, earlier=conversation.continues_id)
+    prefetch_related_objects(rows, "recipients")
+    return list(_of_reader(request, reader, rows))
 
 
 def _of_reader(request: HttpRequest, reader: Reader, rows: Iterable[Conversation]) -> Iterable[Related]:

@@ -23,6 +23,7 @@ from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.log import Broken, log
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody.models import Conversation, Draft, Message
 from zegel.journey.custody.seal import field_context
 from zegel.journey.portal.pages import see_other, wants_json
@@ -30,6 +31,14 @@ from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
 
 LONGEST: Final = 200_000  # octets
+_OF_AUTHOR: Final = Prepared(
+    lambda conversation: Draft.objects.filter(conversation_id=conversation, recipient=None), conversation=uuid.UUID
+)
+_OF_RECIPIENT: Final = Prepared(
+    lambda conversation, recipient: Draft.objects.filter(conversation_id=conversation, recipient_id=recipient),
+    conversation=uuid.UUID,
+    recipient=uuid.UUID,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,11 @@ class Begun:
 
 def draft_of(reader: Reader) -> Begun | None:
     """The reader's own; ``None`` for none."""
-    row = _rows(reader.conversation, reader).first()
+    conversation = reader.conversation.id
+    if reader.recipient is None:
+        row = _OF_AUTHOR.first(conversation=conversation)
+    else:
+        row = _OF_RECIPIENT.first(conversation=conversation, recipient=reader.recipient.id)
     if row is None:
         return None
     try:

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
 
 from zegel.core.policy.verification import Method
 from zegel.core.secret import Secret
@@ -18,6 +17,8 @@ from zegel.journey.custody.models import Conversation, Link, Recipient
 from zegel.journey.portal import links
 from zegel.journey.portal.pages import View, no_way_in, private, speak_for
 from zegel.journey.portal.setup import portal
+from zegel.web import addresses
+from zegel.web.addresses import address
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class Guest:
         """What is asked of this guest."""
         return Method(self.recipient.method)
 
-    def address(self, page: str, **parts: object) -> str:
+    def address(self, page: str, **parts: addresses.Part) -> str:
         """The address of one of this guest's pages."""
-        return reverse(f"portal:{page}", kwargs={"recipient": self.recipient.id, **parts})
+        return address(f"portal:{page}", recipient=self.recipient.id, **parts)
 
 
 def for_guests(view: View) -> View:

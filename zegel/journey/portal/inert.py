@@ -76,6 +76,7 @@ _CLOSES_P: Final = words(
     "address article aside blockquote center dd div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header hr li main "
     "nav ol p pre section table ul"
 )
+_CLOSES: Final[Mapping[str, tuple[str, ...]]] = {"li": ("li",), "dd": ("dd", "dt"), "dt": ("dd", "dt"), "a": ("a",)}
 _ROWS: Final = frozenset({"thead", "tbody", "tfoot"})
 _CELLS: Final = frozenset({"td", "th", "caption"})
 _BETWEEN_CELLS: Final = _ROWS | {"table", "tr", "colgroup"}
@@ -131,6 +132,18 @@ _SPECIAL: Final = frozenset(  # of the registry of special-use domain names, and
     words("alt arpa corp example home internal intranet invalid lan local localdomain localhost onion private test")
 )
 _PICTURE: Final = re.compile(r"(?i)data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]++")
+_PLACE: Final = re.compile(r'src="cid:([0-9a-f]{16})-(\d+)"')
+_CLEANER: Final = nh3.Cleaner(
+    tags=set(_TAGS),
+    clean_content_tags=set(_GONE_WITH_CONTENT),
+    attributes={"*": set(_EVERYWHERE), **{tag: set(names) for tag, names in _TAGS.items() if names}},
+    allowed_classes={"span": {"leads-to", "withheld"}},
+    strip_comments=True,
+    link_rel="noopener noreferrer",
+    set_tag_attribute_values={"a": {"target": "_blank"}},
+    url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
+    filter_style_properties=set(_PROPERTIES),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +175,7 @@ def make_inert(markup: str, *, remote_images: bool = False) -> Inert:
     """
     first = _Rewriting(markup[:MAX_HTML], remote_images=remote_images)
     first.run()
-    clean = nh3.clean(
-        "".join(first.written),
-        tags=set(_TAGS),
-        clean_content_tags=set(_GONE_WITH_CONTENT),
-        attributes={"*": set(_EVERYWHERE), **{tag: set(names) for tag, names in _TAGS.items() if names}},
-        allowed_classes={"span": {"leads-to", "withheld"}},
-        strip_comments=True,
-        link_rel="noopener noreferrer",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
-        url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
-        filter_style_properties=set(_PROPERTIES),
-    )
+    clean = _CLEANER.clean("".join(first.written))
     return Inert(tuple(first.divide(clean)), first.withheld, first.loadable, first.lines)
 
 
@@ -211,9 +213,12 @@ class _Rewriting:
 
     def divide(self, clean: str) -> list[str | Inline]:
         pieces: list[str | Inline] = []
-        for number, piece in enumerate(re.split(rf'src="cid:{self._marker}-(\d+)"', clean)):
-            pieces.append(Inline(self._content_ids[int(piece)]) if number % 2 else piece)
-        return pieces
+        end = 0
+        for place in _PLACE.finditer(clean):
+            if place[1] == self._marker:
+                pieces += (clean[end : place.start()], Inline(self._content_ids[int(place[2])]))
+                end = place.end()
+        return [*pieces, clean[end:]]
 
     def _angle(self, begin: int) -> int:
         """What begins at this ``<``; gives the place behind it."""
@@ -268,7 +273,7 @@ class _Rewriting:
             return
         if name in _CLOSES_P:
             self._close("p")
-        for same in {"li": ("li",), "dd": ("dd", "dt"), "dt": ("dd", "dt"), "a": ("a",)}.get(name, ()):
+        for same in _CLOSES.get(name, ()):
             self._close(same, through=("ul", "ol", "dl") if name != "a" else ())
         attributes = _attributes(name, rest)
         if name == "img":

@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
 from zegel.core.seal.slot import link_hash, same_link
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody.models import Link, Recipient
 from zegel.journey.custody.unseal import link_secret
 from zegel.journey.portal import cookies
@@ -22,11 +22,21 @@ from zegel.journey.portal import cookies
 COOKIE: Final = "__Host-zegel-links"
 MOST: Final = 8  # links that one browser holds; the oldest go first
 _CONTEXT: Final = "cookie/links"
+_BARE: Final = Prepared(lambda hashed: Link.objects.filter(hash=hashed), hashed=bytes)
+_BEFORE: Final = Prepared(
+    lambda hashed: Link.objects.select_related("recipient__conversation").filter(hash=hashed), hashed=bytes
+)
+_BEHIND: Final = Prepared(
+    lambda hashed: Link.objects.select_related(
+        "recipient__conversation__organisation", "recipient__conversation__author"
+    ).filter(hash=hashed),
+    hashed=bytes,
+)
 
 
 def link_of(token: Secret[str]) -> Link | None:
     """The link with this token; ``None`` for what never was one, or no longer is."""
-    return _with(token, Link.objects.select_related("recipient__conversation"))
+    return _with(token, _BEFORE)
 
 
 def held(request: HttpRequest) -> dict[uuid.UUID, Secret[str]]:
@@ -58,28 +68,27 @@ def let_go(request: HttpRequest, response: HttpResponseBase, recipient: uuid.UUI
 
 def fitting(recipient: Recipient, token: Secret[str]) -> Link | None:
     """The link of this recipient that has the token, as of now; compared in constant time."""
-    return _of(recipient.id, token, Link.objects.all())
+    return _of(recipient.id, token, _BARE)
 
 
 def leading_to(recipient: uuid.UUID, token: Secret[str]) -> Link | None:
     """The same, with what every page behind it tells: the recipient, its conversation, and who sent it."""
-    told = ("recipient__conversation__organisation", "recipient__conversation__author")
-    return _of(recipient, token, Link.objects.select_related(*told))
+    return _of(recipient, token, _BEHIND)
 
 
-def _of(recipient: uuid.UUID, token: Secret[str], among: QuerySet[Link]) -> Link | None:
+def _of(recipient: uuid.UUID, token: Secret[str], among: Prepared[Link]) -> Link | None:
     link = _with(token, among)
     if link is None or link.recipient_id != recipient or not same_link(link_secret(token), bytes(link.hash)):
         return None
     return link
 
 
-def _with(token: Secret[str], among: QuerySet[Link]) -> Link | None:
+def _with(token: Secret[str], among: Prepared[Link]) -> Link | None:
     try:
         hashed = link_hash(link_secret(token))
     except CannotOpen:
         return None
-    return next(iter(among.filter(hash=hashed)), None)  # one at most: nothing to put in order
+    return among.first(hashed=hashed)
 
 
 def _give(response: HttpResponseBase, links: dict[uuid.UUID, Secret[str]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import uuid
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from zegel.core.clock import Instant
 from zegel.core.policy.verification import Method
 from zegel.core.policy.webhooks import Event
 from zegel.edge.log import Opened, log
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody import memory, outbox
 from zegel.journey.custody.models import Proof, Recipient
 from zegel.journey.portal.devices import is_trusted
@@ -20,6 +22,22 @@ from zegel.journey.portal.setup import portal
 IDLE: Final = timedelta(minutes=30)
 ABSOLUTE: Final = timedelta(hours=12)
 _NOTED_EVERY: Final = timedelta(minutes=1)  # not every click is written
+_VALID: Final = Prepared(
+    lambda recipient, browser, method, latest, idle_since, now: Proof.objects.filter(
+        recipient_id=recipient,
+        browser=browser,
+        method=method,
+        created_at__lte=latest,
+        used_at__gt=idle_since,
+        expires_at__gt=now,
+    ).order_by("-created_at")[:1],
+    recipient=uuid.UUID,
+    browser=bytes,
+    method=str,
+    latest=datetime,
+    idle_since=datetime,
+    now=datetime,
+)
 
 
 def prove(recipient: Recipient, browser: bytes, now: Instant, device: RememberedDevice | None = None) -> None:
@@ -43,17 +61,13 @@ def proof_of(recipient: Recipient, browser: bytes | None, now: Instant) -> Proof
     """
     if browser is None:
         return None
-    found = (
-        Proof.objects.filter(
-            recipient=recipient,
-            browser=browser,
-            method=recipient.method,
-            created_at__lte=now + _NOTED_EVERY,
-            used_at__gt=now - IDLE,
-            expires_at__gt=now,
-        )
-        .order_by("-created_at")
-        .first()
+    found = _VALID.first(
+        recipient=recipient.id,
+        browser=browser,
+        method=recipient.method,
+        latest=now + _NOTED_EVERY,
+        idle_since=now - IDLE,
+        now=now,
     )
     if found is not None and found.device is not None and not is_trusted(found.device, recipient, now):
         return None

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from django.urls import reverse
-
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import Part, Reading, as_text, select
 from zegel.core.secret import Secret
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody.models import Content, Conversation, Message, Recipient
 from zegel.journey.portal.inert import MAX_HTML, Inert, Inline, make_inert
 from zegel.journey.portal.plain import plain_text
 from zegel.journey.portal.setup import portal
+from zegel.web import addresses
+from zegel.web.addresses import address
 
 MAX_TEXT: Final = 400_000  # octets of a text that a page shows; the rest is in the file
 MAX_PICTURES: Final = 30_000_000  # octets of images inside one message's page
@@ -31,6 +32,21 @@ PICTURES: Final = {
     "image/gif": "image/gif",
     "image/webp": "image/webp",
 }
+_ONE: Final = Prepared(
+    lambda conversation, message: Message.objects.filter(conversation_id=conversation, id=message).select_related(
+        "content", "answered_by"
+    ),
+    conversation=uuid.UUID,
+    message=uuid.UUID,
+)
+_ORIGINAL: Final = Prepared(
+    lambda conversation: (
+        Message.objects.filter(conversation_id=conversation, answered_by=None)
+        .select_related("content")
+        .order_by("created_at", "id")[:1]
+    ),
+    conversation=uuid.UUID,
+)
 
 
 @dataclass(slots=True)
@@ -70,22 +86,20 @@ class Reader:
         """What was opened isn't in the answer after all."""
         self._outcome.shows = False
 
-    def address(self, page: str, **parts: object) -> str:
+    def address(self, page: str, **parts: addresses.Part) -> str:
         """The address of one of this reader's pages."""
         name = "recipient" if self.pages == "guest" else "conversation"
-        return reverse(f"portal:{self.pages}-{page}", kwargs={name: self.owner, **parts})
+        return address(f"portal:{self.pages}-{page}", **{name: self.owner, **parts})
 
     def message(self, message: uuid.UUID) -> OpenMessage | None:
         """One message, if it belongs to this conversation."""
-        rows = Message.objects.filter(conversation=self.conversation, id=message)
-        row = rows.select_related("content", "answered_by").first()
+        row = _ONE.first(conversation=self.conversation.id, message=message)
         return None if row is None else self.open(row)
 
     def original(self) -> OpenMessage | None:
         """The message that began the conversation, for its subject and the names in it; that alone is no reading."""
         if self._original.row is None:
-            rows = Message.objects.filter(conversation=self.conversation, answered_by=None)
-            self._original.row = rows.select_related("content").order_by("created_at", "id").first()
+            self._original.row = _ORIGINAL.first(conversation=self.conversation.id)
         return None if self._original.row is None else self._opened(self._original.row)
 
     def note_original(self, row: Message) -> None:

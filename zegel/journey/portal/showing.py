@@ -19,11 +19,13 @@ from django.utils.translation import ngettext
 from zegel.core.clock import Instant
 from zegel.core.mail.mime import Part, Reading
 from zegel.core.seal.wrap import CannotOpen
+from zegel.edge.prepared import Prepared
 from zegel.journey.custody.models import Message
 from zegel.journey.portal.inert import Inert
 from zegel.journey.portal.reader import MAX_TEXT, OpenMessage, Reader
 from zegel.journey.portal.setup import portal
 from zegel.journey.portal.viewing import is_offered
+from zegel.web import addresses
 
 _ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`]{1,2000}", re.IGNORECASE)
 _NO_TEXT: Final = SafeString("")
@@ -125,11 +127,10 @@ def shown_page(reader: Reader, asked: Mapping[str, str]) -> ShownPage:
     """The newest messages of a conversation, or those of the page that is asked for; only these are opened. One that
     can't be opened says so, and the others are there."""
     newest_first, page = asked.get("order") == "newest", max(_number(asked.get("page")), 1)
-    rows = _rows(reader).order_by("-created_at", "-id")
-    found = list(rows[(page - 1) * ON_A_PAGE : page * ON_A_PAGE + 1])
+    found = _found(reader, page)
     if not found and page > 1:
-        page = max(1, -(-rows.count() // ON_A_PAGE))
-        found = list(rows[(page - 1) * ON_A_PAGE : page * ON_A_PAGE + 1])
+        page = max(1, -(-_rows(reader).count() // ON_A_PAGE))
+        found = _found(reader, page)
     found, has_older = found[:ON_A_PAGE], len(found) > ON_A_PAGE
     if found and not has_older:
         reader.note_original(found[-1])
@@ -156,7 +157,25 @@ def worded_messages(reader: Reader, message: uuid.UUID | None) -> list[Worded]:
 
 
 def _rows(reader: Reader) -> QuerySet[Message]:
-    return Message.objects.filter(conversation=reader.conversation).select_related("content", "answered_by")
+    return _rows_of(reader.conversation.id)
+
+
+def _rows_of(conversation: uuid.UUID) -> QuerySet[Message]:
+    return Message.objects.filter(conversation_id=conversation).select_related("content", "answered_by")
+
+
+def _newest(conversation: uuid.UUID, page: int = 1) -> QuerySet[Message]:
+    """One more than are shown."""
+    rows = _rows_of(conversation).order_by("-created_at", "-id")
+    return rows[(page - 1) * ON_A_PAGE : page * ON_A_PAGE + 1]
+
+
+_FIRST_PAGE: Final = Prepared(_newest, conversation=uuid.UUID)
+
+
+def _found(reader: Reader, page: int) -> list[Message]:
+    conversation = reader.conversation.id
+    return _FIRST_PAGE(conversation=conversation) if page == 1 else list(_newest(conversation, page))
 
 
 def _number(text: str | None) -> int:
@@ -262,7 +281,7 @@ def _notes(reading: Reading, *, shows: bool) -> list[Note]:
 
 
 def _attachment(reader: Reader, opened: OpenMessage, part: Part) -> Attachment:
-    place: dict[str, object] = {"message": opened.row.id, "number": opened.number_of(part)}
+    place: dict[str, addresses.Part] = {"message": opened.row.id, "number": opened.number_of(part)}
     view = reader.address("view", **place) if is_offered(part) else ""
     return Attachment(
         part.name or "", part.type, size_in_words(part.decoded_size), reader.address("part", **place), view
