@@ -70,8 +70,8 @@ def standing(author: Account) -> list[tuple[Condition, str, int]]:
 
 def queued(recipient: Recipient, *, made: datetime, kind: str = "notification") -> Transmission:
     mail = tried(recipient, kind=kind)
-    mail.created_at = made
-    mail.save()
+    Transmission.objects.filter(id=mail.id).update(id=_other_id(made), created_at=made)  # an identifier says when
+    mail = Transmission.objects.get(recipient=recipient, created_at=made)
     Job.objects.create(kind=Kind.TRANSMIT.value, subject=mail.id, due_at=now() + timedelta(hours=1))
     return mail
 

@@ -30,6 +30,7 @@ from zegel.accounts.submitting import caps_of, text_caps_of, texts_used_by, used
 from zegel.core.clock import Duration, Instant
 from zegel.core.policy import alarms, texts
 from zegel.core.policy.alarms import (
+    MAIL_WAITS,
     Alarm,
     CertificateFound,
     DomainFound,
@@ -95,7 +96,7 @@ def found_of(organisation: Organisation, *, now: Instant) -> OrganisationFound:
         texts_sent=sent["sent"],
         texts_failed=sent["failed"],
         closed_out=_closed_out(organisation, now),
-        oldest_mail=oldest_mail(organisation),
+        oldest_mail=oldest_mail(organisation, made_before=now - MAIL_WAITS),
         given_up=outbox.given_up(organisation, now=now),
     )
 
@@ -135,9 +136,12 @@ def _closed_out(organisation: Organisation, now: Instant) -> int:
     return tried.count()
 
 
-def oldest_mail(organisation: Organisation) -> Instant | None:
-    """When the oldest mail was made that no server took yet; messages and notifications, not reports and codes."""
+def oldest_mail(organisation: Organisation, *, made_before: Instant | None = None) -> Instant | None:
+    """When the oldest mail was made that no server took yet; messages and notifications, not reports and codes. With
+    ``made_before`` only what waits for longer is gone through, and not a queue of this hour."""
     queued = Job.objects.filter(kind=Kind.TRANSMIT.value).values("subject")
+    if made_before is not None:
+        queued = queued.filter(subject__lt=chance.first_of(made_before))
     waiting = Transmission.objects.filter(
         id__in=queued,
         organisation=organisation,
