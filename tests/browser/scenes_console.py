@@ -137,7 +137,7 @@ def console_for_nobody_else(stage: Stage) -> Iterator[str]:
 
 @scene(
     "console:domains", "console:domain_add", "console:domain", "console:domain_rotate", "console:domain_end_previous",
-    "console:domain_remove",
+    "console:domain_remove", "console:domain_withdraw",
 )  # fmt: skip
 def console_domains(stage: Stage) -> Iterator[str]:
     """Added, in place, missing, different, held by another; keys renewed and ended; removed."""
@@ -176,6 +176,8 @@ def console_domains(stage: Stage) -> Iterator[str]:
     yield "renew"
     stage.send()
     yield "renewed"
+    stage.go("console:domain_withdraw", **here)
+    yield "withdraw"
     stage.go("console:domain_remove", **here)
     yield "may not be removed"
     DkimPair.objects.update(stage=DkimPair.Stage.PREVIOUS)

@@ -187,6 +187,7 @@ DONE: Final[Mapping[str, Done]] = {
     "console:domain_add": Done({"domain": "nieuw-domein.test"}),
     "console:domain_end_previous": Done({"early": "yes"}),
     "console:domain_rotate": Done(),
+    "console:domain_withdraw": Done(),
     "console:domain_remove": Done(),
     "console:account_invite": Done({"address": "nieuwst@gemeente.test", "role": "sender"}),
     "console:account_mailbox": Done({"address": "loket@gemeente.test"}),

@@ -35,7 +35,9 @@ _TABLE: Final[dict[Capability, str]] = {
         credentials credential credential_rotate credential_end_previous disable_credential submission submission_proof
         submission_limits
     """,
-    Capability.DOMAINS: "domains domain domain_add domain_check domain_rotate domain_end_previous domain_remove",
+    Capability.DOMAINS: """
+        domains domain domain_add domain_check domain_rotate domain_withdraw domain_end_previous domain_remove
+    """,
     Capability.PROGRAMS: "",
     Capability.ACCOUNTS: """
         accounts accounts_search account_invite account_mailbox account account_role account_invite_again

@@ -75,6 +75,7 @@ class Takes(Enum):
     API_READS = ("GET", "HEAD", "no form")
     API_LIST = ("GET", "HEAD", "POST", "no form")
     API_CHANGED = ("GET", "HEAD", "PATCH", "no form")
+    API_GONE = ("DELETE", "GET", "HEAD", "no form")
     API_MADE = ("DELETE", "GET", "HEAD", "PATCH", "no form")
     API_PUT = ("GET", "HEAD", "PUT", "no form")
     API_WHOLE = ("DELETE", "GET", "HEAD", "PUT", "no form")
@@ -116,7 +117,8 @@ _FORMS: Final = """
     console:verification_correct console:verification_remove console:list_add_url console:list_add_file
     console:privacy
     console:list_remove console:look console:audit console:audit_term
-    console:domain_add console:domain_rotate console:domain_end_previous console:domain_remove
+    console:domain_add console:domain_rotate console:domain_withdraw console:domain_end_previous
+    console:domain_remove
     portal:guest-code portal:guest-verify portal:guest-another-way portal:another-way portal:held
     portal:join portal:join-code portal:join-password portal:forgotten portal:forgotten-code portal:forgotten-second
     portal:forgotten-password portal:settings portal:recipient-add portal:recipient-correct portal:recipient-remove

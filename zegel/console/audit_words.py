@@ -77,6 +77,7 @@ GROUPS: Final[tuple[tuple[Words, dict[Act, Words]], ...]] = (
             Act.DOMAIN_REFUSED: _("DNS records missing: mail is refused"),
             Act.DKIM_ADDED: _("Second DKIM key made"),
             Act.DKIM_ROTATED: _("New DKIM key made"),
+            Act.DKIM_WITHDRAWN: _("New DKIM key withdrawn"),
             Act.DKIM_PREVIOUS_ENDED: _("Previous DKIM key ended"),
         },
     ),

@@ -38,6 +38,7 @@ urlpatterns = [
     path("domains/<int:domain>/", domains.domain, name="domain"),
     path("domains/<int:domain>/check/", domains.check, name="domain_check"),
     path("domains/<int:domain>/renew-dkim/", domains.rotate, name="domain_rotate"),
+    path("domains/<int:domain>/withdraw-dkim/", domains.withdraw, name="domain_withdraw"),
     path("domains/<int:domain>/end-previous-dkim/", domains.end_previous, name="domain_end_previous"),
     path("domains/<int:domain>/remove/", domains.remove, name="domain_remove"),
     path("submission/", submission.submission, name="submission"),

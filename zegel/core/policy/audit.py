@@ -74,6 +74,7 @@ class Act(Enum):
     DOMAIN_REFUSED = "domain-refused"
     DKIM_ADDED = "dkim-added"  # a second key, for a domain that had one
     DKIM_ROTATED = "dkim-rotated"
+    DKIM_WITHDRAWN = "dkim-withdrawn"  # before anything was signed with it
     DKIM_PREVIOUS_ENDED = "dkim-previous-ended"
     # policy
     POLICY_CHANGED = "policy-changed"
