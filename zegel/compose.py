@@ -653,6 +653,7 @@ def _api(settings: Settings, keys: OpeningKeys, open_field: OpensFields) -> Api:
             max_recipients=settings.submission.max_recipients,
             has_room=lambda: shutil.disk_usage(settings.folder).free > MINIMUM_FREE,
         ),
+        blobs=Blobs(settings.blobs),
         dns=dns,
         hostname=settings.hostname,
         ring=lambda: ring(settings.run),

@@ -196,6 +196,7 @@ DONE: Final[Mapping[str, Done]] = {
     "console:account_readers": Done(on="console:account", on_parts=_its_mailbox, fill=_the_author),
     "console:account_reader_remove": Done(),
     "console:account_invite_again": Done(on="console:account"),
+    "console:account_invitation_withdraw": Done(on="console:account"),
     "console:account_suspend": Done(),
     "console:account_resume": Done(),
     "console:account_reset": Done(),

@@ -27,7 +27,7 @@ from zegel.api.operation import Operation
 from zegel.api.operations import OPERATIONS
 from zegel.core.secret import Secret
 from zegel.edge.dns import Found
-from zegel.journey.custody.models import VerificationData
+from zegel.journey.custody.models import VerificationData, VerificationImport
 
 pytestmark = pytest.mark.django_db
 PHONE: Final = "+31612345678"
@@ -52,6 +52,8 @@ def furnished(office: Office, name: str, domain: str) -> Program:
     assert program.post("credentials", {"description": "server"}).status_code == 201
     assert program.post("webhooks", WEBHOOK).status_code == 201
     assert program.post("verification", {"address": GUEST, "phone": PHONE}).status_code == 201
+    file = f"email_address,phone_number\r\nbestand@example.org,{PHONE}\r\n".encode()
+    assert program.ask("POST", "verification/imports", file, kind="text/csv").status_code == 202
     for path in ("policies/direct-delivery/rechtstreeks.test", "policies/minimums/minstens.test"):
         body = {"method": "sms"} if "minimums" in path else {}
         assert program.ask("PUT", path, body).status_code == 201
@@ -83,6 +85,7 @@ def names_of(program: Program) -> dict[str, object]:
         "account": organisation.accounts.get().pk,
         "submission": uuid.uuid4(),
         "webhook": organisation.webhooks.get().pk,
+        "import": VerificationImport.objects.get(organisation=organisation).id,
     }
 
 
@@ -101,6 +104,9 @@ BODIES: Final[dict[str, Any]] = {
     "put-verification": {"phone": PHONE},
     "change-webhook": {"description": "x"},
     "end-previous-dkim": {},
+    "put-caps": {},
+    "put-text-money": {},
+    "put-alarm-addresses": {"addresses": []},
 }
 NAMED: Final = [row for row in OPERATIONS if row.parameters and row.scope in OF_ORGANISATIONS]
 CHANGING: Final = [row for row in OPERATIONS if row.changes]
@@ -135,7 +141,7 @@ def test_a_token_without_the_scope_may_not(office: Office, program: Program, row
 def test_what_another_organisation_has_is_not_there(program: Program, other: Program, row: Operation) -> None:
     """Equal to what nobody has (P20)."""
     theirs, unknown = names_of(other), {"credential": 10**6, "domain": "nergens.test", "row": uuid.uuid4()}
-    unknown |= {"account": 10**6, "submission": uuid.uuid4(), "webhook": uuid.uuid4()}
+    unknown |= {"account": 10**6, "submission": uuid.uuid4(), "webhook": uuid.uuid4(), "import": uuid.uuid4()}
     if row.path.startswith("policies"):
         return  # named by a domain, of which each organisation has its own
     before = [whole(model) for model in (SmtpCredential, SendingDomain, VerificationData, Account)]

@@ -100,7 +100,7 @@ def acts(about: str) -> list[str]:
 
 # --- whose it is -------------------------------------------------------------------------------------------------
 
-ACTIONS: Final = ("", "role/", "invite/", "suspend/", "resume/", "reset/", "successor/", "readers/")
+ACTIONS: Final = ("", "role/", "invite/", "withdraw/", "suspend/", "resume/", "reset/", "successor/", "readers/")
 
 
 def test_another_organisations_account_looks_like_one_that_never_was(

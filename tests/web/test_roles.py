@@ -41,6 +41,7 @@ _TABLE: Final[dict[Capability, str]] = {
     Capability.PROGRAMS: "",
     Capability.ACCOUNTS: """
         accounts accounts_search account_invite account_mailbox account account_role account_invite_again
+        account_invitation_withdraw
         account_suspend account_resume account_reset account_successor account_readers account_reader_remove
         privacy privacy_export privacy_erase alarms
     """,

@@ -75,6 +75,7 @@ class Takes(Enum):
     API_READS = ("GET", "HEAD", "no form")
     API_LIST = ("GET", "HEAD", "POST", "no form")
     API_CHANGED = ("GET", "HEAD", "PATCH", "no form")
+    API_SENT = ("DELETE", "POST", "no form")
     API_GONE = ("DELETE", "GET", "HEAD", "no form")
     API_MADE = ("DELETE", "GET", "HEAD", "PATCH", "no form")
     API_PUT = ("GET", "HEAD", "PUT", "no form")
@@ -128,7 +129,7 @@ _ACTS: Final = """
     console:privacy_export console:privacy_erase
     console:sign_in_test console:webhook_test
     console:verification_import_confirm console:verification_import_cancel
-    console:account_invite_again console:domain_check
+    console:account_invite_again console:account_invitation_withdraw console:domain_check
     console:list_refresh console:list_read console:audit_export console:message_export console:recipient_export
     portal:guest-open portal:guest-device-remove portal:guest-leave portal:guest-images portal:guest-answer
     portal:guest-draft portal:sessions-end portal:inbox-search portal:inbox-images portal:inbox-answer

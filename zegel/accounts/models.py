@@ -48,6 +48,10 @@ class Organisation(_Capped):
     texts_per_hour = models.PositiveIntegerField(null=True, blank=True, default=None)  # core.policy.texts.TextCaps
     texts_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)
     texts_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
+    text_currency = models.CharField(max_length=3, default="EUR")  # core.policy.texts.TextMoney
+    text_price = models.PositiveIntegerField(default=0)  # cents
+    text_prices = models.JSONField(default=list)  # pairs: where numbers begin, cents
+    text_cents_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
     text_countries = models.JSONField(default=list)  # such as "NL"; none: wherever the gateway sends to
     allows_transport = models.BooleanField(default=True)  # a message may ask for direct delivery (row 4)
     allowed_methods = models.JSONField(null=True, default=None)  # list of Method values; null: all
@@ -300,6 +304,8 @@ class SmtpCredential(_Capped):
     last_used_at = models.DateTimeField(null=True, default=None)
     rotated_at = models.DateTimeField(null=True, default=None)  # when the current secret was made, if not at the start
     previous_used_at = models.DateTimeField(null=True, default=None)  # the previous secret, since the rotation
+    texts_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)  # that its messages cause
+    texts_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
 
     def __str__(self) -> str:
         return self.username
@@ -498,6 +504,7 @@ class Usage(models.Model):
     messages = models.PositiveIntegerField(default=0)
     recipients = models.PositiveIntegerField(default=0)
     texts = models.PositiveIntegerField(default=0, db_default=0)  # messages that were asked for
+    cents = models.PositiveBigIntegerField(default=0, db_default=0)  # what these cost
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "number", "hour"), name="usage_once")]

@@ -49,6 +49,10 @@ class Scope(Enum):
     MESSAGES_READ = "messages:read"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    ALARMS_READ = "alarms:read"
+    ALARMS_WRITE = "alarms:write"
+    PRIVACY_EXPORT = "privacy:export"
+    PRIVACY_ERASE = "privacy:erase"
     SCIM = "scim"
 
 

@@ -11,7 +11,7 @@ import click
 
 from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.cli.manage import cap, cap_texts, caps_options, print_caps, print_text_caps, rule
+from zegel.cli.manage import cap, cap_texts, caps_options, price_texts, print_caps, print_text_caps, rule
 from zegel.cli.named import domain_named, organisation_named
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
@@ -285,6 +285,12 @@ def _file(name: str) -> bytes:
 @click.option("--texts-per-hour", type=_MANY, metavar="N", help="Text messages with a code; 0 takes the limit away.")
 @click.option("--texts-per-day", type=_MANY, metavar="N")
 @click.option("--texts-per-month", type=_MANY, metavar="N", help="Of 30 days.")
+@click.option("--text-currency", metavar="XXX", help="Of the prices, such as EUR.")
+@click.option("--text-price", metavar="AMOUNT", help="What a text message costs, such as 0.08.")
+@click.option(
+    "--text-prices", metavar="WORDS", help="By where numbers begin, such as '+31=0.08 +32=0.09'; '' for none."
+)
+@click.option("--text-money-per-month", metavar="AMOUNT", help="Most that they may cost in 30 days; '' for no limit.")
 @click.option("--text-countries", metavar="WORDS", help="No texts to other countries, such as 'NL BE'; '' for all.")
 @config_option
 @tells_trouble
@@ -299,6 +305,10 @@ def submission(
     texts_per_day: int | None,
     texts_per_month: int | None,
     text_countries: str | None,
+    text_currency: str | None,
+    text_price: str | None,
+    text_prices: str | None,
+    text_money_per_month: str | None,
     **given: int | None,
 ) -> None:
     """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
@@ -316,6 +326,7 @@ def submission(
     cap(owner, given)
     texts = {"texts_per_hour": texts_per_hour, "texts_per_day": texts_per_day, "texts_per_month": texts_per_month}
     cap_texts(owner, texts, text_countries)
+    price_texts(owner, text_currency, text_price, text_prices, text_money_per_month)
     click.echo(f"proof: {owner.authentication}")
     if owner.authentication != Organisation.Authentication.CREDENTIALS:
         with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"

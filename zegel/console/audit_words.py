@@ -47,6 +47,7 @@ GROUPS: Final[tuple[tuple[Words, dict[Act, Words]], ...]] = (
             Act.ACCOUNT_ERASED: _("Account erased"),
             Act.ROLE_CHANGED: _("Role changed"),
             Act.INVITED: _("Invitation sent"),
+            Act.INVITATION_WITHDRAWN: _("Invitation withdrawn"),
             Act.READER_ADDED: _("Reader of a mailbox added"),
             Act.READER_REMOVED: _("Reader of a mailbox removed"),
             Act.MAILBOX_PASSED_ON: _("Mailbox passed on to a successor"),

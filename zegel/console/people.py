@@ -336,6 +336,22 @@ def invite_again(request: HttpRequest, organisation: Organisation, account: int)
     return redirect("console:account", found.pk)
 
 
+@require_POST
+@allows(Capability.ACCOUNTS)
+def invitation_withdraw(request: HttpRequest, organisation: Organisation, account: int) -> HttpResponse:
+    """The link that was sent leads nowhere from now on. Another invitation undoes it, so nothing is asked."""
+    found = get_object_or_404(organisation.accounts, pk=account)
+    try:
+        is_withdrawn = people.withdraw_invitation(found, by=_visitor(request), now=timezone.now())
+    except Refused as cause:
+        return _refused(request, cause, found)
+    if is_withdrawn:
+        messages.success(request, _("The invitation is withdrawn: its link leads nowhere. The account stays."))
+    else:
+        messages.error(request, _("No invitation of this account is open any more. Nothing was changed."))
+    return redirect("console:account", found.pk)
+
+
 @require_http_methods(_FORMS)
 @allows(Capability.ACCOUNTS)
 def suspend(request: HttpRequest, organisation: Organisation, account: int) -> HttpResponse:

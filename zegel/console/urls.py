@@ -81,6 +81,7 @@ urlpatterns = [
     path("accounts/<int:account>/", people.account, name="account"),
     path("accounts/<int:account>/role/", people.role, name="account_role"),
     path("accounts/<int:account>/invite/", people.invite_again, name="account_invite_again"),
+    path("accounts/<int:account>/withdraw/", people.invitation_withdraw, name="account_invitation_withdraw"),
     path("accounts/<int:account>/suspend/", people.suspend, name="account_suspend"),
     path("accounts/<int:account>/resume/", people.resume, name="account_resume"),
     path("accounts/<int:account>/reset/", people.reset, name="account_reset"),

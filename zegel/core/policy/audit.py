@@ -51,6 +51,7 @@ class Act(Enum):
     ACCOUNT_ERASED = "account-erased"
     ROLE_CHANGED = "role-changed"
     INVITED = "invited"
+    INVITATION_WITHDRAWN = "invitation-withdrawn"
     READER_ADDED = "reader-added"
     READER_REMOVED = "reader-removed"
     MAILBOX_PASSED_ON = "mailbox-passed-on"

@@ -14,12 +14,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from zegel.accounts import submitting
-from zegel.accounts.models import Organisation, Usage
+from zegel.accounts.models import Usage
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.submitting import CAP_REACHED, HOURS_A_DAY, Caps, Used, reached
-from zegel.core.policy.texts import TEXTS_CAPPED, TextLimit, objection
+from zegel.core.policy.texts import TEXTS_CAPPED
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
@@ -214,12 +214,6 @@ def _used(whose: tuple[int, int], hour: int) -> Used:
     )
 
 
-def _texts_objection(organisation: int, countries: set[str], at: Instant) -> TextLimit | None:
-    """Why nobody whom a message names a number of could get a code now. Asked only of messages that name one."""
-    caps = submitting.text_caps_of(Organisation.objects.get(pk=organisation))
-    return objection(caps, submitting.texts_used_by(organisation, now=at), countries)
-
-
 @dataclass(slots=True)
 class _Pending:
     """Rows that will be written together."""
@@ -246,8 +240,11 @@ class _Pending:
         if (capped := self.ledger.objection(one, sender, recipients)) is not None:
             return capped
         named = {country for mailbox, country in one.texts_to.items() if mailbox in {*shared, *blind}}
-        if named and (limit := _texts_objection(sender.organisation, named, one.at)) is not None:
-            return Capped(limit.value, sender.organisation, None, TEXTS_CAPPED)
+        if named:  # nobody whom it names a number of could get a code
+            credential = one.submitter.credential
+            exceeded = submitting.texts_objection(sender.organisation, credential, named, now=one.at)
+            if exceeded is not None:
+                return Capped(exceeded.limit.value, sender.organisation, exceeded.credential, TEXTS_CAPPED)
         self.ledger.add(one, sender, recipients)
         new = [(keys, True) for keys in blind.values()]
         lives = one.lives or sender.lives  # a half that asks for another term ends at another time: it joins nobody
