@@ -17,7 +17,7 @@ from tests.browser.scenes_inbox import known
 from tests.browser.stage import Stage, scene
 from tests.journey.portal_ground import NOON, mail
 from tests.journey.tracing_ground import rich, sent, tried
-from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting
+from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting, traces
 from zegel.accounts import policy as policies
 from zegel.accounts.models import Account, ApiToken, DirectDeliveryDomain, DirectDeliveryList, DkimPair, SendingDomain
 from zegel.accounts.webhooks import end_gone
@@ -41,6 +41,7 @@ from zegel.journey.custody.models import (
     VerificationImport,
     WebhookRequest,
 )
+from zegel.journey.custody.retention import destroy
 
 REPLY: Final = "250 2.0.0 Ok: queued as 4F1"
 TEMPLATES: Final = ("console/", "403.html")
@@ -702,6 +703,23 @@ def console_audit(stage: Stage) -> Iterator[str]:
     stage.send(days="365")
     yield "are you sure"
     audit.keep(organisation, 90)
+    stage.send()
+    yield "stale"
+
+
+@scene("console:trace_term")
+def console_trace_term(stage: Stage) -> Iterator[str]:
+    """How long traces are kept."""
+    stage.administrator()
+    organisation = stage.ground.organisation
+    stage.go("console:trace_term")
+    yield "term"
+    stage.send(days="12")
+    yield "too short a term"
+    destroy(submitted(stage).id, now=NOON.replace(year=2020))
+    stage.send(days="365")
+    yield "are you sure"
+    traces.keep(organisation, 90)
     stage.send()
     yield "stale"
 

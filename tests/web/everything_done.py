@@ -206,6 +206,7 @@ DONE: Final[Mapping[str, Done]] = {
     "console:look": Done({"accent": "#1b5e20"}),
     "console:audit_export": Done(on="console:audit"),
     "console:audit_term": Done({"days": "365"}),
+    "console:trace_term": Done({"days": "500"}),
     "console:sign_in_provider": Done({"name": "Dienst", **_IDENTITY}, before=_answers_for_identity, fill=_identity),
     "console:sign_in_forget": Done(before=_is_bound, fill=lambda place: {"email": place.house.author.email}),
     "console:sign_in_remove": Done(),

@@ -178,10 +178,10 @@ def test_what_texts_cost_and_may_is_put_whole(program: Program, other: Program) 
     ):
         wrong = program.ask("PUT", "submission/text-money", body, if_match="*")
         assert (wrong.status_code, is_told_well(wrong)[0]["field"]) == (400, field)
-    body = {"currency": "EUR", "price": 8, "prices": {"+31": 7}, "most_per_month": 25_000}
-    put = program.ask("PUT", "submission/text-money", body, if_match=held.headers["ETag"])
-    assert put.json() == {**body, "spent_this_month": 0}
-    assert program.ask("PUT", "submission/text-money", body, if_match=held.headers["ETag"]).status_code == 412
+    whole = {"currency": "EUR", "price": 8, "prices": {"+31": 7}, "most_per_month": 25_000}
+    put = program.ask("PUT", "submission/text-money", whole, if_match=held.headers["ETag"])
+    assert put.json() == {**whole, "spent_this_month": 0}
+    assert program.ask("PUT", "submission/text-money", whole, if_match=held.headers["ETag"]).status_code == 412
     assert other.get("submission/text-money").json()["price"] == 0
     assert acts()[-1] == "caps-changed"
 

@@ -50,7 +50,8 @@ _TABLE: Final[dict[Capability, str]] = {
     """,
     Capability.AUDIT: "audit audit_export",
     Capability.ORGANISATION: """
-        audit_term sign_in sign_in_begin sign_in_add sign_in_provider sign_in_test sign_in_forget sign_in_remove
+        audit_term trace_term sign_in sign_in_begin sign_in_add sign_in_provider sign_in_test sign_in_forget
+        sign_in_remove
     """,
 }
 FOR_ANY: Final = {"console:overview"}  # leads to the first page that one may see

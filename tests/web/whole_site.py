@@ -117,7 +117,7 @@ _FORMS: Final = """
     console:minimum console:minimum_remove console:verification_search console:verification_add
     console:verification_correct console:verification_remove console:list_add_url console:list_add_file
     console:privacy
-    console:list_remove console:look console:audit console:audit_term
+    console:list_remove console:look console:audit console:audit_term console:trace_term
     console:domain_add console:domain_rotate console:domain_withdraw console:domain_end_previous
     console:domain_remove
     portal:guest-code portal:guest-verify portal:guest-another-way portal:another-way portal:held

@@ -69,6 +69,10 @@ class Organisation(_Capped):
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
     audit_days = models.PositiveIntegerField(null=True, default=None)  # entries of its audit log are kept; null: always
+    trace_days = models.PositiveIntegerField(  # traces are kept after the end of a message; null: always (ADR 46)
+        null=True, default=400
+    )
+    traces_untold = models.PositiveIntegerField(default=0)  # that were removed, and the audit log does not say so yet
     alarm_addresses = models.JSONField(null=True, default=None)  # list; null: its administrators
     accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
     logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty

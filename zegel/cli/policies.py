@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from zegel import compose
+from zegel.cli.audit import ALWAYS, days_or_always
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.manage import cap, cap_texts, caps_options, price_texts, print_caps, print_text_caps, rule
 from zegel.cli.named import domain_named, organisation_named
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
+from zegel.core.policy.audit import LONGEST_TERM, SHORTEST_TERM
 from zegel.core.policy.holding import LONGEST_HOLD
 from zegel.core.policy.permitting import (
     LARGEST_ANSWER,
@@ -335,6 +337,28 @@ def submission(
             click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
     print_caps(owner)
     print_text_caps(owner)
+
+
+@policy.command("trace-term")
+@organisation_option
+@click.option("--days", metavar=f"DAYS|{ALWAYS}", help=f"From {SHORTEST_TERM} to {LONGEST_TERM}, or {ALWAYS}.")
+@click.option("--yes", "is_meant", is_flag=True, help="Traces may go.")
+@config_option
+@tells_trouble
+def trace_term(organisation_name: str, days: str | None, config: Path | None, *, is_meant: bool) -> None:
+    """Show or set how long traces are kept after a message can't be read any more. Removed ones can't be brought
+    back."""
+    ready(config)
+    from zegel.accounts import traces as terms
+    from zegel.journey.custody import traces
+
+    owner = organisation_named(organisation_name)
+    if days is not None:
+        wanted = days_or_always(days)
+        if not is_meant and (count := traces.over(owner, wanted, now=compose.now())):
+            raise Trouble(f"Traces of {count} messages would be removed. Export the proofs you need, then say --yes.")
+        terms.keep(owner, wanted)
+    click.echo(f"kept: {f'{owner.trace_days} days' if owner.trace_days else ALWAYS}")
 
 
 # --- shared ------------------------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ GROUPS: Final[tuple[tuple[Words, dict[Act, Words]], ...]] = (
             Act.AUDIT_EXPORTED: _("Audit log exported"),
             Act.AUDIT_TERM_CHANGED: _("Term of the audit log changed"),
             Act.AUDIT_SHORTENED: _("Entries removed, their term was over"),
+            Act.TRACE_TERM_CHANGED: _("Term of traces changed"),
+            Act.TRACES_REMOVED: _("Traces removed at the end of their term"),
             Act.BACKED_UP: _("Backup made"),
             Act.RESTORED: _("Backup restored"),
             Act.QUEUE_RELEASED: _("Mail that waited released"),

@@ -106,6 +106,8 @@ class Act(Enum):
     AUDIT_EXPORTED = "audit-exported"
     AUDIT_TERM_CHANGED = "audit-term-changed"
     AUDIT_SHORTENED = "audit-shortened"
+    TRACE_TERM_CHANGED = "trace-term-changed"
+    TRACES_REMOVED = "traces-removed"  # their term was over
     BACKED_UP = "backed-up"
     RESTORED = "restored"
     QUEUE_RELEASED = "queue-released"
