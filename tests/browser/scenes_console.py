@@ -17,9 +17,10 @@ from tests.browser.scenes_inbox import known
 from tests.browser.stage import Stage, scene
 from tests.journey.portal_ground import NOON, mail
 from tests.journey.tracing_ground import rich, sent, tried
-from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting, traces
+from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting, tokens, traces
 from zegel.accounts import policy as policies
 from zegel.accounts.models import Account, ApiToken, DirectDeliveryDomain, DirectDeliveryList, DkimPair, SendingDomain
+from zegel.accounts.tokens import Scope
 from zegel.accounts.webhooks import end_gone
 from zegel.console import importing as looking
 from zegel.core.mail.address import Domain
@@ -603,6 +604,7 @@ def console_lists(stage: Stage) -> Iterator[str]:
 @scene(
     "console:accounts", "console:accounts_search", "console:account_invite", "console:account_mailbox",
     "console:account", "console:account_role", "console:account_suspend", "console:account_resume",
+    "console:account_tokens_end",
     "console:account_reset", "console:account_successor", "console:account_readers", "console:account_reader_remove",
 )  # fmt: skip
 def console_accounts(stage: Stage) -> Iterator[str]:
@@ -654,9 +656,13 @@ def console_accounts(stage: Stage) -> Iterator[str]:
     yield "no successor"
     stage.send(address="balie@voorbeeld.test")
     yield "successor, are you sure"
+    made: dict[str, Any] = {"scopes": {Scope.EXPLAIN}, "life": timedelta(days=9), "now": timezone.now()}
+    tokens.issue(stage.ground.organisation, "Dossiers, productie", **made, by=colleague)
     people.pass_on(colleague, stage.ground.author, by=None, now=timezone.now())
     stage.go("console:account", **here)
     yield "one, passed on"
+    stage.go("console:account_tokens_end", **here)
+    yield "end tokens"
     stage.go("console:account_resume", **here)
     yield "resume"
     for number in range(51):

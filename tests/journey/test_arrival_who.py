@@ -23,6 +23,7 @@ from zegel.core.policy.submitting import Caps
 from zegel.core.policy.texts import TextCaps, TextMoney
 from zegel.core.secret import Secret
 from zegel.edge.dns import Found, Trouble
+from zegel.journey import watch
 from zegel.journey.custody.models import Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -413,6 +414,30 @@ def test_recipients_count_each_once_and_repeats_not_at_all(doorstep: Doorstep) -
     assert wire.submit(mail(identity="twee"), *three) == CAPPED
     assert wire.submit(mail(identity="drie"), *three[:2]).startswith("250 ")
     assert Usage.objects.get(whose=Usage.Whose.CREDENTIAL).recipients == 5
+
+
+@pytest.mark.parametrize("whose", ["organisation", "credential"])
+def test_a_message_too_large_for_what_is_left_raises_the_alarm_until_the_hour_or_the_cap_is_another(
+    doorstep: Doorstep, whose: str
+) -> None:
+    capped = doorstep.organisation if whose == "organisation" else doorstep.credential.credential
+    submitting.cap(capped, Caps(recipients_per_day=2))
+    wire = doorstep.signed_in()
+    three = [f"r{number}@example.org" for number in range(3)]
+
+    def stands() -> list[str]:
+        return list(watch.found_of(doorstep.organisation, now=doorstep.clock()).capped)
+
+    assert stands() == []
+    assert wire.submit(mail(identity="een"), *three) == CAPPED
+    assert len(stands()) == 1, "nothing was accepted, and yet mail is refused"
+    doorstep.clock.forward(hours=1)
+    assert stands() == []
+    assert wire.submit(mail(identity="twee"), *three) == CAPPED
+    assert len(stands()) == 1
+    submitting.cap(capped, Caps(recipients_per_day=5))
+    assert stands() == []
+    assert wire.submit(mail(identity="drie"), *three).startswith("250 ")
 
 
 NUMBERED = f"zivver-access-right: {GUEST} sms +31612345678"

@@ -16,10 +16,18 @@ from zegel.accounts import people
 from zegel.accounts.models import Account, AuditEntry, MailboxProof, Organisation, SendingDomain
 from zegel.accounts.tokens import Scope
 from zegel.core.policy.verification_import import MAX_OCTETS
+from zegel.edge.chance import identifier
 from zegel.edge.database import Readers, Writer
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Kind
-from zegel.journey.custody.models import StagedFile, VerificationData, VerificationImport
+from zegel.journey.custody.models import (
+    Conversation,
+    Recipient,
+    StagedFile,
+    Submission,
+    VerificationData,
+    VerificationImport,
+)
 from zegel.journey.importing import KEPT, Importing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -193,6 +201,40 @@ def test_a_credential_has_caps_on_text_messages(program: Program) -> None:
     put = program.ask("PATCH", path, {"texts": {"texts_per_day": 5}}, if_match=made.headers["ETag"])
     assert put.json()["texts"] == {"texts_per_day": 5, "texts_per_month": None}
     assert (put.json()["texts_used_today"], put.headers["ETag"] != made.headers["ETag"]) == (0, True)
+
+
+# --- traces ------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_comes_in_parts_that_are_all_of_it(office: Office, program: Program, other: Program) -> None:
+    organisation = organisation_of(program)
+    author = Account.objects.create_user("balie@voorbeeld.test", organisation=organisation)
+    now = office.clock()
+    submission = Submission.objects.create(
+        organisation=organisation, account=author, message_id="<a@voorbeeld.test>", identity=b"", directives=b"",
+        source="192.0.2.1", tls="", accepted_at=now,
+    )  # fmt: skip
+    conversation = Conversation.objects.create(
+        id=identifier(), organisation=organisation, author=author, submission=submission, created_at=now
+    )
+    for number in range(5):
+        address = f"r{number}@example.org"
+        Recipient.objects.create(
+            id=identifier(), conversation=conversation, submission=submission, address=address, key=address
+        )
+    path = f"trace/{submission.id}"
+    assert other.get(path).status_code == 404
+    assert program.get(f"{path}?limit=201").status_code == 400
+    assert program.get(f"{path}?after=AAAA").status_code == 422
+    whole = program.get(path).json()
+    assert (len(whole["recipients"]), whole["next"], whole["reports"]) == (5, None, [])
+    found, after, parts = [], "", 0
+    while after is not None:
+        told = program.get(f"{path}?limit=2&after={after}").json()
+        assert len(told["recipients"]) <= 2 and (told["reports"] is None) is bool(after)
+        found += told["recipients"]
+        after, parts = told["next"], parts + 1
+    assert parts == 3 and sorted(one["id"] for one in found) == sorted(one["id"] for one in whole["recipients"])
 
 
 # --- what is known of a recipient --------------------------------------------------------------------------------

@@ -46,7 +46,8 @@ _TABLE: Final[dict[Capability, str]] = {
         privacy privacy_export privacy_erase alarms
     """,
     Capability.PROGRAMS: """
-        programs program_disable webhooks webhook webhook_test webhook_renew webhook_end_previous webhook_remove
+        account_tokens_end programs program_disable webhooks webhook webhook_test webhook_renew webhook_end_previous
+        webhook_remove
     """,
     Capability.AUDIT: "audit audit_export",
     Capability.ORGANISATION: """

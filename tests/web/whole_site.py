@@ -110,7 +110,7 @@ _FORMS: Final = """
     mfa_add_webauthn mfa_reauthenticate_webauthn mfa_remove_webauthn mfa_edit_webauthn mfa_login_webauthn
     console:search console:submission_proof console:submission_limits console:credentials console:credential
     console:credential_rotate console:credential_end_previous console:disable_credential console:recipients
-    console:programs console:program_disable portal:program-add
+    console:programs console:program_disable console:account_tokens_end portal:program-add
     console:webhooks console:webhook console:webhook_renew console:webhook_end_previous console:webhook_remove
     console:alarms
     console:direct_delivery console:direct_delivery_domain console:direct_delivery_remove console:minimums

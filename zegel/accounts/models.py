@@ -322,6 +322,9 @@ class ApiToken(models.Model):
     account = models.ForeignKey(  # whose messages it reads (D-10); null: it is the organisation's
         Account, models.CASCADE, null=True, default=None, related_name="api_tokens"
     )
+    made_by = models.ForeignKey(  # who made it in the console; null: the user of the machine, or it is not known
+        Account, models.SET_NULL, null=True, default=None, related_name="tokens_made"
+    )
     description = models.CharField(max_length=200)
     name = models.CharField(max_length=32, unique=True)  # the half of the token that may be shown
     secret_hash = models.BinaryField()  # SHA-256 of a 256-bit secret; nothing to guess, so nothing to slow down
@@ -508,6 +511,7 @@ class Usage(models.Model):
     messages = models.PositiveIntegerField(default=0)
     recipients = models.PositiveIntegerField(default=0)
     texts = models.PositiveIntegerField(default=0, db_default=0)  # messages that were asked for
+    refused = models.PositiveIntegerField(default=0, db_default=0)  # messages that would have broken a cap
     cents = models.PositiveBigIntegerField(default=0, db_default=0)  # what these cost
 
     class Meta:

@@ -57,6 +57,13 @@ def cap(whose: Organisation | SmtpCredential, caps: Caps) -> None:
         if changed := changes(old, new):
             owner, name = (whose.organisation, whose.username) if isinstance(whose, SmtpCredential) else (whose, "")
             note(Act.CAPS_CHANGED, owner, name, changed)
+            Usage.objects.filter(whose=_kind(whose), number=whose.pk).update(refused=0)  # by caps that are no more
+
+
+def refused_of(whose: Organisation | SmtpCredential, *, now: Instant) -> bool:
+    """A cap that is in force kept a message out in this hour of the clock; perhaps there is room for a smaller one."""
+    hour = int(now.timestamp() // 3600)
+    return Usage.objects.filter(whose=_kind(whose), number=whose.pk, hour=hour, refused__gt=0).exists()
 
 
 def caps_of(whose: Organisation | SmtpCredential) -> Caps:

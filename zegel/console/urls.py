@@ -84,6 +84,7 @@ urlpatterns = [
     path("accounts/<int:account>/invite/", people.invite_again, name="account_invite_again"),
     path("accounts/<int:account>/withdraw/", people.invitation_withdraw, name="account_invitation_withdraw"),
     path("accounts/<int:account>/suspend/", people.suspend, name="account_suspend"),
+    path("accounts/<int:account>/end-tokens/", people.tokens_end, name="account_tokens_end"),
     path("accounts/<int:account>/resume/", people.resume, name="account_resume"),
     path("accounts/<int:account>/reset/", people.reset, name="account_reset"),
     path("accounts/<int:account>/successor/", people.successor, name="account_successor"),

@@ -26,7 +26,7 @@ from zegel.accounts.models import (
     SignInFailure,
     SmtpCredential,
 )
-from zegel.accounts.submitting import caps_of, text_caps_of, text_money_of, texts_used_by, used_by
+from zegel.accounts.submitting import caps_of, refused_of, text_caps_of, text_money_of, texts_used_by, used_by
 from zegel.core.clock import Duration, Instant
 from zegel.core.policy import alarms, texts
 from zegel.core.policy.alarms import (
@@ -128,7 +128,7 @@ def _capped(organisation: Organisation, now: Instant) -> Iterator[str]:
     both: Sequence[Organisation | SmtpCredential] = (organisation, *credentials)
     for whose in both:
         caps = caps_of(whose)
-        if caps != Caps() and _is_reached(caps, used_by(whose, now=now)):
+        if caps != Caps() and (_is_reached(caps, used_by(whose, now=now)) or refused_of(whose, now=now)):
             yield whose.description if isinstance(whose, SmtpCredential) else whose.name
 
 

@@ -148,7 +148,7 @@ class _Ledger:
 
     hour: int
     used: dict[tuple[int, int], Used]  # as far as somebody has a cap
-    added: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # messages and recipients of this batch
+    added: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # messages, recipients, refused: this batch
 
     @classmethod
     def of(cls, batch: Sequence[Prepared], senders: dict[tuple[Submitter, Mailbox], Sender | Reply]) -> _Ledger:
@@ -166,6 +166,9 @@ class _Ledger:
         """The first cap that this message would break."""
         for whose, caps in _capped(one.submitter, sender):
             if caps and (cap := reached(caps, self.used[whose], recipients)) is not None:
+                self.added.setdefault(whose, [0, 0, 0])[2] += (
+                    1  # the alarm stands, whether or not there is room for less
+                )
                 is_credential = whose[0] == Usage.Whose.CREDENTIAL
                 return Capped(cap, sender.organisation, whose[1] if is_credential else None)
         return None
@@ -175,7 +178,7 @@ class _Ledger:
         for whose, _ in _capped(one.submitter, sender):
             if whose in self.used:
                 self.used[whose].add(recipients)
-            counts = self.added.setdefault(whose, [0, 0])
+            counts = self.added.setdefault(whose, [0, 0, 0])
             counts[0] += 1
             counts[1] += recipients
 
@@ -183,11 +186,13 @@ class _Ledger:
         """Adds what this batch brought."""
         usage = rows.table(Usage)
         rows.execute_many(
-            f"""INSERT INTO {usage} (whose, number, hour, messages, recipients) VALUES (%s, %s, %s, %s, %s)
+            f"""INSERT INTO {usage} (whose, number, hour, messages, recipients, refused)
+            VALUES (%s, %s, %s, %s, %s, %s)
             ON CONFLICT (whose, number, hour) DO UPDATE SET
             messages = {usage}.messages + excluded.messages,
-            recipients = {usage}.recipients + excluded.recipients""",  # noqa: S608
-            [(*whose, self.hour, messages, recipients) for whose, (messages, recipients) in self.added.items()],
+            recipients = {usage}.recipients + excluded.recipients,
+            refused = {usage}.refused + excluded.refused""",  # noqa: S608
+            [(*whose, self.hour, *counts) for whose, counts in self.added.items()],
         )
 
 
