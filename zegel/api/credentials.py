@@ -339,7 +339,11 @@ class MoneyForm(Form):
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$", examples=["EUR"])
     price: Most = Field(default=0, description="Of a text message, where no prefix says otherwise.", examples=[8])
     prices: dict[Annotated[str, Field(pattern=r"^\+[1-9][0-9]{0,6}$")], Most] = Field(
-        default={}, max_length=300, description="By where numbers begin.", examples=[{"+31": 8}]
+        default={},
+        max_length=300,
+        description="By where numbers begin.",
+        examples=[{"+31": 8}],
+        json_schema_extra={"additionalProperties": False},
     )
     most_per_month: Most | None = Field(default=None, description="Of 30 days. null: no limit.")
 
