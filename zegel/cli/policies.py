@@ -287,7 +287,7 @@ def _file(name: str) -> bytes:
 @click.option("--texts-per-hour", type=_MANY, metavar="N", help="Text messages with a code; 0 takes the limit away.")
 @click.option("--texts-per-day", type=_MANY, metavar="N")
 @click.option("--texts-per-month", type=_MANY, metavar="N", help="Of 30 days.")
-@click.option("--text-currency", metavar="XXX", help="Of the prices, such as EUR.")
+@click.option("--text-currency", metavar="CODE", help="Of the prices, such as EUR.")
 @click.option("--text-price", metavar="AMOUNT", help="What a text message costs, such as 0.08.")
 @click.option(
     "--text-prices", metavar="WORDS", help="By where numbers begin, such as '+31=0.08 +32=0.09'; '' for none."
