@@ -388,13 +388,13 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.edge.nta import NtaLookup
     from zegel.journey import webhooks
     from zegel.journey.alarming import Alarming
-    from zegel.journey.custody import outbox
+    from zegel.journey.custody import outbox, traces
     from zegel.journey.custody.erasures import keep_journal
     from zegel.journey.custody.forgetting import forget_what_was_asked
     from zegel.journey.custody.jobs import Kind
     from zegel.journey.custody.numbers import Numbering
     from zegel.journey.custody.numbers import forget_old as forget_old_numbers
-    from zegel.journey.custody.retention import Retention, forget_drafts
+    from zegel.journey.custody.retention import Retention, empty_log, forget_drafts
     from zegel.journey.custody.unseal import Unsealer
     from zegel.journey.custody.worker import Worker
     from zegel.journey.decision.continuing import Continuing
@@ -504,6 +504,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
             lambda: forget_old_tls_results(now()),
             lambda: forget_old_imports(now()),
             lambda: audit.shorten(now()),
+            lambda: traces.shorten(now, remove=blobs.remove, clear=empty_log),
             lambda: forget_old_numbers(now()),
             lambda: outbox.forget_old(now()),
         )
@@ -658,6 +659,7 @@ def _api(settings: Settings, keys: OpeningKeys, open_field: OpensFields) -> Api:
             max_recipients=settings.submission.max_recipients,
             has_room=lambda: shutil.disk_usage(settings.folder).free > MINIMUM_FREE,
         ),
+        blobs=Blobs(settings.blobs),
         dns=dns,
         hostname=settings.hostname,
         ring=lambda: ring(settings.run),

@@ -17,9 +17,10 @@ from tests.browser.scenes_inbox import known
 from tests.browser.stage import Stage, scene
 from tests.journey.portal_ground import NOON, mail
 from tests.journey.tracing_ground import rich, sent, tried
-from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting
+from zegel.accounts import audit, credentials, domains, lists, mailboxes, people, submitting, tokens, traces
 from zegel.accounts import policy as policies
 from zegel.accounts.models import Account, ApiToken, DirectDeliveryDomain, DirectDeliveryList, DkimPair, SendingDomain
+from zegel.accounts.tokens import Scope
 from zegel.accounts.webhooks import end_gone
 from zegel.console import importing as looking
 from zegel.core.mail.address import Domain
@@ -41,6 +42,7 @@ from zegel.journey.custody.models import (
     VerificationImport,
     WebhookRequest,
 )
+from zegel.journey.custody.retention import destroy
 
 REPLY: Final = "250 2.0.0 Ok: queued as 4F1"
 TEMPLATES: Final = ("console/", "403.html")
@@ -137,7 +139,7 @@ def console_for_nobody_else(stage: Stage) -> Iterator[str]:
 
 @scene(
     "console:domains", "console:domain_add", "console:domain", "console:domain_rotate", "console:domain_end_previous",
-    "console:domain_remove",
+    "console:domain_remove", "console:domain_withdraw",
 )  # fmt: skip
 def console_domains(stage: Stage) -> Iterator[str]:
     """Added, in place, missing, different, held by another; keys renewed and ended; removed."""
@@ -176,6 +178,8 @@ def console_domains(stage: Stage) -> Iterator[str]:
     yield "renew"
     stage.send()
     yield "renewed"
+    stage.go("console:domain_withdraw", **here)
+    yield "withdraw"
     stage.go("console:domain_remove", **here)
     yield "may not be removed"
     DkimPair.objects.update(stage=DkimPair.Stage.PREVIOUS)
@@ -600,6 +604,7 @@ def console_lists(stage: Stage) -> Iterator[str]:
 @scene(
     "console:accounts", "console:accounts_search", "console:account_invite", "console:account_mailbox",
     "console:account", "console:account_role", "console:account_suspend", "console:account_resume",
+    "console:account_tokens_end",
     "console:account_reset", "console:account_successor", "console:account_readers", "console:account_reader_remove",
 )  # fmt: skip
 def console_accounts(stage: Stage) -> Iterator[str]:
@@ -651,9 +656,13 @@ def console_accounts(stage: Stage) -> Iterator[str]:
     yield "no successor"
     stage.send(address="balie@voorbeeld.test")
     yield "successor, are you sure"
+    made: dict[str, Any] = {"scopes": {Scope.EXPLAIN}, "life": timedelta(days=9), "now": timezone.now()}
+    tokens.issue(stage.ground.organisation, "Dossiers, productie", **made, by=colleague)
     people.pass_on(colleague, stage.ground.author, by=None, now=timezone.now())
     stage.go("console:account", **here)
     yield "one, passed on"
+    stage.go("console:account_tokens_end", **here)
+    yield "end tokens"
     stage.go("console:account_resume", **here)
     yield "resume"
     for number in range(51):
@@ -700,6 +709,23 @@ def console_audit(stage: Stage) -> Iterator[str]:
     stage.send(days="365")
     yield "are you sure"
     audit.keep(organisation, 90)
+    stage.send()
+    yield "stale"
+
+
+@scene("console:trace_term")
+def console_trace_term(stage: Stage) -> Iterator[str]:
+    """How long traces are kept."""
+    stage.administrator()
+    organisation = stage.ground.organisation
+    stage.go("console:trace_term")
+    yield "term"
+    stage.send(days="12")
+    yield "too short a term"
+    destroy(submitted(stage).id, now=NOON.replace(year=2020))
+    stage.send(days="365")
+    yield "are you sure"
+    traces.keep(organisation, 90)
     stage.send()
     yield "stale"
 

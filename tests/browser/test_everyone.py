@@ -46,6 +46,7 @@ WITHOUT_A_PAGE: Final = {
     "console:verification_import_confirm": "a form; leads back",
     "console:verification_import_cancel": "a form; leads back",
     "console:account_invite_again": "a form; leads back",
+    "console:account_invitation_withdraw": "a form; leads back",
     "portal:invited-link": "leads on, or says that it can’t be used",
     **{
         f"portal:{pages}-{name}": why

@@ -172,6 +172,14 @@ def test_which_log_is_meant_has_to_be_said(shell: Shell) -> None:
     assert "There is no organisation 'X'" in shell.refusal("audit", "export", "--organisation", "X")
 
 
+def test_traces_have_a_term_of_their_own(shell: Shell) -> None:
+    term = ("policy", "trace-term", "--organisation", ORGANISATION)
+    assert shell(*term) == "kept: 400 days\n"
+    assert "from 90 to 36500" in shell.refusal(*term, "--days", "12")
+    assert shell(*term, "--days", "always") == "kept: always\n"
+    assert shell(*term, "--days", "400") == "kept: 400 days\n"
+
+
 def test_the_term(shell: Shell) -> None:
     term = ("audit", "term", "--organisation", ORGANISATION)
     assert shell(*term) == "kept: always\n"

@@ -93,6 +93,10 @@ def test_from_claim_to_renewed_keys(shell: Shell) -> None:
     assert code == 0 and "In place: mail is accepted." in out
     assert f"{DOMAIN}  in place  checked 20" in shell("domain", "list")
 
+    assert "has no new keys that wait" in shell.refusal("domain", "withdraw-dkim", DOMAIN)
+    shell("domain", "rotate-dkim", DOMAIN)
+    assert re.search(r"Withdrawn. The records of zegel20\d{4} and zegel20", shell("domain", "withdraw-dkim", DOMAIN))
+
     made = shell("domain", "rotate-dkim", DOMAIN)
     following = records(made)
     assert len(following) == 2 and all(re.search(r"^zegel20\d{4}", name) for name, _ in following)

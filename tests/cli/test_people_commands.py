@@ -80,6 +80,10 @@ def test_somebody_is_invited_and_again(shell: Shell) -> None:
     shell("account", "invite", new)
     jobs, open_ones, acts = program(shell, JOBS).split("|")
     assert (jobs, open_ones) == ("2", "1") and acts.endswith("account-added invited invited")
+    assert "Withdrawn." in shell("account", "withdraw-invitation", new)
+    jobs, open_ones, acts = program(shell, JOBS).split("|")
+    assert open_ones == "0" and acts.endswith("invited invited invitation-withdrawn")
+    assert "is open" in shell.refusal("account", "withdraw-invitation", new)
     assert f"{new}  support  no second factor  signed in never  {ORGANISATION}" in shell("account", "list")
 
 

@@ -107,6 +107,7 @@ def test_every_condition_is_one_that_some_finding_makes() -> None:
         lapsed=[("koepel", ago(days=8))],
         capped=["Mailserver"],
         texts_capped=[TextLimit.DAY],
+        credentials_texts_capped=["Mailserver"],
         texts_failed=9,
         closed_out=2,
         oldest_mail=ago(days=1),

@@ -20,8 +20,10 @@ from zegel.accounts.models import Organisation, SignInFailure, SmtpCredential, U
 from zegel.core.mail.address import Domain
 from zegel.core.mail.dkim import Algorithm, BodyHash, SigningKey, sign
 from zegel.core.policy.submitting import Caps
-from zegel.core.policy.texts import TextCaps
+from zegel.core.policy.texts import TextCaps, TextMoney
+from zegel.core.secret import Secret
 from zegel.edge.dns import Found, Trouble
+from zegel.journey import watch
 from zegel.journey.custody.models import Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -414,12 +416,36 @@ def test_recipients_count_each_once_and_repeats_not_at_all(doorstep: Doorstep) -
     assert Usage.objects.get(whose=Usage.Whose.CREDENTIAL).recipients == 5
 
 
+@pytest.mark.parametrize("whose", ["organisation", "credential"])
+def test_a_message_too_large_for_what_is_left_raises_the_alarm_until_the_hour_or_the_cap_is_another(
+    doorstep: Doorstep, whose: str
+) -> None:
+    capped = doorstep.organisation if whose == "organisation" else doorstep.credential.credential
+    submitting.cap(capped, Caps(recipients_per_day=2))
+    wire = doorstep.signed_in()
+    three = [f"r{number}@example.org" for number in range(3)]
+
+    def stands() -> list[str]:
+        return list(watch.found_of(doorstep.organisation, now=doorstep.clock()).capped)
+
+    assert stands() == []
+    assert wire.submit(mail(identity="een"), *three) == CAPPED
+    assert len(stands()) == 1, "nothing was accepted, and yet mail is refused"
+    doorstep.clock.forward(hours=1)
+    assert stands() == []
+    assert wire.submit(mail(identity="twee"), *three) == CAPPED
+    assert len(stands()) == 1
+    submitting.cap(capped, Caps(recipients_per_day=5))
+    assert stands() == []
+    assert wire.submit(mail(identity="drie"), *three).startswith("250 ")
+
+
 NUMBERED = f"zivver-access-right: {GUEST} sms +31612345678"
 
 
 @pytest.mark.parametrize("caps", [TextCaps(texts_per_hour=1), TextCaps(text_countries=("BE",))])
 def test_a_message_that_names_a_number_waits_where_no_text_could_be_sent(doorstep: Doorstep, caps: TextCaps) -> None:
-    submitting.count_text(doorstep.organisation.pk, "BE", now=doorstep.clock())
+    submitting.count_text(doorstep.organisation.pk, Secret("+32470123456"), "BE", now=doorstep.clock())
     submitting.cap_texts(doorstep.organisation, caps)
     wire = doorstep.signed_in()
     before = doorstep.custody()
@@ -432,6 +458,21 @@ def test_a_message_that_names_a_number_waits_where_no_text_could_be_sent(doorste
     assert wire.submit(mail(NUMBERED)).startswith("250 ")
     submitting.cap_texts(doorstep.organisation, caps)
     assert wire.submit(mail(NUMBERED)).startswith("250 "), "it was accepted before"
+
+
+def test_a_message_that_names_a_number_waits_where_its_credential_or_the_money_is_spent(doorstep: Doorstep) -> None:
+    credential = doorstep.credential.credential
+    submitting.cap_texts(credential, TextCaps(None, 0, None))
+    wire = doorstep.signed_in()
+    refused = "451 4.7.1 A limit on text messages"
+    assert wire.submit(mail(NUMBERED)).startswith(refused)
+    submitting.cap_texts(credential, TextCaps())
+    submitting.price_texts(doorstep.organisation, TextMoney("EUR", 8, (("+31", 200),), 100))
+    assert wire.submit(mail(NUMBERED)).startswith(refused)
+    told = [(one["cap"], one["credential"]) for one in doorstep.logged if one["event"] == "cap_reached"]
+    assert told == [("texts per day", credential.pk), ("text money", 0)]
+    submitting.price_texts(doorstep.organisation, TextMoney("EUR", 8, (), 100))
+    assert wire.submit(mail(NUMBERED)).startswith("250 ")
 
 
 def test_after_the_hour_there_is_room_again_and_after_the_day_for_the_day(doorstep: Doorstep) -> None:

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
 from tests.journey.test_day_numbers import people, sent, tried
-from zegel.accounts import audit, submitting
+from zegel.accounts import audit, credentials, submitting
 from zegel.accounts.models import (
     Account,
     DirectDeliveryList,
@@ -28,7 +28,8 @@ from zegel.accounts.models import (
 )
 from zegel.core.policy.alarms import Alarm, Condition, Shown
 from zegel.core.policy.audit import Act
-from zegel.core.policy.texts import TextCaps
+from zegel.core.policy.texts import TextCaps, TextMoney
+from zegel.core.secret import Secret
 from zegel.edge import chance, keyring, metrics
 from zegel.edge.certificates import self_signed
 from zegel.edge.dns import Answer, Found, NotThere, Trouble
@@ -167,11 +168,24 @@ def test_a_cap_on_text_messages_stands_until_time_makes_room(settings: Settings)
     author = people()
     submitting.cap_texts(owner(author), TextCaps(texts_per_day=1))
     assert standing(author) == []
-    assert submitting.count_text(owner(author).pk, "NL", now=now()) is None
+    assert submitting.count_text(owner(author).pk, Secret("+31612345678"), "NL", now=now()) is None
     assert standing(author) == [(Condition.TEXTS_CAPPED, "texts per day", 0)]
     found = watch.gauges(settings, now=now())
     assert found[metrics.ALARMS.name, ("texts-capped", "critical")] == 1
     assert watch.standing_of(owner(author), now=now() + timedelta(hours=24)) == ()
+
+
+def test_money_and_credentials_have_alarms_of_their_own() -> None:
+    author = people()
+    made = credentials.issue(owner(author), "Noord").credential
+    submitting.cap_texts(made, TextCaps(None, 1, None))
+    submitting.price_texts(owner(author), TextMoney("EUR", 60, (), 100))
+    assert standing(author) == []
+    number = Secret("+31612345678")
+    assert submitting.count_text(owner(author).pk, number, "NL", credential=made.pk, now=now()) is None
+    assert standing(author) == [
+        (Condition.TEXTS_CAPPED, "text money", 0), (Condition.CREDENTIAL_TEXTS_CAPPED, "Noord", 0)
+    ]  # fmt: skip
 
 
 def test_looking_asks_as_much_for_many_recipients_as_for_one() -> None:

@@ -64,6 +64,7 @@ class Office:
                 sealing=self.keys.sealing,
                 answers_key=derive(self.keys.web, "api-answers"),
                 mailroom=self.mailroom,
+                blobs=self.blobs,
                 dns=lambda: self.zone,
                 hostname="zegel.test",
                 ring=lambda: self.rings.append(1),

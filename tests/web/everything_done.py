@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -17,11 +18,14 @@ from urllib.parse import urlsplit
 from allauth.socialaccount.models import SocialAccount
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 
 from tests.journey.portal_ground import PASSWORD, Ground
 from tests.peers.site import Site, gives
 from tests.web.whole_site import House, Route, routes
-from zegel.accounts.models import DirectDeliveryList, IdentityProvider
+from zegel.accounts import tokens
+from zegel.accounts.models import Account, DirectDeliveryList, IdentityProvider
+from zegel.accounts.tokens import Scope
 from zegel.core.policy.case import Asked, Case
 from zegel.core.policy.precedence import plan, plan_to_json
 from zegel.journey.custody.models import Recipient
@@ -118,6 +122,12 @@ def _answers_for_identity(place: Place) -> None:
     IdentityProvider.objects.filter(pk=str(place.house.things["provider/UUIDConverter"])).update(issuer=issuer)
 
 
+def _it_made_a_token(place: Place) -> None:
+    account = Account.objects.get(pk=cast("int", place.house.things["account/IntConverter"]))
+    made = {"scopes": {Scope.EXPLAIN}, "life": timedelta(days=9), "now": timezone.now(), "by": account}
+    tokens.issue(place.house.organisation, "van een collega", **made)  # type: ignore[arg-type]
+
+
 def _is_bound(place: Place) -> None:
     """Somebody signed in by it."""
     provider = str(place.house.things["provider/UUIDConverter"])
@@ -187,6 +197,7 @@ DONE: Final[Mapping[str, Done]] = {
     "console:domain_add": Done({"domain": "nieuw-domein.test"}),
     "console:domain_end_previous": Done({"early": "yes"}),
     "console:domain_rotate": Done(),
+    "console:domain_withdraw": Done(),
     "console:domain_remove": Done(),
     "console:account_invite": Done({"address": "nieuwst@gemeente.test", "role": "sender"}),
     "console:account_mailbox": Done({"address": "loket@gemeente.test"}),
@@ -195,6 +206,8 @@ DONE: Final[Mapping[str, Done]] = {
     "console:account_readers": Done(on="console:account", on_parts=_its_mailbox, fill=_the_author),
     "console:account_reader_remove": Done(),
     "console:account_invite_again": Done(on="console:account"),
+    "console:account_invitation_withdraw": Done(on="console:account"),
+    "console:account_tokens_end": Done(before=_it_made_a_token),
     "console:account_suspend": Done(),
     "console:account_resume": Done(),
     "console:account_reset": Done(),
@@ -204,6 +217,7 @@ DONE: Final[Mapping[str, Done]] = {
     "console:look": Done({"accent": "#1b5e20"}),
     "console:audit_export": Done(on="console:audit"),
     "console:audit_term": Done({"days": "365"}),
+    "console:trace_term": Done({"days": "500"}),
     "console:sign_in_provider": Done({"name": "Dienst", **_IDENTITY}, before=_answers_for_identity, fill=_identity),
     "console:sign_in_forget": Done(before=_is_bound, fill=lambda place: {"email": place.house.author.email}),
     "console:sign_in_remove": Done(),

@@ -8,7 +8,7 @@ from typing import Any
 import schemathesis
 
 
-@schemathesis.serializer("message/rfc822")
+@schemathesis.serializer("message/rfc822", "text/csv")
 def message(context: Any, value: Any) -> Any:
     """Octets as they are; what is no text, as JSON has it."""
     if isinstance(value, bytes):

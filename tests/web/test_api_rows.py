@@ -13,13 +13,21 @@ import pytest
 
 from tests.web.api_ground import KEY, Office, Program, is_told_well
 from zegel.accounts import credentials as smtp_credentials
-from zegel.accounts.models import Account, ApiAnswer, AuditEntry, Organisation, SendingDomain, SmtpCredential
+from zegel.accounts.models import (
+    Account,
+    ApiAnswer,
+    AuditEntry,
+    DkimPair,
+    Organisation,
+    SendingDomain,
+    SmtpCredential,
+)
 from zegel.accounts.tokens import OF_ORGANISATIONS, Scope
 from zegel.api.operation import Operation
 from zegel.api.operations import OPERATIONS
 from zegel.core.secret import Secret
 from zegel.edge.dns import Found
-from zegel.journey.custody.models import VerificationData
+from zegel.journey.custody.models import VerificationData, VerificationImport
 
 pytestmark = pytest.mark.django_db
 PHONE: Final = "+31612345678"
@@ -44,6 +52,8 @@ def furnished(office: Office, name: str, domain: str) -> Program:
     assert program.post("credentials", {"description": "server"}).status_code == 201
     assert program.post("webhooks", WEBHOOK).status_code == 201
     assert program.post("verification", {"address": GUEST, "phone": PHONE}).status_code == 201
+    file = f"email_address,phone_number\r\nbestand@example.org,{PHONE}\r\n".encode()
+    assert program.ask("POST", "verification/imports", file, kind="text/csv").status_code == 202
     for path in ("policies/direct-delivery/rechtstreeks.test", "policies/minimums/minstens.test"):
         body = {"method": "sms"} if "minimums" in path else {}
         assert program.ask("PUT", path, body).status_code == 201
@@ -75,6 +85,7 @@ def names_of(program: Program) -> dict[str, object]:
         "account": organisation.accounts.get().pk,
         "submission": uuid.uuid4(),
         "webhook": organisation.webhooks.get().pk,
+        "import": VerificationImport.objects.get(organisation=organisation).id,
     }
 
 
@@ -92,6 +103,10 @@ BODIES: Final[dict[str, Any]] = {
     "put-minimum": {"method": "sms"},
     "put-verification": {"phone": PHONE},
     "change-webhook": {"description": "x"},
+    "end-previous-dkim": {},
+    "put-caps": {},
+    "put-text-money": {},
+    "put-alarm-addresses": {"addresses": []},
 }
 NAMED: Final = [row for row in OPERATIONS if row.parameters and row.scope in OF_ORGANISATIONS]
 CHANGING: Final = [row for row in OPERATIONS if row.changes]
@@ -126,7 +141,7 @@ def test_a_token_without_the_scope_may_not(office: Office, program: Program, row
 def test_what_another_organisation_has_is_not_there(program: Program, other: Program, row: Operation) -> None:
     """Equal to what nobody has (P20)."""
     theirs, unknown = names_of(other), {"credential": 10**6, "domain": "nergens.test", "row": uuid.uuid4()}
-    unknown |= {"account": 10**6, "submission": uuid.uuid4(), "webhook": uuid.uuid4()}
+    unknown |= {"account": 10**6, "submission": uuid.uuid4(), "webhook": uuid.uuid4(), "import": uuid.uuid4()}
     if row.path.startswith("policies"):
         return  # named by a domain, of which each organisation has its own
     before = [whole(model) for model in (SmtpCredential, SendingDomain, VerificationData, Account)]
@@ -277,6 +292,54 @@ def test_a_domain_is_claimed_and_looked_up(office: Office, program: Program) -> 
     told = program.post("domains/nieuw.test/check").json()
     assert told["in_place"] and told["checked_at"]
     assert {one["purpose"] for one in told["findings"] if one["right"]} >= {one["purpose"] for one in needed}
+
+
+def test_keys_are_renewed_withdrawn_and_ended(office: Office, program: Program) -> None:
+    program.post("domains", {"name": "nieuw.test"})
+    path = "domains/nieuw.test"
+    before = program.get(path)
+    assert program.post(f"{path}/withdraw-dkim", if_match=before.headers["ETag"]).status_code == 409
+    made = program.post(f"{path}/renew-dkim", idempotency_key=KEY)
+    assert made.status_code == 200, made.content
+    selector = made.json()["dkim"]["next_selector"]
+    assert any(selector in one["name"] for one in made.json()["records"])
+    assert program.post(f"{path}/renew-dkim", idempotency_key=KEY).json() == made.json()
+    again = program.post(f"{path}/renew-dkim")
+    assert (again.status_code, is_told_well(again)[0]["reason"]) == (
+        409, "Withdraw the new ones, or end the previous ones."
+    )  # fmt: skip
+    assert program.post(f"{path}/withdraw-dkim", if_match=before.headers["ETag"]).status_code == 412
+    gone = program.post(f"{path}/withdraw-dkim", if_match=made.headers["ETag"])
+    assert gone.json()["dkim"] == before.json()["dkim"] and gone.headers["ETag"] == before.headers["ETag"]
+    DkimPair.objects.create(
+        domain=SendingDomain.objects.get(name="nieuw.test"),
+        stage="previous",
+        selector="oud",
+        key=b"",
+        at=office.clock(),
+    )
+    held = program.get(path)
+    early = program.post(f"{path}/end-previous-dkim", if_match=held.headers["ETag"])
+    assert (early.status_code, is_told_well(early)[0]["field"]) == (409, "early")
+    ended = program.post(f"{path}/end-previous-dkim", {"early": True}, if_match=held.headers["ETag"])
+    assert ended.json()["dkim"] == before.json()["dkim"]
+    acts = list(AuditEntry.objects.filter(act__startswith="dkim").order_by("pk").values_list("act", "by_kind"))
+    assert acts == [("dkim-rotated", "token"), ("dkim-withdrawn", "token"), ("dkim-previous-ended", "token")]
+
+
+def test_a_domain_is_removed_unless_it_is_the_last_one(program: Program, other: Program) -> None:
+    program.post("domains", {"name": "nieuw.test"})
+    SendingDomain.objects.filter(name="nieuw.test").update(in_place=True)
+    told = program.get("domains/voorbeeld.test")
+    assert told.json()["removal"] == {"possible": True, "accounts": 1}
+    assert program.ask("DELETE", "domains/ander.test", if_match="*").status_code == 404
+    assert program.ask("DELETE", "domains/voorbeeld.test", if_match=told.headers["ETag"]).status_code == 204
+    last = program.get("domains/nieuw.test")
+    assert last.json()["removal"] == {"possible": False, "accounts": 0}
+    stays = program.ask("DELETE", "domains/nieuw.test", if_match=last.headers["ETag"])
+    assert stays.status_code == 409 and "Put another domain in place first" in is_told_well(stays)[0]["reason"]
+    assert [one.name for one in organisation_of(program).sending_domains.all()] == ["nieuw.test"]
+    assert AuditEntry.objects.filter(act="domain-removed", about="voorbeeld.test", by_kind="token").count() == 1
 
 
 @pytest.mark.parametrize("name", ["geen domein", "x" * 200, "-a.test"])

@@ -21,7 +21,15 @@ from tests.journey.portal_ground import signed_in as portal_visitor
 from tests.web.conftest import PASSWORD, SECRET, browser, give_password, signed_in
 from tests.web.test_console_submission import strip, text
 from zegel.accounts import mailboxes, people, tokens
-from zegel.accounts.models import Account, AuditEntry, MailboxProof, MailboxReader, Organisation, SendingDomain
+from zegel.accounts.models import (
+    Account,
+    ApiToken,
+    AuditEntry,
+    MailboxProof,
+    MailboxReader,
+    Organisation,
+    SendingDomain,
+)
 from zegel.accounts.people import Refused
 from zegel.accounts.sign_in import enrol_totp
 from zegel.accounts.tokens import Scope
@@ -100,7 +108,7 @@ def acts(about: str) -> list[str]:
 
 # --- whose it is -------------------------------------------------------------------------------------------------
 
-ACTIONS: Final = ("", "role/", "invite/", "suspend/", "resume/", "reset/", "successor/", "readers/")
+ACTIONS: Final = ("", "role/", "invite/", "withdraw/", "suspend/", "resume/", "reset/", "successor/", "readers/")
 
 
 def test_another_organisations_account_looks_like_one_that_never_was(
@@ -393,6 +401,56 @@ def test_what_was_accepted_before_is_delivered_after(tmp_path: Path) -> None:
 
 def _settled(post: Post) -> None:
     post.settle()
+
+
+def test_tokens_that_a_leaver_made_are_told_of_and_ended(
+    client: Client, colleague: Account, other_administrator: Account
+) -> None:
+    organisation = colleague.organisation
+    assert organisation is not None and other_administrator.organisation is not None
+    people.change_role(colleague, Role.ADMINISTRATOR, by=None)
+    theirs = signed_in(Account.objects.get(pk=colleague.pk), "en")
+    asked = {"description": "Dossiers", "days": "30", "scopes": ["explain"]}
+    assert theirs.post("/console/programs/", asked).status_code == 200
+    now = timezone.now()
+    make: dict[str, Any] = {"scopes": {Scope.EXPLAIN}, "life": timedelta(days=9), "now": now}
+    kept = tokens.issue(organisation, "Van de machine", **make).token
+    elsewhere = tokens.issue(
+        other_administrator.organisation,
+        "Elders",
+        **make,
+        by=colleague,
+    ).token
+    assert COLLEAGUE in text(client.get("/console/programs/"))
+    assert "go on when this account is suspended" in text(client.get(page_of(colleague)))
+    do(client, colleague, "suspend/")
+    shown = text(client.get(page_of(colleague)))
+    assert "programs go on with these tokens" in shown and "Dossiers" in shown and "Elders" not in shown
+    assert "suspended" in text(client.get("/console/programs/"))
+    assert "Dossiers" in text(client.get(page_of(colleague, "end-tokens/")))
+    assert client.post(page_of(colleague, "end-tokens/"), {"version": "x"}).status_code in (302, 409)
+    made = ApiToken.objects.get(description="Dossiers")
+    assert made.made_by == colleague and made.disabled_at is None
+    assert "The tokens are ended." in text(do(client, colleague, "end-tokens/"))
+    made.refresh_from_db()
+    kept.refresh_from_db()
+    elsewhere.refresh_from_db()
+    assert made.disabled_at is not None and kept.disabled_at is None and elsewhere.disabled_at is None
+    assert "Tokens of the API" not in text(client.get(page_of(colleague)))
+
+
+def test_somebody_is_invited_as_an_owner_after_being_asked_once(client: Client) -> None:
+    new = f"baas@{DOMAIN}"
+    wanted = {"address": new, "role": "owner", "display_name": "Baas", "language": ""}
+    asked = text(client.post(INVITE, wanted))
+    assert f"{new} may then do everything, and take your own rights away." in asked
+    assert "Only an owner can undo this." in asked
+    assert not Account.objects.filter(email=new).exists() and not Job.objects.exists()
+    assert client.post(INVITE, {**wanted, "confirmed": "yes"}).status_code == 302
+    made = Account.objects.get(email=new)
+    assert (made.role, made.display_name) == ("owner", "Baas")
+    other = {**wanted, "address": f"ander@{DOMAIN}", "role": "sender"}
+    assert client.post(INVITE, other).status_code == 302, "nothing is asked of anybody else"
 
 
 def test_a_role_is_changed_and_holds_from_the_next_click_on(client: Client, colleague: Account) -> None:

@@ -219,6 +219,35 @@ def test_keys_are_renewed_once(client: Client, domain: SendingDomain) -> None:
     assert notes() == ["domain-added", "dkim-rotated"]
 
 
+def test_new_keys_are_withdrawn_before_anything_is_signed_with_them(client: Client, domain: SendingDomain) -> None:
+    address = page(domain, "withdraw-dkim/")
+    assert client.get(address).status_code == 302, "there are none"
+    assert "Nothing was withdrawn" in text(client.post(address, {"version": "een andere"}, follow=True))
+    client.post(page(domain, "renew-dkim/"), {"version": version(client, page(domain, "renew-dkim/"))})
+    selector = DkimPair.objects.get().selector
+    seen = version(client, address)
+    assert "Nothing was withdrawn" in text(client.post(address, {"version": "een andere"}, follow=True))
+    assert DkimPair.objects.exists()
+    said = text(client.post(address, {"version": seen}, follow=True))
+    assert selector in said and "The new keys are withdrawn." in said and not DkimPair.objects.exists()
+    assert notes() == ["domain-added", "dkim-rotated", "dkim-withdrawn"]
+    assert "Nothing was withdrawn" in text(client.post(address, {"version": seen}, follow=True))
+    domain.refresh_from_db()
+    assert domain.dkim_selector == "zegel"
+
+
+def test_a_check_that_began_before_takes_withdrawn_keys_not_into_use(domain: SendingDomain) -> None:
+    now = timezone.now()
+    made = domains.rotate_dkim(domain, sealing=submission_keys(settings.ZEGEL.keys).sealing, now=now)
+    wanted = domains.records(domain, "zegel.test")
+    seen = [domains.Finding(one, (one.value,), is_right=True, is_conclusive=True) for one in wanted]
+    assert any(made.selector in one.record.name for one in seen)
+    domains.withdraw_next_dkim(domain)
+    domains.conclude(domain, seen, now=timezone.now(), looked_at=now)
+    assert (domain.in_place, domain.dkim_selector) == (True, "zegel")
+    assert not DkimPair.objects.exists()
+
+
 def previous(domain: SendingDomain, days: int) -> None:
     at = timezone.now() - timedelta(days=days)
     DkimPair.objects.create(domain=domain, stage="previous", selector="oud", key=b"", record="v=DKIM1; p=QQ==", at=at)

@@ -23,7 +23,8 @@ from zegel.accounts.models import Account, Organisation, SendingDomain, SmtpCred
 from zegel.accounts.sign_in import current_totp, enrol_totp
 from zegel.console.rules import Proof
 from zegel.core.policy.submitting import Caps, parse_authors, written_author
-from zegel.core.policy.texts import TextCaps
+from zegel.core.policy.texts import TextCaps, TextMoney
+from zegel.core.secret import Secret
 from zegel.settings import Listen
 
 AUTHENTICATION = Organisation.Authentication
@@ -635,7 +636,7 @@ def test_limits_of_text_messages_are_stored_and_shown_with_what_was_used(
     organisation.refresh_from_db()
     assert submitting.text_caps_of(organisation) == TextCaps(**TEXTS, text_countries=("NL", "BE"))
     for _ in range(2):
-        assert submitting.count_text(organisation.pk, "NL", now=timezone.now()) is None
+        assert submitting.count_text(organisation.pk, Secret("+31612345678"), "NL", now=timezone.now()) is None
     body = text(client.get("/console/submission/"))
     for shown in ("2 of at most 2", "2 of at most 20", "2 of at most 200", "NL BE", "limit reached"):
         assert shown in body, shown
@@ -652,6 +653,36 @@ def test_limits_of_text_messages_are_stored_and_shown_with_what_was_used(
     ],
 )
 def test_a_limit_of_text_messages_that_is_not_understood_is_not_stored(
+    client: Client, organisation: Organisation, field: str, filled: str, said: str
+) -> None:
+    before = held_of(organisation)
+    assert said in text(limit(client, messages_per_hour="5", **{field: filled}))
+    assert held_of(organisation) == before
+
+
+def test_prices_and_what_may_be_spent_are_stored_and_shown(client: Client, organisation: Organisation) -> None:
+    filled = {"text_currency": "eur", "text_price": "0,08", "text_prices": "+32=0.09\n+1=0.02"}
+    assert limit(client, **filled, text_cents_per_month="250").status_code == 302
+    organisation.refresh_from_db()
+    assert submitting.text_money_of(organisation) == TextMoney("EUR", 8, (("+1", 2), ("+32", 9)), 25_000)
+    assert submitting.count_text(organisation.pk, Secret("+31612345678"), "NL", now=timezone.now()) is None
+    body = text(client.get("/console/submission/"))
+    assert "EUR 0.08 of at most 250.00" in body and "+32=0.09" in body
+    assert limit(client, **filled, text_cents_per_month="250").status_code == 302
+    organisation.refresh_from_db()
+    assert submitting.text_money_of(organisation) == TextMoney("EUR", 8, (("+1", 2), ("+32", 9)), 25_000)
+
+
+@pytest.mark.parametrize(
+    ("field", "filled", "said"),
+    [
+        ("text_price", "veel", "“veel” is not an amount. Write it like 0.08 or 250."),
+        ("text_cents_per_month", "-1", "“-1” is not an amount."),
+        ("text_prices", "+31=0.08 31=1", "“31=1” is not a price. Write where numbers begin and the amount, like"),
+        ("text_currency", "euro", "“euro” is not a currency. Write its three letters, like EUR."),
+    ],
+)
+def test_what_is_no_money_is_not_stored(
     client: Client, organisation: Organisation, field: str, filled: str, said: str
 ) -> None:
     before = held_of(organisation)

@@ -582,6 +582,36 @@ def test_passwords_of_a_domain_with_a_required_provider_end_and_owners_keep_thei
         assert give_password(wrong, people[role].email, "not the password").status_code == 200  # says nothing
 
 
+def test_who_is_known_to_the_provider_and_came_with_a_password_is_out_too(
+    oidc: Oidc, organisation: Organisation, balie: Account
+) -> None:
+    balie.set_password(PASSWORD)
+    balie.save(update_fields=["password"])
+    free = wanted(oidc.issuer, factor_contexts=("mfa",))
+    provider = providers.add(organisation, free, now=_now())
+    oidc.claims = lambda claims: {**claims, "amr": ["mfa"]}
+    _through(oidc, browser())
+    assert SocialAccount.objects.filter(user=balie).exists()
+    before = browser()
+    give_password(before, balie.email)
+    give_code(before)
+    before.get("/account/password/")
+    assert is_signed_in(before)
+    demanded = wanted(oidc.issuer, factor_contexts=("mfa",), is_required=True)
+    providers.change(provider, demanded, now=_now())
+    before.get("/account/password/")
+    assert not is_signed_in(before)
+    told = [one.details for one in AuditEntry.objects.order_by("number") if one.details.get("what") == "signed-out"]
+    assert len(told) == 1 and told[0]["accounts"] == 1 and told[0]["sessions"] >= 1
+    again = browser()
+    _through(oidc, again)
+    again.get("/account/security/")
+    assert is_signed_in(again)
+    providers.change(provider, demanded, now=_now())
+    again.get("/account/security/")
+    assert is_signed_in(again), "nothing else is demanded of it than before"
+
+
 def test_a_domain_that_is_not_in_place_any_more_brings_no_password_back(oidc: Oidc, organisation: Organisation) -> None:
     account = Account.objects.create_user(ADDRESS, PASSWORD, organisation=organisation)
     enrol_totp(account, SECRET)

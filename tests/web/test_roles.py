@@ -35,19 +35,24 @@ _TABLE: Final[dict[Capability, str]] = {
         credentials credential credential_rotate credential_end_previous disable_credential submission submission_proof
         submission_limits
     """,
-    Capability.DOMAINS: "domains domain domain_add domain_check domain_rotate domain_end_previous domain_remove",
+    Capability.DOMAINS: """
+        domains domain domain_add domain_check domain_rotate domain_withdraw domain_end_previous domain_remove
+    """,
     Capability.PROGRAMS: "",
     Capability.ACCOUNTS: """
         accounts accounts_search account_invite account_mailbox account account_role account_invite_again
+        account_invitation_withdraw
         account_suspend account_resume account_reset account_successor account_readers account_reader_remove
         privacy privacy_export privacy_erase alarms
     """,
     Capability.PROGRAMS: """
-        programs program_disable webhooks webhook webhook_test webhook_renew webhook_end_previous webhook_remove
+        account_tokens_end programs program_disable webhooks webhook webhook_test webhook_renew webhook_end_previous
+        webhook_remove
     """,
     Capability.AUDIT: "audit audit_export",
     Capability.ORGANISATION: """
-        audit_term sign_in sign_in_begin sign_in_add sign_in_provider sign_in_test sign_in_forget sign_in_remove
+        audit_term trace_term sign_in sign_in_begin sign_in_add sign_in_provider sign_in_test sign_in_forget
+        sign_in_remove
     """,
 }
 FOR_ANY: Final = {"console:overview"}  # leads to the first page that one may see

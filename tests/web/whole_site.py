@@ -75,6 +75,8 @@ class Takes(Enum):
     API_READS = ("GET", "HEAD", "no form")
     API_LIST = ("GET", "HEAD", "POST", "no form")
     API_CHANGED = ("GET", "HEAD", "PATCH", "no form")
+    API_SENT = ("DELETE", "POST", "no form")
+    API_GONE = ("DELETE", "GET", "HEAD", "no form")
     API_MADE = ("DELETE", "GET", "HEAD", "PATCH", "no form")
     API_PUT = ("GET", "HEAD", "PUT", "no form")
     API_WHOLE = ("DELETE", "GET", "HEAD", "PUT", "no form")
@@ -108,15 +110,16 @@ _FORMS: Final = """
     mfa_add_webauthn mfa_reauthenticate_webauthn mfa_remove_webauthn mfa_edit_webauthn mfa_login_webauthn
     console:search console:submission_proof console:submission_limits console:credentials console:credential
     console:credential_rotate console:credential_end_previous console:disable_credential console:recipients
-    console:programs console:program_disable portal:program-add
+    console:programs console:program_disable console:account_tokens_end portal:program-add
     console:webhooks console:webhook console:webhook_renew console:webhook_end_previous console:webhook_remove
     console:alarms
     console:direct_delivery console:direct_delivery_domain console:direct_delivery_remove console:minimums
     console:minimum console:minimum_remove console:verification_search console:verification_add
     console:verification_correct console:verification_remove console:list_add_url console:list_add_file
     console:privacy
-    console:list_remove console:look console:audit console:audit_term
-    console:domain_add console:domain_rotate console:domain_end_previous console:domain_remove
+    console:list_remove console:look console:audit console:audit_term console:trace_term
+    console:domain_add console:domain_rotate console:domain_withdraw console:domain_end_previous
+    console:domain_remove
     portal:guest-code portal:guest-verify portal:guest-another-way portal:another-way portal:held
     portal:join portal:join-code portal:join-password portal:forgotten portal:forgotten-code portal:forgotten-second
     portal:forgotten-password portal:settings portal:recipient-add portal:recipient-correct portal:recipient-remove
@@ -126,7 +129,7 @@ _ACTS: Final = """
     console:privacy_export console:privacy_erase
     console:sign_in_test console:webhook_test
     console:verification_import_confirm console:verification_import_cancel
-    console:account_invite_again console:domain_check
+    console:account_invite_again console:account_invitation_withdraw console:domain_check
     console:list_refresh console:list_read console:audit_export console:message_export console:recipient_export
     portal:guest-open portal:guest-device-remove portal:guest-leave portal:guest-images portal:guest-answer
     portal:guest-draft portal:sessions-end portal:inbox-search portal:inbox-images portal:inbox-answer

@@ -89,6 +89,10 @@ class NothingToEnd(Exception):
     """There is no previous pair of keys."""
 
 
+class NothingToWithdraw(Exception):
+    """There is no next pair of keys: none was made, or mail is signed with it already."""
+
+
 class TooEarly(Exception):
     """Mail that was signed with the previous keys may still be on its way."""
 
@@ -494,6 +498,20 @@ def rotate_dkim(domain: SendingDomain, *, sealing: SealingKey, now: Instant) -> 
         SendingDomain.objects.filter(pk=held.pk).update(due_at=now + SOON)
         note(Act.DKIM_ROTATED, held.organisation, held.name, {"selector": selector, "state": "made"})
     return made
+
+
+def withdraw_next_dkim(domain: SendingDomain) -> str:
+    """Destroys the pair of keys that waits for its records, with which nothing was ever signed; gives its selector,
+    whose records can go. Mail is signed as before. A check that began earlier finds no keys to take into use. Raises
+    :class:`NothingToWithdraw`."""
+    with transaction.atomic():
+        held = SendingDomain.objects.select_for_update().get(pk=domain.pk)
+        pair = DkimPair.objects.filter(domain=held, stage=DkimPair.Stage.NEXT).first()
+        if pair is None:
+            raise NothingToWithdraw
+        pair.delete()
+        note(Act.DKIM_WITHDRAWN, held.organisation, held.name, {"selector": pair.selector})
+    return pair.selector
 
 
 def _gone_over(held: SendingDomain, known: tuple[Finding, ...], now: Instant) -> tuple[Finding, ...]:

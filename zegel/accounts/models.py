@@ -48,6 +48,10 @@ class Organisation(_Capped):
     texts_per_hour = models.PositiveIntegerField(null=True, blank=True, default=None)  # core.policy.texts.TextCaps
     texts_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)
     texts_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
+    text_currency = models.CharField(max_length=3, default="EUR")  # core.policy.texts.TextMoney
+    text_price = models.PositiveIntegerField(default=0)  # cents
+    text_prices = models.JSONField(default=list)  # pairs: where numbers begin, cents
+    text_cents_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
     text_countries = models.JSONField(default=list)  # such as "NL"; none: wherever the gateway sends to
     allows_transport = models.BooleanField(default=True)  # a message may ask for direct delivery (row 4)
     allowed_methods = models.JSONField(null=True, default=None)  # list of Method values; null: all
@@ -65,6 +69,10 @@ class Organisation(_Capped):
     spf_networks = models.JSONField(default=list)  # SPF submission from these only (CIDR); empty: from anywhere
     spf_needs_dkim = models.BooleanField(default=False)  # and only with an aligned DKIM signature
     audit_days = models.PositiveIntegerField(null=True, default=None)  # entries of its audit log are kept; null: always
+    trace_days = models.PositiveIntegerField(  # traces are kept after the end of a message; null: always (ADR 46)
+        null=True, default=400
+    )
+    traces_untold = models.PositiveIntegerField(default=0)  # that were removed, and the audit log does not say so yet
     alarm_addresses = models.JSONField(null=True, default=None)  # list; null: its administrators
     accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
     logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty
@@ -300,6 +308,8 @@ class SmtpCredential(_Capped):
     last_used_at = models.DateTimeField(null=True, default=None)
     rotated_at = models.DateTimeField(null=True, default=None)  # when the current secret was made, if not at the start
     previous_used_at = models.DateTimeField(null=True, default=None)  # the previous secret, since the rotation
+    texts_per_day = models.PositiveIntegerField(null=True, blank=True, default=None)  # that its messages cause
+    texts_per_month = models.PositiveIntegerField(null=True, blank=True, default=None)
 
     def __str__(self) -> str:
         return self.username
@@ -311,6 +321,9 @@ class ApiToken(models.Model):
     organisation = models.ForeignKey(Organisation, models.CASCADE, null=True, related_name="api_tokens")
     account = models.ForeignKey(  # whose messages it reads (D-10); null: it is the organisation's
         Account, models.CASCADE, null=True, default=None, related_name="api_tokens"
+    )
+    made_by = models.ForeignKey(  # who made it in the console; null: the user of the machine, or it is not known
+        Account, models.SET_NULL, null=True, default=None, related_name="tokens_made"
     )
     description = models.CharField(max_length=200)
     name = models.CharField(max_length=32, unique=True)  # the half of the token that may be shown
@@ -498,6 +511,8 @@ class Usage(models.Model):
     messages = models.PositiveIntegerField(default=0)
     recipients = models.PositiveIntegerField(default=0)
     texts = models.PositiveIntegerField(default=0, db_default=0)  # messages that were asked for
+    refused = models.PositiveIntegerField(default=0, db_default=0)  # messages that would have broken a cap
+    cents = models.PositiveBigIntegerField(default=0, db_default=0)  # what these cost
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=("whose", "number", "hour"), name="usage_once")]

@@ -151,6 +151,19 @@ def begin_anew(account: Account, *, by: By, now: Instant) -> None:
         _take_factors_away(current, now=now)
 
 
+def withdraw_invitation(account: Account, *, by: By, now: Instant) -> bool:
+    """No link that was sent to it leads anywhere; the account stays, and nobody can sign in to it until it is invited
+    again. ``False``: none was open. Raises :class:`Refused`."""
+    with transaction.atomic():
+        current = locked(account)
+        _object(rules.to_managing(role_of(by), Role(current.role)))
+        if proving.open_invitation(current, now) is None:
+            return False
+        proving.end_invitations(current, now=now)
+        audit.note(Act.INVITATION_WITHDRAWN, current.organisation, current.email)
+        return True
+
+
 # --- functional mailboxes, and a leaver's ------------------------------------------------------------------------
 
 

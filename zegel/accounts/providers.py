@@ -22,7 +22,7 @@ from zegel.accounts import audit, sessions
 from zegel.accounts.models import Account, IdentityProvider, Organisation, SendingDomain
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain
-from zegel.core.policy.audit import Act
+from zegel.core.policy.audit import Act, Details
 from zegel.core.policy.identity import Kind, NotAProvider, Rules, Unfit
 from zegel.core.policy.roles import Role
 from zegel.core.seal.slot import disclose, enclose
@@ -64,13 +64,14 @@ def add(
             raise NotAProvider("name", Unfit.NAME_TAKEN)
         _store(one)
         _note(one, "added")
-        _end_what_is_closed(one)
+        _end_what_is_closed(one, frozenset())
     return one
 
 
 def change(one: IdentityProvider, wanted: Wanted, *, now: Instant) -> None:
     """As :func:`add`, for one that is there. With another issuer it is another provider: it knows nobody."""
     kind, issuer, covered = one.kind, one.issuer, {*one.domains, *one.factor_contexts}
+    required = frozenset(one.domains) if one.is_required else frozenset[str]()
     _fill(one, wanted, now=now)
     with transaction.atomic():
         _store(one)
@@ -79,7 +80,7 @@ def change(one: IdentityProvider, wanted: Wanted, *, now: Instant) -> None:
         elif not covered <= {*one.domains, *one.factor_contexts}:  # by what counts no more somebody may be in
             _end_sessions(one)
         _note(one, "changed")
-        _end_what_is_closed(one)
+        _end_what_is_closed(one, required)
 
 
 def remove(one: IdentityProvider) -> int:
@@ -279,15 +280,22 @@ def _note(one: IdentityProvider, what: str) -> None:
     )
 
 
-def _end_what_is_closed(one: IdentityProvider) -> None:
-    """Inside a transaction: who must sign in by it from now on, and did so in another way, does so anew."""
+def _end_what_is_closed(one: IdentityProvider, before: frozenset[str]) -> None:
+    """Inside a transaction: who must sign in by it from now on does so anew. How somebody came in stands sealed in the
+    session, so where that is demanded since now (``before``: the domains of which it was) every session ends, and where
+    it was before, those of accounts that never came by it."""
     if not one.is_required:
         return
-    bound = SocialAccount.objects.filter(provider=str(one.pk)).values_list("user", flat=True)
-    people = Account.objects.filter(organisation=one.organisation).exclude(role=Role.OWNER.value).exclude(pk__in=bound)
-    for account in people:
-        if account.mailbox.domain.ascii in one.domains:
-            sessions.end_all(account)
+    bound = set(SocialAccount.objects.filter(provider=str(one.pk)).values_list("user", flat=True))
+    people = Account.objects.filter(organisation=one.organisation).exclude(role=Role.OWNER.value)
+    ended = [
+        sessions.end_all(account)
+        for account in people
+        if (domain := account.mailbox.domain.ascii) in one.domains and (domain not in before or account.pk not in bound)
+    ]
+    if any(ended):
+        told: Details = {"what": "signed-out", "accounts": sum(map(bool, ended)), "sessions": sum(ended)}
+        audit.note(Act.PROVIDER_CHANGED, one.organisation, one.name, told)
 
 
 def _context(one: IdentityProvider) -> str:

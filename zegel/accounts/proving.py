@@ -15,7 +15,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import QuerySet
 
-from zegel.accounts.models import Account, MailboxProof, SendingDomain
+from zegel.accounts.models import Account, MailboxProof, Organisation, SendingDomain
 from zegel.accounts.sign_in import has_second_factor
 from zegel.accounts.throttle import Place
 from zegel.core.clock import Instant
@@ -170,6 +170,17 @@ def open_invitation(account: Account, now: Instant) -> MailboxProof | None:
     """The one that its holder may still answer, if there is one."""
     rows = MailboxProof.objects.filter(key=account.key, purpose=Purpose.INVITED.value, used_at=None)
     return next((row for row in rows.order_by("-created_at") if is_open(row, now)), None)
+
+
+def open_invitations(organisation: Organisation, now: Instant) -> QuerySet[MailboxProof]:
+    """Those that holders of its accounts may still answer."""
+    return MailboxProof.objects.filter(
+        key__in=organisation.accounts.values("key"),
+        purpose=Purpose.INVITED.value,
+        used_at=None,
+        created_at__gt=now - joining.INVITATION_LIFETIME,
+        created_at__lte=now + _HOUR,
+    )
 
 
 def ends_at(proof: MailboxProof) -> Instant:

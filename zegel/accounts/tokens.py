@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from zegel.accounts import credentials
 from zegel.accounts.audit import note
@@ -49,6 +50,10 @@ class Scope(Enum):
     MESSAGES_READ = "messages:read"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    ALARMS_READ = "alarms:read"
+    ALARMS_WRITE = "alarms:write"
+    PRIVACY_EXPORT = "privacy:export"
+    PRIVACY_ERASE = "privacy:erase"
     SCIM = "scim"
 
 
@@ -65,9 +70,16 @@ class NewToken:
 
 
 def issue(
-    owner: Organisation | Account, description: str, *, scopes: Collection[Scope], life: Duration, now: Instant
+    owner: Organisation | Account,
+    description: str,
+    *,
+    scopes: Collection[Scope],
+    life: Duration,
+    now: Instant,
+    by: Account | None = None,
 ) -> NewToken:
-    """A new token with 256 bits of chance. Raises ``ValueError`` for no scope, one that its owner can't give away, no
+    """A new token with 256 bits of chance. ``by``: who makes it for the organisation; it goes on when they leave, so
+    their page tells of it (:func:`made_by`). Raises ``ValueError`` for no scope, one that its owner can't give away, no
     life or too long a one."""
     account = owner if isinstance(owner, Account) else None
     if not scopes or not timedelta(0) < life <= LONGEST_LIFE:
@@ -79,6 +91,7 @@ def issue(
         token = ApiToken.objects.create(
             organisation=owner.organisation if isinstance(owner, Account) else owner,
             account=account,
+            made_by=by,
             description=description,
             name=name,
             secret_hash=_hash(secret),
@@ -136,6 +149,21 @@ def disable(token: ApiToken, *, now: Instant) -> None:
             token.disabled_at = now
             token.save(update_fields=["disabled_at"])
             _note(Act.TOKEN_DISABLED, token, {})
+
+
+def made_by(account: Account, *, now: Instant) -> QuerySet[ApiToken]:
+    """Tokens of its organisation that somebody made with this account and that are in force, the newest first."""
+    mine = ApiToken.objects.filter(made_by=account, organisation=account.organisation_id, account=None)
+    return mine.filter(disabled_at=None, expires_at__gt=now).order_by("-created_at", "-pk")
+
+
+def end_made_by(account: Account, *, now: Instant) -> int:
+    """All of :func:`made_by` are refused from the next request on. Returns how many there were."""
+    with transaction.atomic():
+        found = list(made_by(account, now=now).select_for_update(of=("self",)))
+        for one in found:
+            disable(one, now=now)
+    return len(found)
 
 
 def end_all(account: Account, *, now: Instant) -> int:

@@ -21,8 +21,9 @@ from zegel.api.fields import WHOLE, Line, Name, cant_be
 from zegel.api.operation import Call, Done, Form, Keyed, Link, Operation, Paged, Told
 from zegel.api.paging import part
 from zegel.api.versions import must_match, tag_of
+from zegel.core.clock import Instant
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks
-from zegel.core.policy.texts import TextCaps, parse_countries
+from zegel.core.policy.texts import TextCaps, TextMoney, parse_countries
 
 _Rules = list[Line]
 Most = Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]
@@ -35,6 +36,13 @@ class MostSubmitted(Form):
     messages_per_day: Most | None = None
     recipients_per_hour: Most | None = None
     recipients_per_day: Most | None = None
+
+
+class MostTexts(Form):
+    """The most text messages that messages which came with a credential may cause; null: no limit."""
+
+    texts_per_day: Most | None = None
+    texts_per_month: Most | None = Field(default=None, description="Of 30 days.")
 
 
 class CredentialForm(Form):
@@ -56,6 +64,7 @@ class CredentialChange(Form):
         examples=[["balie@example.org", "example.net"]],
     )
     caps: MostSubmitted | None = None
+    texts: MostTexts | None = None
 
 
 class Credential(Told):
@@ -67,6 +76,9 @@ class Credential(Told):
     networks: list[str]
     authors: list[str]
     caps: MostSubmitted
+    texts: MostTexts
+    texts_used_today: int = Field(description="That its messages caused.")
+    texts_used_this_month: int
     created_at: datetime
     last_used_at: datetime | None
     rotated_at: datetime | None
@@ -77,6 +89,7 @@ class Credential(Told):
     @classmethod
     def of(cls, row: SmtpCredential, **more: Any) -> Self:
         """Without its secret."""
+        used = submitting.texts_used_by(row, now=timezone.now())
         return cls(
             id=row.pk,
             username=row.username,
@@ -84,6 +97,9 @@ class Credential(Told):
             networks=row.networks,
             authors=row.authors,
             caps=MostSubmitted(**asdict(submitting.caps_of(row))),
+            texts=MostTexts(texts_per_day=row.texts_per_day, texts_per_month=row.texts_per_month),
+            texts_used_today=used.today,
+            texts_used_this_month=used.this_month,
             created_at=row.created_at,
             last_used_at=row.last_used_at,
             rotated_at=row.rotated_at,
@@ -139,6 +155,8 @@ def changed(call: Call) -> Done:
         submitting.bind(row, networks=networks, authors=authors)
         if asked.caps is not None:
             submitting.cap(row, Caps(**asked.caps.model_dump()))
+        if asked.texts is not None:
+            submitting.cap_texts(row, TextCaps(None, asked.texts.texts_per_day, asked.texts.texts_per_month))
     return _told(row)
 
 
@@ -177,7 +195,7 @@ def _told(row: SmtpCredential) -> Done:
 
 def _tag(row: SmtpCredential) -> str:
     """Of what is decided about it; being used changes nothing."""
-    caps = submitting.caps_of(row)
+    caps = (submitting.caps_of(row), submitting.text_caps_of(row))
     return tag_of(row.pk, row.networks, row.authors, caps, row.rotated_at, row.previous_hash is None, row.disabled_at)
 
 
@@ -216,6 +234,49 @@ def _conflict(title: str, reason: str) -> Refused:
     return refused(HTTPStatus.CONFLICT, title, [Fault(field="", reason=reason, example="GET /api/v1/credentials")])
 
 
+# --- what the organisation submits --------------------------------------------------------------------------------
+
+
+class HeldCaps(MostSubmitted, Told):
+    """Those of the organisation in force, with what was accepted."""
+
+    messages_used_this_hour: int
+    messages_used_today: int
+    recipients_used_this_hour: int
+    recipients_used_today: int
+
+    @classmethod
+    def of(cls, organisation: Organisation, now: Instant) -> Self:
+        """As they are now."""
+        used = submitting.used_by(organisation, now=now)
+        return cls(
+            **asdict(submitting.caps_of(organisation)),
+            messages_used_this_hour=used.messages_this_hour,
+            messages_used_today=used.messages_today,
+            recipients_used_this_hour=used.recipients_this_hour,
+            recipients_used_today=used.recipients_today,
+        )
+
+
+def caps_got(call: Call) -> Done:
+    """Those in force."""
+    return _caps(call.organisation, call.now)
+
+
+def caps_put(call: Call) -> Done:
+    """In their place from the next message on: what is left out is no limit."""
+    asked: MostSubmitted = call.body
+    with transaction.atomic():
+        current = Organisation.objects.select_for_update().get(pk=call.organisation.pk)
+        must_match(call.request, tag_of(submitting.caps_of(current)))
+        submitting.cap(current, Caps(**asked.model_dump()))
+    return _caps(current, call.now)
+
+
+def _caps(organisation: Organisation, now: Instant) -> Done:
+    return Done(HeldCaps.of(organisation, now), tag=tag_of(submitting.caps_of(organisation)))
+
+
 # --- text messages of the organisation -----------------------------------------------------------------------------
 
 
@@ -241,7 +302,7 @@ class HeldTextCaps(TextCapsForm):
     def of(cls, organisation: Organisation) -> Self:
         """As they are now."""
         caps = asdict(submitting.text_caps_of(organisation))
-        used = submitting.texts_used_by(organisation.pk, now=timezone.now())
+        used = submitting.texts_used_by(organisation, now=timezone.now())
         return cls(
             **{**caps, "text_countries": list(caps["text_countries"])},
             used_this_hour=used.this_hour,
@@ -271,10 +332,67 @@ def _text_caps(organisation: Organisation) -> Done:
     return Done(HeldTextCaps.of(organisation), tag=tag_of(submitting.text_caps_of(organisation)))
 
 
+class MoneyForm(Form):
+    """What text messages cost, as the organisation says, and may: all of it. In whole cents, so a price between two is
+    the higher one."""
+
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$", examples=["EUR"])
+    price: Most = Field(default=0, description="Of a text message, where no prefix says otherwise.", examples=[8])
+    prices: dict[Annotated[str, Field(pattern=r"^\+[1-9][0-9]{0,6}$")], Most] = Field(
+        default={},
+        max_length=300,
+        description="By where numbers begin.",
+        examples=[{"+31": 8}],
+        json_schema_extra={"additionalProperties": False},
+    )
+    most_per_month: Most | None = Field(default=None, description="Of 30 days. null: no limit.")
+
+
+class HeldMoney(MoneyForm):
+    """That in force, with what was spent."""
+
+    spent_this_month: int
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> Self:
+        """As it is now."""
+        money = submitting.text_money_of(organisation)
+        used = submitting.texts_used_by(organisation, now=timezone.now())
+        return cls(
+            currency=money.currency,
+            price=money.price,
+            prices=dict(money.prices),
+            most_per_month=money.most_per_month,
+            spent_this_month=used.cents_this_month,
+        )
+
+
+def money_got(call: Call) -> Done:
+    """That in force."""
+    return _text_money(call.organisation)
+
+
+def money_put(call: Call) -> Done:
+    """In its place from the next code on."""
+    asked: MoneyForm = call.body
+    with transaction.atomic():
+        current = Organisation.objects.select_for_update().get(pk=call.organisation.pk)
+        must_match(call.request, tag_of(submitting.text_money_of(current)))
+        prices = tuple(sorted(asked.prices.items()))
+        submitting.price_texts(current, TextMoney(asked.currency, asked.price, prices, asked.most_per_month))
+    return _text_money(current)
+
+
+def _text_money(organisation: Organisation) -> Done:
+    return Done(HeldMoney.of(organisation), tag=tag_of(submitting.text_money_of(organisation)))
+
+
 _IN_THE_WAY: Final = {HTTPStatus.CONFLICT: "The credential is disabled, or is being rotated, or is not."}
 _READ, _WRITE = Scope.CREDENTIALS_READ, Scope.CREDENTIALS_WRITE
 _ONE: Final = "credentials/{credential}"
+_CAPS: Final = "submission/caps"
 _TEXTS: Final = "submission/texts"
+_MONEY: Final = "submission/text-money"
 _NEXT: Final = tuple(
     Link(name, "credential", "/id")
     for name in (
@@ -353,6 +471,28 @@ ROWS: Final = (
         is_tagged=True,
     ),
     Operation(
+        "get-caps",
+        "GET",
+        _CAPS,
+        _READ,
+        "Caps on messages and recipients of the organisation, and what was used.",
+        caps_got,
+        HeldCaps,
+        is_tagged=True,
+    ),
+    Operation(
+        "put-caps",
+        "PUT",
+        _CAPS,
+        _WRITE,
+        "Put other caps on messages and recipients in their place.",
+        caps_put,
+        HeldCaps,
+        asks=MostSubmitted,
+        is_tagged=True,
+        changes=True,
+    ),
+    Operation(
         "get-text-caps", "GET", _TEXTS, _READ, "Caps on text messages.", text_caps_got, HeldTextCaps, is_tagged=True
     ),
     Operation(
@@ -364,6 +504,28 @@ ROWS: Final = (
         text_caps_put,
         HeldTextCaps,
         asks=TextCapsForm,
+        is_tagged=True,
+        changes=True,
+    ),
+    Operation(
+        "get-text-money",
+        "GET",
+        _MONEY,
+        _READ,
+        "What text messages cost, may, and did.",
+        money_got,
+        HeldMoney,
+        is_tagged=True,
+    ),
+    Operation(
+        "put-text-money",
+        "PUT",
+        _MONEY,
+        _WRITE,
+        "Say what text messages cost, and may.",
+        money_put,
+        HeldMoney,
+        asks=MoneyForm,
         is_tagged=True,
         changes=True,
     ),

@@ -14,6 +14,7 @@ from zegel import VERSION
 from zegel.api import once
 from zegel.api.answers import Problem
 from zegel.api.fields import ADDRESS
+from zegel.api.importing import CSV
 from zegel.api.operation import JSON, PARAMETERS, Keyed, Operation
 from zegel.api.operations import OPERATIONS
 from zegel.api.sending import RAW, RECIPIENTS
@@ -98,10 +99,10 @@ def _operation(one: Operation) -> dict[str, Any]:
     }
     if parameters := _parameters(one):
         told["parameters"] = parameters
-    if one.asks is not None:
-        content = _content(one.asks)
+    if one.takes_body:
+        content = _content(one.asks) if one.asks is not None else {}
         for kind in one.also_takes:
-            content[kind] = {"schema": {"type": "string", "contentMediaType": kind}, "examples": _RAW_EXAMPLES}
+            content[kind] = {"schema": {"type": "string", "contentMediaType": kind}, "examples": _RAW_EXAMPLES[kind]}
         told["requestBody"] = {"required": True, "content": content}
     told["responses"] = _responses(one)
     return told
@@ -170,9 +171,9 @@ def _refusals_of(one: Operation) -> set[HTTPStatus]:
         found.add(HTTPStatus.NOT_FOUND)
     if one.query is not None:
         found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
-    if one.asks is not None or one.query is not None or one.keyed is not Keyed.NOT:
+    if one.takes_body or one.query is not None or one.keyed is not Keyed.NOT:
         found.add(HTTPStatus.BAD_REQUEST)
-    if one.asks is not None:
+    if one.takes_body:
         found |= {
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -211,7 +212,11 @@ _RECIPIENTS_SAYS: Final = (
     "those of To, Cc and Bcc."
 )
 _RAW_EXAMPLES: Final = {
-    "message": {
-        "value": "From: balie@example.org\r\nTo: ontvanger@example.net\r\nSubject: Uitslag\r\n\r\nUw uitslag is er.\r\n"
-    }
+    RAW: {
+        "message": {
+            "value": "From: balie@example.org\r\nTo: ontvanger@example.net\r\nSubject: Uitslag\r\n\r\n"
+            "Uw uitslag is er.\r\n"
+        }
+    },
+    CSV: {"file": {"value": "email_address,phone_number\r\nontvanger@example.net,+31612345678\r\n"}},
 }

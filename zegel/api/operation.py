@@ -68,6 +68,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "conversation": Parameter(uuid.UUID, "The identifier of a conversation.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "message": Parameter(uuid.UUID, "The identifier of a message in it.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "webhook": Parameter(uuid.UUID, "The identifier of a webhook.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
+    "import": Parameter(uuid.UUID, "The identifier of an import.", "0197f3f4-7a5e-7c10-9d3a-2f6f0c3b1a52"),
     "number": Parameter(int, "The number of an attachment.", "2"),
 }
 
@@ -139,10 +140,15 @@ class Operation:
     is_tagged: bool = False  # answers with an ETag
     changes: bool = False  # what has one: If-Match is demanded where there is something to change
     is_raw: bool = False  # reads the body itself
-    also_takes: tuple[str, ...] = ()  # kinds of body beside JSON
+    also_takes: tuple[str, ...] = ()  # kinds of body beside JSON; without a form, the only ones
     links: tuple[Link, ...] = ()  # what can be asked next, with what stands in the answer
     gives: str = JSON  # kind of the answer
     most: int = MOST
+
+    @property
+    def takes_body(self) -> bool:
+        """Something is sent along."""
+        return self.asks is not None or bool(self.also_takes)
 
     @property
     def parameters(self) -> tuple[str, ...]:

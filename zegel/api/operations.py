@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from zegel.api import (
+    alarms,
     credentials,
     domains,
     explaining,
+    importing,
     people,
     policies,
+    privacy,
     reading,
     sending,
     tracing,
@@ -26,7 +29,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *people.ROWS,
     *policies.ROWS,
     *verification.ROWS,
+    *importing.ROWS,
+    *privacy.ROWS,
     *webhooks.ROWS,
+    *alarms.ROWS,
     *tracing.ROWS,
     *explaining.ROWS,
     *sending.ROWS,

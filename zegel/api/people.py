@@ -1,4 +1,4 @@
-"""Accounts: made, changed, suspended. A program has the rights of an administrator."""
+"""Accounts: made, invited, changed, suspended. A program has the rights of an administrator."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from django.db import transaction
 from django.shortcuts import get_object_or_404
 from pydantic import Field
 
-from zegel.accounts import people
-from zegel.accounts.models import Account
+from zegel.accounts import people, proving
+from zegel.accounts.models import Account, MailboxProof
 from zegel.accounts.tokens import Scope
 from zegel.api.answers import Fault, Refused, refused
 from zegel.api.fields import Address, Line, mailbox_of
 from zegel.api.operation import Call, Done, Form, Keyed, Link, Operation, Paged, Told
 from zegel.api.paging import part
+from zegel.api.setup import api
 from zegel.api.versions import must_match, tag_of
 from zegel.core.policy.people import Objection
 from zegel.core.policy.roles import Role
+from zegel.journey.portal import inviting
 
 BY: Final = Role.ADMINISTRATOR
 RoleName = Literal["owner", "administrator", "policy", "support", "sender"]
@@ -42,6 +44,15 @@ class AccountChange(Form):
     display_name: Line | None = Field(default=None, max_length=200, examples=["Balie"])
     language: Language | None = None
     role: RoleName | None = None
+
+
+class InvitationForm(Form):
+    """A new account, in one of the organisation's domains, and a mail to its holder."""
+
+    address: Address = Field(examples=["balie@example.org"])
+    display_name: Line = Field(default="", max_length=200, examples=["Balie"])
+    language: Language = Field(default="", description="Empty: the organisation's.")
+    role: RoleName = Field(default="sender", description="No more rights than an administrator has.")
 
 
 class AccountSearch(Form):
@@ -83,6 +94,22 @@ class AccountList(Told):
     """In the order in which they were made."""
 
     items: list[AccountTold]
+    next: str | None
+
+
+class InvitationTold(Told):
+    """One that its holder has not answered yet."""
+
+    account: int
+    address: str
+    sent_at: datetime
+    until: datetime = Field(description="Its link leads nowhere from then on.")
+
+
+class InvitationList(Told):
+    """In the order in which they were sent."""
+
+    items: list[InvitationTold]
     next: str | None
 
 
@@ -157,6 +184,69 @@ def resumed(call: Call) -> Done:
     return _told(_row(call))
 
 
+# --- invitations -------------------------------------------------------------------------------------------------
+
+
+def invitations_listed(call: Call) -> Done:
+    """All that are open."""
+    found = proving.open_invitations(call.organisation, call.now)
+    rows, following = part(found, "id", limit=call.query.limit, after=call.query.after)
+    keys = call.organisation.accounts.filter(key__in=[row.key for row in rows]).values_list("key", "pk")
+    numbers = dict(keys)
+    return Done(InvitationList(items=[_invitation(row, numbers[row.key]) for row in rows], next=following))
+
+
+def invited(call: Call) -> Done:
+    """An account, and a mail with the way to a password and a second factor."""
+    asked: InvitationForm = call.body
+    try:
+        row = inviting.invite(
+            call.organisation,
+            mailbox_of(asked.address, "address"),
+            role=Role(asked.role),
+            display_name=asked.display_name,
+            language=asked.language,
+            by=BY,
+            now=call.now,
+        )
+    except people.Refused as cause:
+        raise _objected(cause.why, "address") from None
+    transaction.on_commit(api().ring)
+    return Done(AccountTold.of(row), tag=_tag(row), location=f"accounts/{row.pk}")
+
+
+def invited_again(call: Call) -> Done:
+    """Another mail; links that were sent before lead nowhere."""
+    row = _row(call)
+    try:
+        inviting.invite_again(row, by=BY, now=call.now)
+    except people.Refused as cause:
+        raise _objected(cause.why, "") from None
+    transaction.on_commit(api().ring)
+    sent = proving.open_invitation(row, call.now)
+    assert sent is not None
+    return Done(_invitation(sent, row.pk))
+
+
+def invitation_withdrawn(call: Call) -> Done:
+    """Its link leads nowhere; the account stays."""
+    try:
+        is_withdrawn = people.withdraw_invitation(_row(call), by=BY, now=call.now)
+    except people.Refused as cause:
+        raise _objected(cause.why, "") from None
+    if not is_withdrawn:
+        fault = Fault(field="", reason="No invitation of this account is open.", example="GET /api/v1/invitations")
+        raise refused(HTTPStatus.CONFLICT, "There is nothing to withdraw.", [fault])
+    return Done(None)
+
+
+def _invitation(row: MailboxProof, account: int) -> InvitationTold:
+    return InvitationTold(account=account, address=row.address, sent_at=row.created_at, until=proving.ends_at(row))
+
+
+# --- shared ------------------------------------------------------------------------------------------------------
+
+
 def _row(call: Call) -> Account:
     """Raises ``Http404`` for one of another organisation."""
     return get_object_or_404(call.organisation.accounts.select_related("organisation"), pk=call.place["account"])
@@ -177,6 +267,7 @@ def _objected(why: Objection, field: str) -> Refused:
 
 _READ, _WRITE = Scope.ACCOUNTS_READ, Scope.ACCOUNTS_WRITE
 _ONE: Final = "accounts/{account}"
+_INVITATION: Final = f"{_ONE}/invitation"
 _IN_THE_WAY: Final = {HTTPStatus.CONFLICT: "The rules about accounts stand in the way; the reason says which."}
 
 ROWS: Final = (
@@ -244,5 +335,55 @@ ROWS: Final = (
         AccountTold,
         is_tagged=True,
         refusals=_IN_THE_WAY,
+    ),
+    Operation(
+        "list-invitations",
+        "GET",
+        "invitations",
+        _READ,
+        "Invitations that were not answered yet.",
+        invitations_listed,
+        InvitationList,
+        query=Paged,
+    ),
+    Operation(
+        "invite",
+        "POST",
+        "invitations",
+        _WRITE,
+        "Make an account, and mail its holder the way to a password and a second factor.",
+        invited,
+        AccountTold,
+        asks=InvitationForm,
+        status=HTTPStatus.CREATED,
+        links=tuple(
+            Link(name, "account", "/id")
+            for name in ("get-account", "change-account", "invite-again", "withdraw-invitation")
+        ),
+        keyed=Keyed.OPTIONAL,
+        is_tagged=True,
+        refusals=_IN_THE_WAY,
+    ),
+    Operation(
+        "invite-again",
+        "POST",
+        _INVITATION,
+        _WRITE,
+        "Mail an account that has no second factor another invitation; earlier ones end.",
+        invited_again,
+        InvitationTold,
+        keyed=Keyed.OPTIONAL,
+        refusals=_IN_THE_WAY,
+    ),
+    Operation(
+        "withdraw-invitation",
+        "DELETE",
+        _INVITATION,
+        _WRITE,
+        "Withdraw an invitation: its link leads nowhere. The account stays.",
+        invitation_withdrawn,
+        None,
+        status=HTTPStatus.NO_CONTENT,
+        refusals={HTTPStatus.CONFLICT: "No invitation is open, or the rules about accounts stand in the way."},
     ),
 )

@@ -9,6 +9,7 @@ from zegel.api.mailroom import Mailroom
 from zegel.core.clock import Instant
 from zegel.core.seal.wrap import SealingKey
 from zegel.core.secret import Secret
+from zegel.edge.blobs import Blobs
 from zegel.edge.dns import Resolver
 from zegel.journey.explain import Surroundings
 
@@ -22,6 +23,7 @@ class Api:
     sealing: SealingKey
     answers_key: Secret[bytes]  # of the hashes by which a request is known again
     mailroom: Mailroom
+    blobs: Blobs
     dns: Callable[[], Resolver]  # a new one for each look: a resolver belongs to one event loop
     hostname: str
     ring: Callable[[], None]

@@ -11,9 +11,10 @@ from pydantic import AwareDatetime, Field
 
 from zegel.accounts.tokens import Scope
 from zegel.api.fields import cant_be
-from zegel.api.operation import Call, Done, Form, Operation, Told
+from zegel.api.operation import Call, Done, Form, Operation, Paged, Told
+from zegel.api.paging import part
 from zegel.journey import seeking
-from zegel.journey.custody.models import Submission
+from zegel.journey.custody.models import Recipient, Submission
 from zegel.journey.seeking import Sought, Text, Where
 from zegel.journey.tracing import trace_json
 
@@ -23,9 +24,16 @@ class Trace(Told):
 
     form: str = Field(examples=["zegel-trace/1"])
     submission: dict[str, Any]
-    is_final: bool
-    recipients: list[dict[str, Any]]
-    reports: list[dict[str, Any]] | None
+    is_final: bool = Field(description="Nothing more happens by itself, for any of the recipients in this part.")
+    recipients: list[dict[str, Any]] = Field(description="A part of them.")
+    reports: list[dict[str, Any]] | None = Field(description="In the first part alone.")
+    next: str | None = Field(description="There are more recipients: ask again with `after`.")
+
+
+class TracePart(Paged):
+    """Of the recipients, which part."""
+
+    limit: int = Field(default=200, ge=1, le=200, description="At most so many recipients.")
 
 
 class TraceSearch(Form):
@@ -62,10 +70,15 @@ class FoundMessages(Told):
 
 
 def got(call: Call) -> Done:
-    """One submission with all its recipients."""
+    """One submission, with a part of its recipients."""
     rows = Submission.objects.select_related("organisation", "account", "credential")
     row = get_object_or_404(rows, id=call.place["submission"], organisation=call.organisation)
-    return Done(trace_json(row))
+    mine = Recipient.objects.filter(submission=row, conversation__organisation=call.organisation)
+    some, following = part(mine, "id", limit=call.query.limit, after=call.query.after)
+    trace = trace_json(row, some=[one.id for one in some])
+    if call.query.after:
+        trace["reports"] = None
+    return Done({**trace, "next": following})
 
 
 def searched(call: Call) -> Done:
@@ -115,6 +128,7 @@ ROWS: Final = (
         "The way of a message, for each recipient, with its evidence.",
         got,
         Trace,
+        query=TracePart,
     ),
     Operation(
         "search-trace",

@@ -91,14 +91,15 @@ def audit_term(organisation_name: str, days: str | None, config: Path | None, *,
 
     owner = organisation_named(organisation_name)
     if days is not None:
-        wanted = _days(days)
+        wanted = days_or_always(days)
         if not is_meant and (count := log.over(owner, wanted, now=compose.now())):
             raise Trouble(f"{count} entries would be removed. Export the log first, then say --yes.")
         log.keep(owner, wanted)
     click.echo(f"kept: {f'{owner.audit_days} days' if owner.audit_days else ALWAYS}")
 
 
-def _days(text: str) -> int | None:
+def days_or_always(text: str) -> int | None:
+    """A term, as it is written on the command line."""
     try:
         return None if text == ALWAYS else parse_term(text)
     except NotATerm as cause:

@@ -449,6 +449,8 @@ def _tell(manifest: Manifest, done: Restored) -> None:
     click.echo(f"Taken back again: {done.revoked} recipients; numbers and codes forgotten again: {done.forgotten}.")
     if done.erased or done.nameless:
         click.echo(f"Erased again: {done.erased} organisations, {done.nameless} recipients of messages.")
+    if done.traceless:
+        click.echo(f"Traces removed again, as their term was over: of {done.traceless} messages.")
     if done.shut:
         click.echo(
             f"Shut, as another way was allowed since, until their senders allow one again: {done.shut} recipients."

@@ -155,6 +155,29 @@ def domain_rotate_dkim(name: str, organisation_name: str | None, config: Path | 
     )
 
 
+@domain.command("withdraw-dkim")
+@click.argument("name")
+@_organisation_option
+@config_option
+@tells_trouble
+def domain_withdraw_dkim(name: str, organisation_name: str | None, config: Path | None) -> None:
+    """Destroy the new DKIM keys that wait for their records. Mail is signed as before."""
+    ready(config)
+    from zegel.accounts import domains
+
+    found = _named(name, organisation_name)
+    try:
+        selector = domains.withdraw_next_dkim(found)
+    except domains.NothingToWithdraw as cause:
+        raise Trouble(
+            f"{found} has no new keys that wait: none were made, or mail is signed with them already. "
+            "See: zegel domain list"
+        ) from cause
+    click.echo(
+        f"Withdrawn. The records of {selector} and {selector}-ed25519 can be taken out of the DNS, if they are there."
+    )
+
+
 @domain.command("end-previous-dkim")
 @click.argument("name")
 @_organisation_option

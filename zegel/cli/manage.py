@@ -16,13 +16,24 @@ from zegel.cli.named import mailbox_named, organisation_named
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import Role
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
-from zegel.core.policy.texts import TextCaps, parse_countries
+from zegel.core.policy.texts import (
+    TextCaps,
+    TextMoney,
+    TextsUsed,
+    parse_cents,
+    parse_countries,
+    parse_currency,
+    parse_prices,
+    written_cents,
+    written_prices,
+)
 
 if TYPE_CHECKING:
     from zegel.accounts.models import Account, Organisation, SmtpCredential
 
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 def caps_options(command: F) -> F:
@@ -266,14 +277,26 @@ def credentials_bind(username: str, networks: str | None, authors: str | None, c
 @credentials.command("cap")
 @click.argument("username")
 @caps_options
+@click.option("--texts-per-day", type=click.IntRange(0, 2_000_000_000), metavar="N", help="That its messages cause.")
+@click.option("--texts-per-month", type=click.IntRange(0, 2_000_000_000), metavar="N", help="Of 30 days.")
 @config_option
 @tells_trouble
-def credentials_cap(username: str, config: Path | None, **given: int | None) -> None:
-    """Limit how much is accepted with these credentials (451 4.7.1 and an alarm in the log); 0 takes a limit away."""
+def credentials_cap(
+    username: str, config: Path | None, *, texts_per_day: int | None, texts_per_month: int | None, **given: int | None
+) -> None:
+    """Limit how much is accepted with these credentials, and how many text messages that causes (451 4.7.1 and an
+    alarm); 0 takes a limit away."""
     ready(config)
+    from zegel.accounts import submitting
+
     found = _credential(username)
     cap(found, given)
+    held = submitting.text_caps_of(found)
+    day = held.texts_per_day if texts_per_day is None else texts_per_day or None
+    month = held.texts_per_month if texts_per_month is None else texts_per_month or None
+    submitting.cap_texts(found, TextCaps(None, day, month))
     print_caps(found)
+    print_text_caps(found)
 
 
 @credentials.command("disable")
@@ -329,11 +352,29 @@ def cap_texts(owner: Organisation, given: Mapping[str, int | None], countries: s
     submitting.cap_texts(owner, TextCaps(**most, text_countries=where))
 
 
-def print_text_caps(owner: Organisation) -> None:
-    """Those that there are, with what was used."""
+def price_texts(
+    owner: Organisation, currency: str | None, price: str | None, prices: str | None, most: str | None
+) -> None:
+    """What was given of what text messages cost, and may; an empty text takes prices, or the limit, away."""
     from zegel.accounts import submitting
 
-    used, caps = submitting.texts_used_by(owner.pk, now=compose.now()), submitting.text_caps_of(owner)
+    money = submitting.text_money_of(owner)
+    new = TextMoney(
+        money.currency if currency is None else rule(parse_currency, currency),
+        money.price if price is None else rule(parse_cents, price),
+        money.prices if prices is None else rule(parse_prices, prices),
+        money.most_per_month if most is None else rule(parse_cents, most) if most else None,
+    )
+    if new != money:
+        submitting.price_texts(owner, new)
+
+
+def print_text_caps(owner: Organisation | SmtpCredential) -> None:
+    """Those that there are, with what was used."""
+    from zegel.accounts import submitting
+    from zegel.accounts.models import Organisation
+
+    used, caps = submitting.texts_used_by(owner, now=compose.now()), submitting.text_caps_of(owner)
     for so_far, most, span in (
         (used.this_hour, caps.texts_per_hour, "this hour"),
         (used.today, caps.texts_per_day, "a day"),
@@ -343,9 +384,20 @@ def print_text_caps(owner: Organisation) -> None:
             click.echo(f"    text messages: {so_far} of {most} {span}")
     if caps.text_countries:
         click.echo(f"    text messages go to: {' '.join(caps.text_countries)}")
+    if isinstance(owner, Organisation):
+        _print_money(submitting.text_money_of(owner), used)
 
 
-def rule(parse: Callable[[str], tuple[str, ...]], text: str) -> tuple[str, ...]:
+def _print_money(money: TextMoney, used: TextsUsed) -> None:
+    if money.price or money.prices:
+        others = f", {written_prices(money.prices)}" if money.prices else ""
+        click.echo(f"    a text message costs: {money.currency} {written_cents(money.price)}{others}")
+    if money.most_per_month is not None:
+        spent, most = written_cents(used.cents_this_month), written_cents(money.most_per_month)
+        click.echo(f"    text messages cost: {money.currency} {spent} of {most} in 30 days")
+
+
+def rule(parse: Callable[[str], T], text: str) -> T:
     """What ``parse`` makes of it; its complaint as a trouble."""
     try:
         return parse(text)

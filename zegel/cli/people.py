@@ -101,6 +101,23 @@ def account_invite(
     click.echo(f"Invited {mailbox}. The link in the mail holds for seven days; earlier ones don't any more.")
 
 
+@click.command("withdraw-invitation")
+@click.argument("address")
+@config_option
+@tells_trouble
+def account_withdraw_invitation(address: str, config: Path | None) -> None:
+    """Let the link of an invitation that was sent lead nowhere. The account stays."""
+    ready(config)
+    from zegel.accounts import people
+
+    found = _account(address)
+    with _objections(address):
+        is_withdrawn = people.withdraw_invitation(found, by=None, now=compose.now())
+    if not is_withdrawn:
+        raise Trouble(f"No invitation of {found.email} is open. To send one: zegel account invite {found.email}")
+    click.echo(f"Withdrawn. To invite again: zegel account invite {found.email}")
+
+
 @click.command("suspend")
 @click.argument("address")
 @config_option
@@ -230,6 +247,7 @@ def _account(address: str) -> Account:
 COMMANDS: Sequence[click.Command] = (
     account_list,
     account_invite,
+    account_withdraw_invitation,
     account_suspend,
     account_resume,
     account_role,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from zegel import compose
+from zegel.cli.audit import ALWAYS, days_or_always
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
-from zegel.cli.manage import cap, cap_texts, caps_options, print_caps, print_text_caps, rule
+from zegel.cli.manage import cap, cap_texts, caps_options, price_texts, print_caps, print_text_caps, rule
 from zegel.cli.named import domain_named, organisation_named
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
+from zegel.core.policy.audit import LONGEST_TERM, SHORTEST_TERM
 from zegel.core.policy.holding import LONGEST_HOLD
 from zegel.core.policy.permitting import (
     LARGEST_ANSWER,
@@ -285,6 +287,12 @@ def _file(name: str) -> bytes:
 @click.option("--texts-per-hour", type=_MANY, metavar="N", help="Text messages with a code; 0 takes the limit away.")
 @click.option("--texts-per-day", type=_MANY, metavar="N")
 @click.option("--texts-per-month", type=_MANY, metavar="N", help="Of 30 days.")
+@click.option("--text-currency", metavar="CODE", help="Of the prices, such as EUR.")
+@click.option("--text-price", metavar="AMOUNT", help="What a text message costs, such as 0.08.")
+@click.option(
+    "--text-prices", metavar="WORDS", help="By where numbers begin, such as '+31=0.08 +32=0.09'; '' for none."
+)
+@click.option("--text-money-per-month", metavar="AMOUNT", help="Most that they may cost in 30 days; '' for no limit.")
 @click.option("--text-countries", metavar="WORDS", help="No texts to other countries, such as 'NL BE'; '' for all.")
 @config_option
 @tells_trouble
@@ -299,6 +307,10 @@ def submission(
     texts_per_day: int | None,
     texts_per_month: int | None,
     text_countries: str | None,
+    text_currency: str | None,
+    text_price: str | None,
+    text_prices: str | None,
+    text_money_per_month: str | None,
     **given: int | None,
 ) -> None:
     """What proves that a client may submit for an organisation, and how much is accepted of it (0: no limit)."""
@@ -316,6 +328,7 @@ def submission(
     cap(owner, given)
     texts = {"texts_per_hour": texts_per_hour, "texts_per_day": texts_per_day, "texts_per_month": texts_per_month}
     cap_texts(owner, texts, text_countries)
+    price_texts(owner, text_currency, text_price, text_prices, text_money_per_month)
     click.echo(f"proof: {owner.authentication}")
     if owner.authentication != Organisation.Authentication.CREDENTIALS:
         with_dkim = "with a valid DKIM signature of the From domain" if owner.spf_needs_dkim else "without DKIM"
@@ -324,6 +337,28 @@ def submission(
             click.echo(click.style(submitting.SPF_WARNING, fg="yellow"), err=True)
     print_caps(owner)
     print_text_caps(owner)
+
+
+@policy.command("trace-term")
+@organisation_option
+@click.option("--days", metavar=f"DAYS|{ALWAYS}", help=f"From {SHORTEST_TERM} to {LONGEST_TERM}, or {ALWAYS}.")
+@click.option("--yes", "is_meant", is_flag=True, help="Traces may go.")
+@config_option
+@tells_trouble
+def trace_term(organisation_name: str, days: str | None, config: Path | None, *, is_meant: bool) -> None:
+    """Show or set how long traces are kept after a message can't be read any more. Removed ones can't be brought
+    back."""
+    ready(config)
+    from zegel.accounts import traces as terms
+    from zegel.journey.custody import traces
+
+    owner = organisation_named(organisation_name)
+    if days is not None:
+        wanted = days_or_always(days)
+        if not is_meant and (count := traces.over(owner, wanted, now=compose.now())):
+            raise Trouble(f"Traces of {count} messages would be removed. Export the proofs you need, then say --yes.")
+        terms.keep(owner, wanted)
+    click.echo(f"kept: {f'{owner.trace_days} days' if owner.trace_days else ALWAYS}")
 
 
 # --- shared ------------------------------------------------------------------------------------------------------

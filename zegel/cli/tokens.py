@@ -33,6 +33,10 @@ SCOPES = (  # accounts.tokens.Scope, which needs Django; a test compares
     "messages:read",
     "webhooks:read",
     "webhooks:write",
+    "alarms:read",
+    "alarms:write",
+    "privacy:export",
+    "privacy:erase",
     "scim",
 )
 

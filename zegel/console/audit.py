@@ -149,6 +149,7 @@ def _entries(
         "is_search": form.is_bound,
         "head": audit.head(organisation),
         "days": organisation.audit_days,
+        "trace_days": organisation.trace_days,
     }
     return show(request, "audit", context, status=status)
 
@@ -174,7 +175,7 @@ def export(request: HttpRequest, organisation: Organisation) -> StreamingHttpRes
 # --- how long ----------------------------------------------------------------------------------------------------
 
 
-class _TermField(forms.Field):
+class TermField(forms.Field):
     """Days in digits; empty: always."""
 
     def to_python(self, value: Any) -> int | None:
@@ -199,7 +200,7 @@ class _TermField(forms.Field):
 class TermForm(forms.Form):
     """How long entries are kept."""
 
-    days = _TermField(
+    days = TermField(
         label=gettext_lazy("Days that entries are kept"),
         help_text=gettext_lazy("At least 90, such as 365. Empty: always."),
         required=False,

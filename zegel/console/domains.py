@@ -317,6 +317,33 @@ def rotate(request: HttpRequest, organisation: Organisation, domain: int) -> Htt
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @allows(Capability.DOMAINS)
+def withdraw(request: HttpRequest, organisation: Organisation, domain: int) -> HttpResponse:
+    """Asks once, then destroys the keys that wait for their records. Mail is signed as before."""
+    found = _of(organisation, domain)
+    shown = Shown.of(found)
+    if request.method != "POST":
+        if shown.next_pair is None:
+            return redirect("console:domain", domain)
+        return show(request, "domain_withdraw", {"shown": shown})
+    if request.POST.get("version") == shown.version:
+        try:
+            selector = domains.withdraw_next_dkim(found)
+        except domains.NothingToWithdraw:
+            pass
+        else:
+            said = _(
+                "The new keys are withdrawn. Take the records of “%(selector)s” out of the DNS, if they are there."
+            )
+            messages.success(request, said % {"selector": selector})
+            return redirect("console:domain", domain)
+    messages.error(
+        request, _("This was changed meanwhile, by somebody else or in another window. Nothing was withdrawn.")
+    )
+    return redirect("console:domain", domain)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@allows(Capability.DOMAINS)
 def end_previous(request: HttpRequest, organisation: Organisation, domain: int) -> HttpResponse:
     """Asks once, and says from when it is safe; then destroys the previous keys, and no others."""
     found = _of(organisation, domain)

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts import policy as policies
 from zegel.accounts.models import DomainMinimum, Organisation, SmtpCredential
-from zegel.accounts.submitting import caps_of, text_caps_of
+from zegel.accounts.submitting import caps_of, text_caps_of, text_money_of
 from zegel.console import words
 from zegel.console.rules import Binding, Proof
 from zegel.core.clock import Instant
@@ -33,7 +33,16 @@ from zegel.core.policy.permitting import (
     parse_minimum_domain,
 )
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
-from zegel.core.policy.texts import TextCaps, parse_countries
+from zegel.core.policy.texts import (
+    TextCaps,
+    TextMoney,
+    parse_cents,
+    parse_countries,
+    parse_currency,
+    parse_prices,
+    written_cents,
+    written_prices,
+)
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
 from zegel.core.policy.verification import Method
 from zegel.journey.seeking import Sought, Text, Where
@@ -168,12 +177,12 @@ class CredentialForm(forms.Form):
 class _ListField(forms.CharField):
     """Words, each of which is one rule; cleaned to what ``parse`` makes of them."""
 
-    def __init__(self, parse: Callable[[str], tuple[str, ...]], complaint: Complaint, **options: Any) -> None:
+    def __init__(self, parse: Callable[[str], tuple[Any, ...]], complaint: Complaint, **options: Any) -> None:
         self._parse, self._complaint = parse, complaint
         widget = forms.Textarea(attrs={**_PLAIN_INPUT, "rows": 4})
         super().__init__(required=False, max_length=_LONGEST_LIST, widget=widget, **options)
 
-    def clean(self, value: Any) -> tuple[str, ...]:
+    def clean(self, value: Any) -> tuple[Any, ...]:
         """Complains of each word that is no rule, of a few at a time."""
         text = super().clean(value)
         wrong = [word for word in text.replace(",", " ").split() if not self._is_rule(word)]
@@ -239,6 +248,49 @@ class _CapField(forms.Field):
         return int(text)
 
 
+def _not_a_price(label: str | Promise, word: str) -> str:
+    return gettext("%(field)s: “%(word)s” is not a price. Write where numbers begin and the amount, like +31=0.08.") % {
+        "field": label,
+        "word": word,
+    }
+
+
+class _AmountField(forms.Field):
+    """An amount of money, in cents once it is clean; ``None`` where it is empty."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
+        super().__init__(required=False, widget=widget, **options)
+
+    def to_python(self, value: Any) -> int | None:
+        """Raises a validation error for what is no amount."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        try:
+            return parse_cents(text)
+        except NotARule:
+            raise ValidationError(
+                gettext("%(field)s: “%(given)s” is not an amount. Write it like 0.08 or 250.")
+                % {"field": self.label, "given": text[:_LONGEST_WORD]}
+            ) from None
+
+
+class _CurrencyField(forms.CharField):
+    """Three letters."""
+
+    def clean(self, value: Any) -> str:
+        """Raises a validation error for what is no currency."""
+        text = super().clean(value) or "EUR"
+        try:
+            return parse_currency(text)
+        except NotARule:
+            raise ValidationError(
+                gettext("%(field)s: “%(given)s” is not a currency. Write its three letters, like EUR.")
+                % {"field": self.label, "given": text[:_LONGEST_WORD]}
+            ) from None
+
+
 class CapsForm(forms.Form):
     """The most that may be submitted."""
 
@@ -274,12 +326,42 @@ class OrganisationCapsForm(CapsForm):
         ),
     )
 
+    text_currency = _CurrencyField(label=_("Currency"), required=False, max_length=20)
+    text_price = _AmountField(
+        label=_("Price of a text message"),
+        help_text=_("What your provider asks, such as 0.08; between two cents the higher one. Empty: nothing."),
+    )
+    text_prices = _ListField(
+        parse_prices,
+        _not_a_price,
+        label=_("Other prices"),
+        help_text=_("By where numbers begin, such as +31=0.08, each on a line of its own."),
+    )
+    text_cents_per_month = _AmountField(
+        label=_("Most that text messages may cost in 30 days"), help_text=_("Such as 250. Empty: no limit.")
+    )
+
     @classmethod
     def of(cls, organisation: Organisation) -> OrganisationCapsForm:
         """Filled with what holds now."""
-        texts = text_caps_of(organisation)
+        texts, money = text_caps_of(organisation), text_money_of(organisation)
         countries = {"text_countries": " ".join(texts.text_countries)}
-        return cls(initial={**asdict(caps_of(organisation)), **asdict(texts), **countries})
+        most = money.most_per_month
+        priced = {
+            "text_currency": money.currency,
+            "text_price": written_cents(money.price) if money.price else "",
+            "text_prices": written_prices(money.prices).replace(" ", "\n"),
+            "text_cents_per_month": written_cents(most) if most is not None else "",
+        }
+        return cls(initial={**asdict(caps_of(organisation)), **asdict(texts), **countries, **priced})
+
+    @property
+    def text_money(self) -> TextMoney:
+        """Of a valid form."""
+        asked = self.cleaned_data
+        return TextMoney(
+            asked["text_currency"], asked["text_price"] or 0, asked["text_prices"], asked["text_cents_per_month"]
+        )
 
     @property
     def text_caps(self) -> TextCaps:
@@ -291,6 +373,8 @@ class BindingForm(CapsForm):
     """From where, for whom and how much a credential may be used."""
 
     field_order = ("networks", "authors")
+    texts_per_day = _CapField(label=_("Text messages per 24 hours"))
+    texts_per_month = _CapField(label=_("Text messages per 30 days"))
     networks = _ListField(
         parse_networks,
         _not_a_network,
@@ -319,13 +403,17 @@ class BindingForm(CapsForm):
                 "networks": "\n".join(held.networks),
                 "authors": "\n".join(map(written_author, held.authors)),
                 **asdict(held.caps),
+                "texts_per_day": held.text_caps.texts_per_day,
+                "texts_per_month": held.text_caps.texts_per_month,
             }
         )
 
     @property
     def binding(self) -> Binding:
         """Of a valid form."""
-        return Binding(self.cleaned_data["networks"], self.cleaned_data["authors"], self.caps)
+        asked = self.cleaned_data
+        texts = TextCaps(None, asked["texts_per_day"], asked["texts_per_month"])
+        return Binding(asked["networks"], asked["authors"], self.caps, texts)
 
 
 class _Choices(forms.RadioSelect):

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from zegel.accounts import mailboxes, people, proving, sessions, taking_in
+from zegel.accounts import mailboxes, people, proving, sessions, taking_in, tokens
 from zegel.accounts.models import Account, MailboxReader, Organisation
 from zegel.accounts.people import Refused
 from zegel.accounts.sign_in import with_second_factor
@@ -139,6 +139,8 @@ def invite(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _invitation(request, organisation, form)
     mailbox, role = form.cleaned_data["address"], Role(form.cleaned_data["role"])
+    if role is Role.OWNER and "confirmed" not in request.POST:
+        return _sure_of_owner(request, str(mailbox))
     try:
         account = inviting.invite(
             organisation,
@@ -157,6 +159,19 @@ def invite(request: HttpRequest, organisation: Organisation) -> HttpResponse:
     ring(settings.ZEGEL.run)
     messages.success(request, _("The account is made, and an invitation is on its way. It holds for seven days."))
     return redirect("console:account", account.pk)
+
+
+def _sure_of_owner(request: HttpRequest, address: str) -> HttpResponse:
+    """Asks once, and says what an owner may do."""
+    says = [
+        _("%(address)s may then do everything, and take your own rights away.") % {"address": address},
+        _(
+            "An owner also makes and removes other owners, says which sign-in service is used, and sets how long the "
+            "audit log and traces are kept. Only an owner can undo this."
+        ),
+    ]
+    sent = {name: request.POST.get(name, "") for name in ("address", "display_name", "language", "role")}
+    return _sure(request, _("Invite somebody as an owner"), says, _("Invite"), reverse("console:accounts"), sent)
 
 
 def _invitation(request: HttpRequest, organisation: Organisation, form: InvitationForm) -> HttpResponse:
@@ -264,6 +279,7 @@ def _account(
         "invited_until": proving.ends_at(invitation) if invitation is not None else None,
         "sessions": sessions.number_of(found, now=now),
         "reads": found.mailboxes.select_related("mailbox").order_by("mailbox__key"),
+        "tokens": tokens.made_by(found, now=now),
         "readers": found.readers.select_related("reader").order_by("reader__key"),
         "may_change": rules.to_managing(Role(by.role), Role(found.role)) is None,
         "is_own": by.pk == found.pk,
@@ -336,6 +352,22 @@ def invite_again(request: HttpRequest, organisation: Organisation, account: int)
     return redirect("console:account", found.pk)
 
 
+@require_POST
+@allows(Capability.ACCOUNTS)
+def invitation_withdraw(request: HttpRequest, organisation: Organisation, account: int) -> HttpResponse:
+    """The link that was sent leads nowhere from now on. Another invitation undoes it, so nothing is asked."""
+    found = get_object_or_404(organisation.accounts, pk=account)
+    try:
+        is_withdrawn = people.withdraw_invitation(found, by=_visitor(request), now=timezone.now())
+    except Refused as cause:
+        return _refused(request, cause, found)
+    if is_withdrawn:
+        messages.success(request, _("The invitation is withdrawn: its link leads nowhere. The account stays."))
+    else:
+        messages.error(request, _("No invitation of this account is open any more. Nothing was changed."))
+    return redirect("console:account", found.pk)
+
+
 @require_http_methods(_FORMS)
 @allows(Capability.ACCOUNTS)
 def suspend(request: HttpRequest, organisation: Organisation, account: int) -> HttpResponse:
@@ -357,6 +389,21 @@ def suspend(request: HttpRequest, organisation: Organisation, account: int) -> H
         lambda current: people.suspend(current, by=by, now=timezone.now()),
         _("The account is suspended."),
     )
+
+
+@require_http_methods(_FORMS)
+@allows(Capability.PROGRAMS)
+def tokens_end(request: HttpRequest, organisation: Organisation, account: int) -> HttpResponse:
+    """Asks once, then refuses every token that was made with this account."""
+    found = get_object_or_404(organisation.accounts, pk=account)
+    now = timezone.now()
+    if request.method != "POST":
+        says = [
+            _("The programs that use these tokens are refused from their next request on:"),
+            *(f"{one.description} ({one.name})" for one in tokens.made_by(found, now=now)),
+        ]
+        return _ask(request, _("End the tokens that it made"), says, _("End them"), found)
+    return _done(request, found, lambda _: tokens.end_made_by(found, now=now), _("The tokens are ended."))
 
 
 @require_http_methods(_FORMS)

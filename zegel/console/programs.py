@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from zegel.accounts import tokens
-from zegel.accounts.models import ApiToken, Organisation
+from zegel.accounts.models import Account, ApiToken, Organisation
 from zegel.accounts.program_forms import SCOPES, ProgramForm
 from zegel.accounts.tokens import NewToken
 from zegel.console.access import allows
@@ -31,6 +31,7 @@ def programs(request: HttpRequest, organisation: Organisation) -> HttpResponse:
             scopes=form.asked,
             life=form.life,
             now=timezone.now(),
+            by=request.user if isinstance(request.user, Account) else None,
         )
         return _issued(request, made)
     now = timezone.now()
@@ -52,7 +53,7 @@ def disable(request: HttpRequest, organisation: Organisation, program: int) -> H
 
 def _of(organisation: Organisation) -> QuerySet[ApiToken]:
     """Not those that its account holders made for themselves."""
-    return organisation.api_tokens.filter(account=None)
+    return organisation.api_tokens.filter(account=None).select_related("made_by")
 
 
 def _newest_first(organisation: Organisation) -> QuerySet[ApiToken]:

@@ -12,12 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 from zegel.accounts import policy as policies
 from zegel.accounts.models import DirectDeliveryDomain, DomainMinimum, Organisation, SmtpCredential
-from zegel.accounts.submitting import caps_of, text_caps_of, texts_used_by, used_by
+from zegel.accounts.submitting import caps_of, text_caps_of, text_money_of, texts_used_by, used_by
 from zegel.console import words
 from zegel.console.words import Words
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain
 from zegel.core.policy.submitting import Caps, is_bound
+from zegel.core.policy.texts import TextCaps, is_spent, written_cents
 from zegel.core.policy.transport import PROVEN, TransportSecurity
 from zegel.journey.custody.models import VerificationData
 
@@ -35,11 +36,13 @@ class Binding:
     networks: tuple[str, ...]
     authors: tuple[str, ...]
     caps: Caps
+    text_caps: TextCaps
 
     @classmethod
     def of(cls, credential: SmtpCredential) -> Self:
         """The one in force."""
-        return cls(tuple(credential.networks), tuple(credential.authors), caps_of(credential))
+        networks, authors = tuple(credential.networks), tuple(credential.authors)
+        return cls(networks, authors, caps_of(credential), text_caps_of(credential))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +117,27 @@ class Texts:
     day: Spent
     month: Spent
     countries: tuple[str, ...]
+    currency: str
+    spent: str  # in the last 30 days
+    most: str  # that may be; empty: no limit
+    is_spent: bool
+    is_priced: bool
 
 
-def texts_of(organisation: Organisation) -> Texts:
+def texts_of(whose: Organisation | SmtpCredential) -> Texts:
     """Of this hour, day and month."""
-    used, caps = texts_used_by(organisation.pk, now=timezone.now()), text_caps_of(organisation)
+    used, caps = texts_used_by(whose, now=timezone.now()), text_caps_of(whose)
+    money = text_money_of(whose if isinstance(whose, Organisation) else whose.organisation)
     return Texts(
         Spent(used.this_hour, caps.texts_per_hour),
         Spent(used.today, caps.texts_per_day),
         Spent(used.this_month, caps.texts_per_month),
         caps.text_countries,
+        money.currency,
+        written_cents(used.cents_this_month),
+        written_cents(money.most_per_month) if money.most_per_month is not None else "",
+        is_spent(money, used),
+        is_priced=bool(money.price or money.prices or used.cents_this_month),
     )
 
 

@@ -85,6 +85,7 @@ def _bind(credential: SmtpCredential, form: BindingForm, version: str) -> Outcom
         binding = form.binding
         submitting.bind(current, networks=binding.networks, authors=binding.authors)
         submitting.cap(current, binding.caps)
+        submitting.cap_texts(current, binding.text_caps)
     return Outcome.STORED
 
 
@@ -96,6 +97,7 @@ def _credential(
         "is_rotating": credential.previous_hash is not None,
         "authors": _bound_authors(credential),
         "uses": use_of(credential),
+        "texts": texts_of(credential),
         "form": form,
         "version": version_of(Binding.of(credential)),
         "is_stale": outcome is Outcome.STALE,
@@ -264,11 +266,13 @@ def _cap(organisation: Organisation, form: OrganisationCapsForm, version: str) -
             return Outcome.INCOMPLETE
         submitting.cap(current, form.caps)
         submitting.cap_texts(current, form.text_caps)
+        submitting.price_texts(current, form.text_money)
     return Outcome.STORED
 
 
 def _caps_version(organisation: Organisation) -> str:
-    return version_of((submitting.caps_of(organisation), submitting.text_caps_of(organisation)))
+    of = (submitting.caps_of, submitting.text_caps_of, submitting.text_money_of)
+    return version_of(tuple(read(organisation) for read in of))
 
 
 def _submission(

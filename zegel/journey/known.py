@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -17,14 +18,19 @@ FORM: Final = "zegel-known/1"
 
 def known_of(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
     """As the organisation has it. The form is documented in ``docs/erasure.md``; equal facts give equal values."""
-    messages = [trace_json(one.submission, only=one.id) for one in _received(organisation, mailbox)]
+    return known_with(organisation, mailbox, received(organisation, mailbox))
+
+
+def known_with(organisation: Organisation, mailbox: Mailbox, some: Iterable[Recipient]) -> dict[str, Any]:
+    """As :func:`known_of`, with ``some`` of what it :func:`received`."""
+    messages = [trace_json(one.submission, only=one.id) for one in some]
     return {"form": FORM, **_but_messages(organisation, mailbox), "messages": messages}
 
 
 def overview_of(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
     """As :func:`known_of`, with the number of messages in the place of them: a mailbox may have thousands, and a page
     says no more."""
-    return {**_but_messages(organisation, mailbox), "messages": _received(organisation, mailbox).count()}
+    return {**_but_messages(organisation, mailbox), "messages": received(organisation, mailbox).count()}
 
 
 def _but_messages(organisation: Organisation, mailbox: Mailbox) -> dict[str, Any]:
@@ -50,7 +56,8 @@ def is_nothing(known: dict[str, Any]) -> bool:
     return not any(known[name] for name in ("account", "verification", "passed", "devices", "messages"))
 
 
-def _received(organisation: Organisation, mailbox: Mailbox) -> QuerySet[Recipient]:
+def received(organisation: Organisation, mailbox: Mailbox) -> QuerySet[Recipient]:
+    """As whom the mailbox got, or is to get, messages of the organisation; in their order."""
     mine = Recipient.objects.filter(key=mailbox.key, conversation__organisation=organisation)
     return mine.select_related("submission__account", "submission__credential", "submission__token").order_by("id")
 

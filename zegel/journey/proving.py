@@ -20,6 +20,7 @@ from zegel.core.policy.audit import Act
 from zegel.core.policy.explain import Bilingual, Said, said_in
 from zegel.core.policy.tracing import method_in_words
 from zegel.core.policy.wording import Wording
+from zegel.journey.custody import traces
 from zegel.journey.custody.models import Recipient, Submission
 from zegel.journey.portal.typesetting import Made, NotMade, typeset, words
 from zegel.journey.tracing import canonical, sum_of, trace_json
@@ -55,12 +56,29 @@ def proof_of_delivery(
         return NotMade.TOO_LONG
     trace = trace_json(submission, only=only)
     sha256 = sum_of(trace)
-    match typeset(_Document(trace, sha256, "nl" if language == "nl" else "en", now, get_default_timezone()).given()):
+    zone = get_default_timezone()
+    kept = kept_until(submission, zone)
+    match typeset(_Document(trace, sha256, "nl" if language == "nl" else "en", now, zone, kept).given()):
         case Made(octets):
             _note(submission, only, "pdf", sha256)
             return Proof(octets, sha256)
         case NotMade() as why:
             return why
+
+
+def kept_until(submission: Submission, zone: tzinfo) -> Said:
+    """How long the records that a proof is made of are there to compare it with, in words."""
+    days = submission.organisation.trace_days
+    if days is None:
+        return Said("without a term", "zonder termijn")
+    until = traces.until(submission, days)
+    if until is None:
+        return Said(
+            f"{days} days after the message can’t be read any more",
+            f"{days} dagen nadat het bericht niet meer te lezen is",
+        )
+    day = f"{until.astimezone(zone):%Y-%m-%d}"
+    return Said(f"{day}, as the term is now", f"{day}, zoals de termijn nu is")
 
 
 def _note(submission: Submission, only: uuid.UUID | None, form: str, sha256: str) -> None:
@@ -145,6 +163,7 @@ class _Document:
     language: str
     now: Instant
     zone: tzinfo
+    kept: Bilingual
 
     def given(self) -> dict[str, Any]:
         """As :mod:`zegel.journey.portal.typeset` takes it."""
@@ -204,6 +223,7 @@ class _Document:
             (Said("Signed in as", "Ingelogd als"), by or self._word(spf)),
             (Said("Connection", "Verbinding"), sent["tls"]),
             (Said("Number here", "Nummer hier"), sent["id"]),
+            (Said("Kept here until", "Hier bewaard tot"), self._word(self.kept)),
         ]
 
     def _of_recipient(self, one: Told) -> Iterator[Block]:

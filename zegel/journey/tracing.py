@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
@@ -47,13 +48,16 @@ FORM: Final = "zegel-trace/1"
 _KIND = Transmission.Kind
 
 
-def trace_json(submission: Submission, *, only: uuid.UUID | None = None) -> dict[str, Any]:
+def trace_json(
+    submission: Submission, *, only: uuid.UUID | None = None, some: Sequence[uuid.UUID] | None = None
+) -> dict[str, Any]:
     """All that is known of a submission and its recipients, in the order of their addresses; no content, no subject,
-    no code, and numbers masked. ``only``: as if that recipient were the only one.
+    no code, and numbers masked. ``only``: as if that recipient were the only one. ``some``: of these alone, with all
+    mails to the sender.
 
     The same facts give the same value, at any time.
     """
-    recipients = _recipients(submission, only)
+    recipients = _recipients(submission, [only] if only is not None else some)
     beside = Beside.of(recipients)
     zone = get_default_timezone()
     told = [_recipient(one, submission, beside, zone) for one in recipients]
@@ -79,10 +83,10 @@ def sum_of(trace: dict[str, Any]) -> str:
 # --- gathered ----------------------------------------------------------------------------------------------------
 
 
-def _recipients(submission: Submission, only: uuid.UUID | None) -> list[Recipient]:
+def _recipients(submission: Submission, some: Sequence[uuid.UUID] | None) -> list[Recipient]:
     of = Recipient.objects.filter(submission=submission, conversation__organisation=submission.organisation_id)
-    if only is not None:
-        of = of.filter(id=only)
+    if some is not None:
+        of = of.filter(id__in=some)
     mails = Transmission.objects.order_by("created_at", "id").defer("sealed")
     return list(
         of.select_related("conversation")

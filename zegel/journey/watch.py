@@ -26,7 +26,7 @@ from zegel.accounts.models import (
     SignInFailure,
     SmtpCredential,
 )
-from zegel.accounts.submitting import caps_of, text_caps_of, texts_used_by, used_by
+from zegel.accounts.submitting import caps_of, refused_of, text_caps_of, text_money_of, texts_used_by, used_by
 from zegel.core.clock import Duration, Instant
 from zegel.core.policy import alarms, texts
 from zegel.core.policy.alarms import (
@@ -92,13 +92,28 @@ def found_of(organisation: Organisation, *, now: Instant) -> OrganisationFound:
             if one.read_at is not None
         ],
         capped=list(_capped(organisation, now)),
-        texts_capped=texts.reached(text_caps_of(organisation), texts_used_by(organisation.pk, now=now)),
+        texts_capped=_texts_capped(organisation, now),
+        credentials_texts_capped=list(_credentials_texts_capped(organisation, now)),
         texts_sent=sent["sent"],
         texts_failed=sent["failed"],
         closed_out=_closed_out(organisation, now),
         oldest_mail=oldest_mail(organisation, made_before=now - MAIL_WAITS),
         given_up=outbox.given_up(organisation, now=now),
     )
+
+
+def _texts_capped(organisation: Organisation, now: Instant) -> tuple[texts.TextLimit, ...]:
+    used = texts_used_by(organisation, now=now)
+    is_spent = texts.is_spent(text_money_of(organisation), used)
+    found = texts.reached(text_caps_of(organisation), used)
+    return (*found, texts.TextLimit.MONEY) if is_spent else found
+
+
+def _credentials_texts_capped(organisation: Organisation, now: Instant) -> Iterator[str]:
+    for one in organisation.smtp_credentials.filter(disabled_at=None).order_by("id"):
+        caps = text_caps_of(one)
+        if caps != texts.TextCaps() and texts.reached(caps, texts_used_by(one, now=now)):
+            yield one.description
 
 
 def _texts(organisation: Organisation, now: Instant) -> Counter[str]:
@@ -114,7 +129,7 @@ def _capped(organisation: Organisation, now: Instant) -> Iterator[str]:
     both: Sequence[Organisation | SmtpCredential] = (organisation, *credentials)
     for whose in both:
         caps = caps_of(whose)
-        if caps != Caps() and _is_reached(caps, used_by(whose, now=now)):
+        if caps != Caps() and (_is_reached(caps, used_by(whose, now=now)) or refused_of(whose, now=now)):
             yield whose.description if isinstance(whose, SmtpCredential) else whose.name
 
 

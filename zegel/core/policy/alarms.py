@@ -146,6 +146,23 @@ class Condition(Enum):
         ),
         Sentence("enough time is over, or the limit is higher", "er genoeg tijd voorbij is, of de limiet hoger"),
     )
+    CREDENTIAL_TEXTS_CAPPED = (
+        "credential-texts-capped",
+        Whose.ORGANISATION,
+        Severity.CRITICAL,
+        Sentence(
+            "No codes are sent by text message now for messages that came with {about}: its limit is reached.",
+            "Er worden nu geen codes per sms verstuurd voor berichten die met {about} kwamen: de limiet ervan is "
+            "bereikt.",
+        ),
+        Sentence(
+            "Recipients of these messages with an SMS code can’t read now. Look what sends so many. If it is meant, "
+            "raise the limit of that SMTP credential.",
+            "Ontvangers van deze berichten met een sms-code kunnen nu niet lezen. Kijk wat er zoveel verstuurt. Klopt "
+            "het, verhoog dan de limiet van die SMTP-inloggegevens.",
+        ),
+        Sentence("enough time is over, or the limit is higher", "er genoeg tijd voorbij is, of de limiet hoger"),
+    )
     TEXTS_FAILED = (
         "texts-failed",
         Whose.ORGANISATION,
@@ -354,6 +371,7 @@ class OrganisationFound:
     lapsed: Sequence[tuple[str, Instant]] = ()  # lists of domains, and when each was last read
     capped: Sequence[str] = ()  # whose cap is reached
     texts_capped: Sequence[TextLimit] = ()  # caps on text messages that are reached
+    credentials_texts_capped: Sequence[str] = ()  # descriptions of credentials
     texts_sent: int = 0  # in the last hour
     texts_failed: int = 0
     closed_out: int = 0  # recipients with all wrong codes of a day behind them
@@ -413,6 +431,7 @@ _LIMITS: Final = {
     TextLimit.HOUR: Sentence("per hour", "per uur"),
     TextLimit.DAY: Sentence("per 24 hours", "per 24 uur"),
     TextLimit.MONTH: Sentence("per 30 days", "per 30 dagen"),
+    TextLimit.MONEY: Sentence("in money per 30 days", "in geld per 30 dagen"),
 }
 _NAMED: Final = {
     **{(Condition.TEXTS_CAPPED, limit.value): said for limit, said in _LIMITS.items()},
@@ -446,6 +465,8 @@ def _organisation(found: OrganisationFound, now: Instant) -> Iterator[Alarm]:
         yield Alarm(Condition.CAP_REACHED, name)
     for limit in found.texts_capped:
         yield Alarm(Condition.TEXTS_CAPPED, limit.value)
+    for name in found.credentials_texts_capped:
+        yield Alarm(Condition.CREDENTIAL_TEXTS_CAPPED, name)
     tried = found.texts_sent + found.texts_failed
     if found.texts_failed >= FAILED_TEXTS and found.texts_failed * FAILED_SHARE >= tried:
         yield Alarm(Condition.TEXTS_FAILED, number=found.texts_failed)

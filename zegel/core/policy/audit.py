@@ -51,6 +51,7 @@ class Act(Enum):
     ACCOUNT_ERASED = "account-erased"
     ROLE_CHANGED = "role-changed"
     INVITED = "invited"
+    INVITATION_WITHDRAWN = "invitation-withdrawn"
     READER_ADDED = "reader-added"
     READER_REMOVED = "reader-removed"
     MAILBOX_PASSED_ON = "mailbox-passed-on"
@@ -74,6 +75,7 @@ class Act(Enum):
     DOMAIN_REFUSED = "domain-refused"
     DKIM_ADDED = "dkim-added"  # a second key, for a domain that had one
     DKIM_ROTATED = "dkim-rotated"
+    DKIM_WITHDRAWN = "dkim-withdrawn"  # before anything was signed with it
     DKIM_PREVIOUS_ENDED = "dkim-previous-ended"
     # policy
     POLICY_CHANGED = "policy-changed"
@@ -104,6 +106,8 @@ class Act(Enum):
     AUDIT_EXPORTED = "audit-exported"
     AUDIT_TERM_CHANGED = "audit-term-changed"
     AUDIT_SHORTENED = "audit-shortened"
+    TRACE_TERM_CHANGED = "trace-term-changed"
+    TRACES_REMOVED = "traces-removed"  # their term was over
     BACKED_UP = "backed-up"
     RESTORED = "restored"
     QUEUE_RELEASED = "queue-released"

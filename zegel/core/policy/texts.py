@@ -1,4 +1,4 @@
-"""Caps on text messages of an organisation: how many codes may go out by SMS, and to which countries.
+"""Caps on text messages: how many codes may go out by SMS, to which countries, and what they may cost.
 
 A code costs money, and anybody who holds a link can ask for one. Decisions over values; what was sent is counted by
 :mod:`zegel.accounts.submitting`.
@@ -6,6 +6,7 @@ A code costs money, and anybody who holds a link can ask for one. Decisions over
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,10 @@ from zegel.core.mail.reply import Reply
 from zegel.core.policy.submitting import NotARule
 
 HOURS_A_MONTH: Final = 30 * 24
+MOST_CENTS: Final = 2**31 - 1
+_AMOUNT: Final = re.compile(r"([0-9]{1,7})(?:[.,]([0-9]{1,2}))?", re.ASCII)
+_PREFIX: Final = re.compile(r"\+[1-9][0-9]{0,6}", re.ASCII)
+_CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,29 @@ class TextsUsed:
     this_hour: int = 0
     today: int = 0
     this_month: int = 0
+    cents_this_month: int = 0  # what these cost, by the prices that were in force when each was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class TextMoney:
+    """What text messages cost, as the organisation says, and the most that they may cost in a month; ``None`` is no
+    limit. In whole cents of one currency, so a price between two is the higher one. What a provider reports is no part
+    of it."""
+
+    currency: str = "EUR"
+    price: int = 0  # of one text message, where no prefix says otherwise
+    prices: tuple[tuple[str, int], ...] = ()  # of numbers that begin so, such as ("+31", 8)
+    most_per_month: int | None = None
+
+    def price_of(self, number: str) -> int:
+        """Of one text message to a number as ``+31612345678``, or to all that begin so: the longest prefix counts."""
+        fitting = [one for one in self.prices if number.startswith(one[0])]
+        return max(fitting, key=lambda one: len(one[0]))[1] if fitting else self.price
+
+    def price_in(self, country: str) -> int:
+        """Of one to a number of a country by its two letters, as far as that tells where the number begins."""
+        code = phonenumbers.country_code_for_region(country) if country else 0
+        return self.price_of(f"+{code}") if code else self.price
 
 
 class TextLimit(Enum):
@@ -47,6 +75,7 @@ class TextLimit(Enum):
     DAY = "texts per day"
     MONTH = "texts per month"
     COUNTRIES = "text countries"
+    MONEY = "text money"
 
 
 def reached(caps: TextCaps, used: TextsUsed) -> tuple[TextLimit, ...]:
@@ -60,6 +89,16 @@ def reached(caps: TextCaps, used: TextsUsed) -> tuple[TextLimit, ...]:
         )
         if most is not None and so_far >= most
     )
+
+
+def too_dear(money: TextMoney, used: TextsUsed, price: int) -> bool:
+    """One more text message at that price would cost more than the month may."""
+    return money.most_per_month is not None and used.cents_this_month + price > money.most_per_month
+
+
+def is_spent(money: TextMoney, used: TextsUsed) -> bool:
+    """There is no room for a text message at the price that holds for most; for one that costs nothing, for a cent."""
+    return too_dear(money, used, max(money.price, 1))
 
 
 def objection(caps: TextCaps, used: TextsUsed, countries: Iterable[str]) -> TextLimit | None:
@@ -81,6 +120,44 @@ def parse_countries(text: str) -> tuple[str, ...]:
             raise NotARule(f"{word[:50]!r} is not a country; write its two letters, like NL or BE")
         found.append(word.upper())
     return tuple(dict.fromkeys(found))
+
+
+def parse_cents(text: str) -> int:
+    """An amount as ``0.08`` or ``250``, in cents. Raises :class:`NotARule`."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        raise NotARule(f"{text[:50]!r} is not an amount; write it like 0.08 or 250")
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+
+
+def written_cents(cents: int) -> str:
+    """As :func:`parse_cents` reads it."""
+    return f"{cents // 100}.{cents % 100:02}"
+
+
+def parse_prices(text: str) -> tuple[tuple[str, int], ...]:
+    """Prices by where numbers begin, as ``+31=0.08``, separated by white space or commas. Raises
+    :class:`NotARule`."""
+    found = {}
+    for word in text.replace(",", " ").split():
+        prefix, _, amount = word.partition("=")
+        if not _PREFIX.fullmatch(prefix) or not amount:
+            raise NotARule(f"{word[:50]!r} is not a price; write where numbers begin and the amount, like +31=0.08")
+        found[prefix] = parse_cents(amount)
+    return tuple(sorted(found.items()))
+
+
+def written_prices(prices: Iterable[tuple[str, int]]) -> str:
+    """As :func:`parse_prices` reads it."""
+    return " ".join(f"{prefix}={written_cents(cents)}" for prefix, cents in prices)
+
+
+def parse_currency(text: str) -> str:
+    """Three letters, as EUR. Raises :class:`NotARule`."""
+    found = text.strip().upper()
+    if not _CURRENCY.fullmatch(found):
+        raise NotARule(f"{text[:50]!r} is not a currency; write its three letters, like EUR")
+    return found
 
 
 TEXTS_CAPPED: Final = Reply(

@@ -14,12 +14,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from zegel.accounts import submitting
-from zegel.accounts.models import Organisation, Usage
+from zegel.accounts.models import Usage
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.submitting import CAP_REACHED, HOURS_A_DAY, Caps, Used, reached
-from zegel.core.policy.texts import TEXTS_CAPPED, TextLimit, objection
+from zegel.core.policy.texts import TEXTS_CAPPED
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.journey import milestones
@@ -148,7 +148,7 @@ class _Ledger:
 
     hour: int
     used: dict[tuple[int, int], Used]  # as far as somebody has a cap
-    added: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # messages and recipients of this batch
+    added: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # messages, recipients, refused: this batch
 
     @classmethod
     def of(cls, batch: Sequence[Prepared], senders: dict[tuple[Submitter, Mailbox], Sender | Reply]) -> _Ledger:
@@ -166,6 +166,9 @@ class _Ledger:
         """The first cap that this message would break."""
         for whose, caps in _capped(one.submitter, sender):
             if caps and (cap := reached(caps, self.used[whose], recipients)) is not None:
+                self.added.setdefault(whose, [0, 0, 0])[2] += (
+                    1  # the alarm stands, whether or not there is room for less
+                )
                 is_credential = whose[0] == Usage.Whose.CREDENTIAL
                 return Capped(cap, sender.organisation, whose[1] if is_credential else None)
         return None
@@ -175,7 +178,7 @@ class _Ledger:
         for whose, _ in _capped(one.submitter, sender):
             if whose in self.used:
                 self.used[whose].add(recipients)
-            counts = self.added.setdefault(whose, [0, 0])
+            counts = self.added.setdefault(whose, [0, 0, 0])
             counts[0] += 1
             counts[1] += recipients
 
@@ -183,11 +186,13 @@ class _Ledger:
         """Adds what this batch brought."""
         usage = rows.table(Usage)
         rows.execute_many(
-            f"""INSERT INTO {usage} (whose, number, hour, messages, recipients) VALUES (%s, %s, %s, %s, %s)
+            f"""INSERT INTO {usage} (whose, number, hour, messages, recipients, refused)
+            VALUES (%s, %s, %s, %s, %s, %s)
             ON CONFLICT (whose, number, hour) DO UPDATE SET
             messages = {usage}.messages + excluded.messages,
-            recipients = {usage}.recipients + excluded.recipients""",  # noqa: S608
-            [(*whose, self.hour, messages, recipients) for whose, (messages, recipients) in self.added.items()],
+            recipients = {usage}.recipients + excluded.recipients,
+            refused = {usage}.refused + excluded.refused""",  # noqa: S608
+            [(*whose, self.hour, *counts) for whose, counts in self.added.items()],
         )
 
 
@@ -212,12 +217,6 @@ def _used(whose: tuple[int, int], hour: int) -> Used:
         recipients_this_hour=sum(one[2] for one in now),
         recipients_today=sum(one[2] for one in found),
     )
-
-
-def _texts_objection(organisation: int, countries: set[str], at: Instant) -> TextLimit | None:
-    """Why nobody whom a message names a number of could get a code now. Asked only of messages that name one."""
-    caps = submitting.text_caps_of(Organisation.objects.get(pk=organisation))
-    return objection(caps, submitting.texts_used_by(organisation, now=at), countries)
 
 
 @dataclass(slots=True)
@@ -246,8 +245,11 @@ class _Pending:
         if (capped := self.ledger.objection(one, sender, recipients)) is not None:
             return capped
         named = {country for mailbox, country in one.texts_to.items() if mailbox in {*shared, *blind}}
-        if named and (limit := _texts_objection(sender.organisation, named, one.at)) is not None:
-            return Capped(limit.value, sender.organisation, None, TEXTS_CAPPED)
+        if named:  # nobody whom it names a number of could get a code
+            credential = one.submitter.credential
+            exceeded = submitting.texts_objection(sender.organisation, credential, named, now=one.at)
+            if exceeded is not None:
+                return Capped(exceeded.limit.value, sender.organisation, exceeded.credential, TEXTS_CAPPED)
         self.ledger.add(one, sender, recipients)
         new = [(keys, True) for keys in blind.values()]
         lives = one.lives or sender.lives  # a half that asks for another term ends at another time: it joins nobody

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     VERIFICATION = "verification"  # remembered or passed verification data, or an earlier value of it
     ADDRESS = "address"  # a recipient: who it was
     ORGANISATION = "organisation"  # its number: all that it had
+    SUBMISSION = "submission"  # all that was known of its way: its term was over
     METHOD = "method"  # a recipient's number, code or method for one message: another took its place
 
 

@@ -258,7 +258,7 @@ def erase(
     done = Erased()
     while found := _some(organisation):
         with transaction.atomic():
-            more, contents = _remove_submissions(found, now())
+            more, contents = remove_submissions(found, now())
         for one in contents:
             remove(one)
         done += more
@@ -279,7 +279,7 @@ def erase_again(number: int, *, now: Instant) -> bool:
         return False
     close(organisation, now=now)
     while found := _some(organisation):
-        _remove_submissions(found, now)
+        remove_submissions(found, now)
     _remove_the_rest(organisation, now)
     return True
 
@@ -289,8 +289,8 @@ def _some(organisation: Organisation) -> list[uuid.UUID]:
     return list(found.values_list("id", flat=True)[:AT_ONCE])
 
 
-def _remove_submissions(found: Sequence[uuid.UUID], now: Instant) -> tuple[Erased, list[uuid.UUID]]:
-    """Their keys first, then their rows. Returns the contents whose blobs are nobody's now."""
+def remove_submissions(found: Sequence[uuid.UUID], now: Instant) -> tuple[Erased, list[uuid.UUID]]:
+    """Inside a transaction: their keys first, then their rows. Returns the contents whose blobs are nobody's now."""
     conversations = list(Conversation.objects.filter(submission__in=found).values_list("id", flat=True))
     alive = Conversation.objects.filter(id__in=conversations, destroyed_at=None).values_list("id", flat=True)
     for one in list(alive):

@@ -76,7 +76,14 @@ class Conversation(_Row):
     )
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=("author", "submission"), name="conversation_by_author")]
+        indexes: ClassVar = [
+            models.Index(fields=("author", "submission"), name="conversation_by_author"),
+            models.Index(
+                fields=("organisation", "destroyed_at", "id"),
+                condition=Q(destroyed_at__isnull=False),
+                name="conversation_ended",
+            ),
+        ]
 
     def is_open(self, now: Instant) -> bool:
         """It did not expire, also where the destruction is still to come, and its keys were not destroyed."""

@@ -24,7 +24,7 @@ from zegel.core.policy.verification import Method
 from zegel.core.policy.verification_import import FileFault
 from zegel.core.policy.webhooks import Event
 from zegel.edge.journal import Erased
-from zegel.journey.custody import erasures, forgetting, jobs, outbox, retention, revoking
+from zegel.journey.custody import erasures, forgetting, jobs, outbox, retention, revoking, traces
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
     OFFERED,
@@ -72,6 +72,7 @@ class Restored:
     shut: int  # recipients for whom another number, code or method was allowed since: their senders allow one again
     erased: int  # organisations that were erased since
     nameless: int  # recipients of messages whose address was erased since
+    traceless: int  # messages whose traces were removed since, at the end of their term
     put_aside: int  # jobs
 
 
@@ -88,12 +89,13 @@ def make_good(lines: Sequence[Erased], *, now: Instant) -> Restored:
     forgotten = sum(_forget(one) for one in _of(since, erasures.Kind.VERIFICATION))
     erased = sum(forgetting.erase_again(one.subject.int, now=now) for one in _of(since, erasures.Kind.ORGANISATION))
     nameless = forgetting.name_nobody_again([one.subject for one in _of(since, erasures.Kind.ADDRESS)], now=now)
+    traceless = traces.remove_again([one.subject for one in _of(since, erasures.Kind.SUBMISSION)], now=now)
     expired = _expire(now)
     shut = sum(_shut(one, now) for one in {one.subject for one in _of(since, erasures.Kind.METHOD)})
     for model in (Challenge, Proof, RememberedDevice, AccountSession, Session):
         model.objects.all().delete()
     _end_imports(now)
-    done = Restored(destroyed, expired, revoked, forgotten, shut, erased, nameless, _put_aside(now))
+    done = Restored(destroyed, expired, revoked, forgotten, shut, erased, nameless, traceless, _put_aside(now))
     note(Act.RESTORED, None, details=asdict(done), now=now)
     return done
 

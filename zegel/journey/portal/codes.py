@@ -93,10 +93,12 @@ def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | 
                 pass
         if phone is not None:
             organisation = recipient.conversation.organisation_id
-            limit = submitting.count_text(organisation, country_of(phone.reveal()), now=now)
-            if limit is not None:
-                log(CapReached(limit.value, organisation, 0))
-                return NoTexts(limit)
+            credential = recipient.submission.credential_id
+            country = country_of(phone.reveal())
+            exceeded = submitting.count_text(organisation, phone, country, credential=credential, now=now)
+            if exceeded is not None:
+                log(CapReached(exceeded.limit.value, organisation, exceeded.credential or 0))
+                return NoTexts(exceeded.limit)
         row = Challenge(
             id=chance.identifier(),
             recipient=recipient,
