@@ -48,7 +48,7 @@ BESIDE: Final = f"""services:
       ZEGEL_DELIVERY__MX_PORT: "{MX_PORT}"
   resolver:
     volumes:
-      - /root/unbound.conf:/etc/unbound/unbound.conf:ro
+      - /srv/unbound.conf:/etc/unbound/unbound.conf:ro
 """
 # $1: the root; $2: wheels; $3: the repository. What podman mounts and starts is gone with the first process.
 _MOVE_IN: Final = f"""
@@ -114,25 +114,25 @@ def prepared(folder: Path) -> Toolbox:
         DEBIAN_FRONTEND="noninteractive",
     )
     done([sys.executable, "-m", "pip", "download", "--quiet", COMPOSE, "-d", str(folder / "compose")])
-    shutil.copytree(folder / "compose", root / "root/compose")
+    shutil.copytree(folder / "compose", root / "srv/compose")
     (root / "etc/containers").mkdir(exist_ok=True)
     # There is no systemd in this root.
     settings = '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     (root / "etc/containers/containers.conf").write_text(settings)
-    (root / "root/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {WHEELS}\n")
-    base = root / "root/base.tar"
+    (root / "srv/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {WHEELS}\n")
+    base = root / "srv/base.tar"
     left_out = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./complete"]
     done(["tar", "-C", str(folder / "debian"), "-cf", str(base), *left_out, "."])
     toolbox = Toolbox(root, folder / "wheels")
     toolbox.start()
     try:
         toolbox.done(
-            f"python3 -m venv /opt/compose && /opt/compose/bin/pip install -q --no-index -f /root/compose {COMPOSE}"
+            f"python3 -m venv /opt/compose && /opt/compose/bin/pip install -q --no-index -f /srv/compose {COMPOSE}"
         )
-        toolbox.done(f"podman import --quiet /root/base.tar {BASE}; rm /root/base.tar")
+        toolbox.done(f"podman import --quiet /srv/base.tar {BASE}; rm /srv/base.tar")
         for command in build_commands():
             # Wheels from here, and Debian over the network of this machine.
-            here = "--network host --isolation chroot --pull=never -v /root/pip.conf:/etc/pip.conf:ro"
+            here = "--network host --isolation chroot --pull=never -v /srv/pip.conf:/etc/pip.conf:ro"
             more = f"podman build {here} -v {WHEELS}:{WHEELS}:ro "
             toolbox.done(f"cd {SOURCE}; {command.replace('podman build ', more)}")
     finally:
@@ -164,7 +164,7 @@ class InContainers:
         return f"{version.strip()}; {told['Size'] / 1e6:.0f} MB on this base; {health['Test']}"
 
     def first_start(self) -> str:
-        (self.toolbox.root / "root/beside.yaml").write_text(BESIDE)
+        (self.toolbox.root / "srv/beside.yaml").write_text(BESIDE)
         self._resolver([])
         answers = f"--hostname {HOST} --organisation '{ORGANISATION}' --domain example.org --administrator {OWNER}"
         answers += f" --password {PASSWORD} --portal-url https://{PORTAL} --folder /var/lib/zegel"
@@ -176,11 +176,11 @@ class InContainers:
     def _resolver(self, records: list[str]) -> None:
         """The receiving server is on the host, which containers reach at the first address of their network."""
         text = Path("packaging/unbound.conf").read_text()
-        (self.toolbox.root / "root/unbound.conf").write_text(text + local_data(records, "10.89.0.1"))
+        (self.toolbox.root / "srv/unbound.conf").write_text(text + local_data(records, "10.89.0.1"))
 
     def compose(self, command: str) -> str:
         """As compose.yaml's head shows it."""
-        files = "-f packaging/compose.yaml -f /root/beside.yaml"
+        files = "-f packaging/compose.yaml -f /srv/beside.yaml"
         return self.toolbox.done(f"cd {SOURCE}; timeout 120 /opt/compose/bin/podman-compose {files} {command}")
 
     def inside(self, command: str) -> str:

