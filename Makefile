@@ -7,10 +7,12 @@ FUZZ := .fuzz-venv
 SECONDS ?= 60
 WORKERS ?= 3
 PICTURES ?= screenshots
+TRY ?= /var/tmp/zegel-installation
 TARGETS ?= smtp_server content address
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz
+.PHONY: help run test check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz \
+	try-installation
 
 help:
 	@echo "make run     run the whole gateway on this machine, to look at (Ctrl-C stops it)"
@@ -21,6 +23,7 @@ help:
 	@echo "make bench-delivery      readable delivery beside Debian's Postfix (docs/benchmarks.md)"
 	@echo "make bench-portal        a hundred readers at once; pages, clicks and weight (docs/benchmarks.md)"
 	@echo "make screenshots         every page in every state, into $(PICTURES)/index.html"
+	@echo "make try-installation    docs/installing.md on a whole Debian 12, and in containers; as root (CONTRIBUTING.md)"
 	@echo "make lock    make the hash-locked requirements anew from pyproject.toml"
 
 # Runtime: from the hash-locked file only, which is whole: with --no-deps pip looks for nothing else.
@@ -45,6 +48,10 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.peers.debian
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGUMENTS)
+
+# As root, with debootstrap and systemd-nspawn; prints what it saw, and fails where something isn't so.
+try-installation: $(VENV)/.dev
+	@$(BIN)/python -m tests.installing $(TRY) $(ARGUMENTS)
 
 # To be looked at by people: SCENES="guest inbox" takes some, by the beginning of their names.
 screenshots: $(VENV)/.dev

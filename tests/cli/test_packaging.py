@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from tests.faults.test_bad_start import CONFIGURATION
+from tests.installing.page import shown_under
 from tests.needs import not_here
 from tests.peers import free_port
 from zegel.cli.supervise import STOP_LIMIT, tell_service_manager
@@ -112,6 +115,32 @@ def test_it_is_installed_from_locked_wheels_alone() -> None:
     assert "--no-deps" in installed[1] and "--no-index" in installed[1]
 
 
+def test_it_is_installed_as_the_page_says() -> None:
+    """The container's commands and the page's take the same from the same file."""
+    shown = [line for line in shown_under("1. Programs")[0].splitlines() if "pip install" in line]
+    installed = [line for line in stages()["build"] if "pip install" in line]
+    for here, there in zip(shown, installed, strict=True):
+        flags = set(re.findall(r"--\S+", here))
+        assert flags <= set(re.findall(r"--\S+", there)), (here, there)
+
+
+def test_nothing_of_another_version_is_left_in_what_is_installed() -> None:
+    """pip builds within the clone, and setuptools takes what it finds in build/ along."""
+    commands = shown_under("Upgrading")[0].splitlines()
+    assert commands.index("rm -rf build") < min(n for n, line in enumerate(commands) if "pip install" in line)
+
+
+def test_nothing_but_zegel_listens_on_port_80_after_the_page() -> None:
+    blocks = shown_under("4. The portal")
+    assert any(one.startswith("rm /etc/nginx/sites-enabled/default\n") for one in blocks)
+    assert not re.search(r"listen (?:\[::\]:)?80\b", "".join(blocks))
+
+
+def test_the_page_opens_the_door_for_bounces() -> None:
+    section = tomllib.loads(shown_under("3. Set it up")[1])
+    assert section == {"inbound": {"listen": ["0.0.0.0:25"]}}
+
+
 def test_it_runs_as_nobody_in_particular_and_says_whether_it_lives() -> None:
     last = stages()["zegel"]
     user = [line for line in last if line.startswith("USER ")]
@@ -133,6 +162,11 @@ def test_compose_gives_no_rights_and_keeps_what_must_stay() -> None:
         assert service["cap_drop"] == ["ALL"] and service["read_only"] is True
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["build"]["target"] in stages()
+    assert "--format docker" in CONTAINERFILE.read_text()  # the other format has no place for a health check
+    (asked,) = (line for line in stages()["zegel"] if line.startswith("HEALTHCHECK "))
+    health = services["zegel"]["healthcheck"]
+    assert f"CMD {json.dumps(health['test'][1:])}" in asked and health["test"][0] == "CMD"
+    assert all(f"--{key.replace('_', '-')}={health[key]}" in asked for key in ("interval", "timeout", "start_period"))
     kept = {one.partition(":")[2] for one in services["zegel"]["volumes"]}
     (declared,) = (line for line in stages()["zegel"] if line.startswith("VOLUME "))
     assert kept == set(re.findall(r'"([^"]+)"', declared))

@@ -210,6 +210,7 @@ class Receiver:
     verdict: Callable[[Copy], str | None]
     copies: list[Copy] = field(default_factory=list)
     hung_up: threading.Event = field(default_factory=threading.Event)
+    ip: str = "127.0.0.1"
 
     @contextmanager
     def listening(self) -> Iterator[Receiver]:
@@ -222,7 +223,7 @@ class Receiver:
                     receiver._converse(self)
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
-        with socketserver.ThreadingTCPServer(("127.0.0.1", self.port), Connection) as server:
+        with socketserver.ThreadingTCPServer((self.ip, self.port), Connection) as server:
             server.daemon_threads = True
             thread = threading.Thread(target=server.serve_forever, args=(0.05,))
             thread.start()
