@@ -53,8 +53,8 @@ def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
 
 @cache
 def marks(count: int) -> str:
-    """The places of so many values in a statement, for ``IN (…)``."""
-    return ", ".join(["%s"] * count)
+    """The places of so many values in a statement, for ``IN (…)``; of none at all there is nothing in it."""
+    return ", ".join(["%s"] * count) or "NULL"
 
 
 @cache

@@ -1,0 +1,102 @@
+"""PostgreSQL in the place of SQLite: how it is reached, and what it is asked to promise (ADR 45)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from typing import Any, Final
+
+from zegel.core.secret import Secret
+from zegel.settings import DatabasePlace, Settings
+
+OLDEST: Final = 14  # Django 5.2 knows no older ones
+WAIT: Final = 30  # seconds that a writer waits for the others, as with SQLite
+PAUSES: Final = (0.05, 0.2, 1.0, 2.0)  # seconds between tries, while somebody reads
+_OPTIONS: Final = (
+    f"-c lock_timeout={WAIT}s",
+    "-c synchronous_commit=on",  # a 250 survives a power cut: P2
+    "-c default_transaction_isolation=read\\ committed",  # what follows the lock sees all that was committed before it
+    "-c idle_in_transaction_session_timeout=300s",  # who hangs must not keep all others from writing for ever
+)
+
+
+class NoPassword(Exception):
+    """One sentence for the operator: the file with the password can't be read."""
+
+
+def database(settings: Settings, place: DatabasePlace) -> dict[str, Any]:
+    """Django's settings for it. Raises :class:`NoPassword`."""
+    secret = password(settings)
+    return {
+        "ENGINE": "zegel.edge.postgresql",
+        "NAME": place.name,
+        "USER": place.user,
+        "PASSWORD": secret.reveal() if secret is not None else "",
+        "HOST": place.host,
+        "PORT": str(place.port),
+        "OPTIONS": {
+            **dict(place.options),
+            "application_name": "zegel",
+            "connect_timeout": 10,
+            "tcp_user_timeout": 30_000,  # milliseconds; a server that went away silently is given up
+            "options": " ".join(_OPTIONS),
+        },
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def password(settings: Settings) -> Secret[str] | None:
+    """``None``: none is set; libpq looks in its own places. Raises :class:`NoPassword`."""
+    path = settings.database_password
+    if path is None:
+        return None
+    try:
+        return Secret(path.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "not UTF-8"
+        raise NoPassword(f"database_password: {path} can't be read ({why}).") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a program of PostgreSQL reaches the database: nothing secret is among its arguments."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def program(settings: Settings, place: DatabasePlace) -> Program:
+    """For pg_dump and pg_restore. Raises :class:`NoPassword`."""
+    environment = {f"PG{name.upper()}": value for name, value in place.options}
+    if (secret := password(settings)) is not None:
+        environment["PGPASSWORD"] = secret.reveal()
+    environment |= {"PGAPPNAME": "zegel", "PGCONNECT_TIMEOUT": "10", "PGCLIENTENCODING": "UTF8"}
+    arguments = (f"--host={place.host}", f"--port={place.port}", f"--dbname={place.name}", "--no-password")
+    return Program((*arguments, *((f"--username={place.user}",) if place.user else ())), environment)
+
+
+def vacuum(
+    ask: Callable[[str, Sequence[Any]], Any], tables: Sequence[str], *, sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Takes rows as they were before out of ``tables``. ``False``: somebody goes on reading them.
+
+    ``ask`` runs a statement outside of a transaction, and returns its first value, if it has one. What is taken out is
+    not overwritten; docs/expiry.md says where it can stay.
+    """
+    for pause in (*PAUSES, 0.0):
+        began: datetime = ask("SELECT clock_timestamp()", ())
+        ask(f"VACUUM {', '.join(tables)}", ())
+        if not ask(_READS_OLD_ROWS, (began,)):
+            return True
+        sleep(pause)
+    return False
+
+
+# A transaction that began before, and has a snapshot or wrote something: rows that ended since then stay for it.
+_READS_OLD_ROWS: Final = """SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start < %s
+AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL))"""
