@@ -90,9 +90,9 @@ class PostgreSql(Peer):
     def _answers(self) -> bool:
         with suppress(psycopg.Error), self.administrator() as connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [USER]).fetchall():
-                connection.execute(f"CREATE ROLE {USER} LOGIN CREATEDB")  # type: ignore[call-overload]
+                connection.execute(f"CREATE ROLE {USER} LOGIN CREATEDB")
                 literal = PASSWORD.replace("'", "''")
-                connection.execute(f"ALTER ROLE {USER} PASSWORD '{literal}'")  # type: ignore[call-overload]
+                connection.execute(f"ALTER ROLE {USER} PASSWORD '{literal}'")
             return True
         return False
 
@@ -124,7 +124,7 @@ class PostgreSql(Peer):
         """A new database of :data:`USER`; its name."""
         name = name or f"zegel_{os.getpid()}_{next(_NUMBERS)}"
         with self.administrator() as connection:
-            connection.execute(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE template0")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE template0")
         return name
 
     def url(self, name: str) -> str:

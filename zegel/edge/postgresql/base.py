@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import psycopg
 from django.db import DatabaseError
@@ -42,7 +42,7 @@ class _Text(StrDumperUnknown):
         return super().dump(obj.replace("\0", NOT_STORABLE))
 
 
-class Cursor(base.Cursor):  # type: ignore[misc]
+class Cursor(psycopg.ClientCursor[Any]):
     """Writes in a transaction, of its own where there is none."""
 
     def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
@@ -86,7 +86,7 @@ class DatabaseOperations(operations.DatabaseOperations):
 class DatabaseWrapper(base.DatabaseWrapper):
     """One writer at a time. Texts have no limit of the database's own, and integers have 64 bits: as in SQLite."""
 
-    data_types: ClassVar[dict[str, Any]] = base.DatabaseWrapper.data_types | {
+    data_types = base.DatabaseWrapper.data_types | {
         "CharField": "varchar",
         "SlugField": "varchar",
         "IntegerField": "bigint",

@@ -411,7 +411,7 @@ class Intake:
             case OSError(errno=errno.ENOSPC | errno.EDQUOT):
                 log(Broken("intake: no space left", cause))
                 return DISK_FULL
-            case DatabaseError() if "full" in str(cause):
+            case DatabaseError() if "full" in str(cause) or "No space left" in str(cause):  # SQLite; PostgreSQL
                 log(Broken("intake: no space left for the database", cause))
                 return DISK_FULL
             case _:
