@@ -152,10 +152,8 @@ def init(config: Path, **given: Any) -> None:
     compose.use(config)
     click.echo(f"Wrote {config}.")
     compose.prepare(settings)
-    where = "" if settings.postgresql is None else f", and the tables in {settings.database_url}"
-    click.echo(
-        f"Made keys and database in {settings.folder}." if not where else f"Made keys in {settings.folder}{where}."
-    )
+    made = "keys and database" if settings.postgresql is None else f"the tables in {settings.database_url}, and keys"
+    click.echo(f"Made {made} in {settings.folder}.")
     _make_first(answers, given["language"], password, settings)
     _tell_next(config)
 
