@@ -201,15 +201,13 @@ def database_place(url: str) -> DatabasePlace:
         raise ValueError(_DATABASE_EXAMPLE)
     if unknown := options.keys() - set(_DATABASE_OPTIONS):
         raise ValueError(f"{sorted(unknown)[0]!r} can't stand in it, but {', '.join(('host', *_DATABASE_OPTIONS))} can")
-    if any(not Path(options[one]).is_absolute() for one in _DATABASE_OPTIONS[2:] if one in options) or (
-        options.get("sslrootcert", "system") != "system" and not Path(options["sslrootcert"]).is_absolute()
-    ):
+    if any(not Path(options[one]).is_absolute() for one in _DATABASE_OPTIONS[1:] if one in options):
         raise ValueError("write paths in it in full")
     place = DatabasePlace(name, host, port, unquote(parts.username or ""), tuple(sorted(options.items())))
-    if not place.is_here and options.get("sslmode") != "verify-full":
+    if not place.is_here and (options.get("sslmode") != "verify-full" or "sslrootcert" not in options):
         raise ValueError(
-            "to another machine only with TLS and a verified certificate: add ?sslmode=verify-full&sslrootcert=system "
-            "(or the path of its authority's certificate)"
+            "to another machine only with TLS and a verified certificate: add "
+            "?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
         )
     return place
 

@@ -36,6 +36,7 @@ def database(settings: Settings, place: DatabasePlace) -> dict[str, Any]:
             **dict(place.options),
             "application_name": "zegel",
             "connect_timeout": 10,
+            "gssencmode": "disable",  # where it is used, libpq doesn't look at the certificate
             "tcp_user_timeout": 30_000,  # milliseconds; a server that went away silently is given up
             "options": " ".join(_OPTIONS),
         },
@@ -69,7 +70,12 @@ def program(settings: Settings, place: DatabasePlace) -> Program:
     environment = {f"PG{name.upper()}": value for name, value in place.options}
     if (secret := password(settings)) is not None:
         environment["PGPASSWORD"] = secret.reveal()
-    environment |= {"PGAPPNAME": "zegel", "PGCONNECT_TIMEOUT": "10", "PGCLIENTENCODING": "UTF8"}
+    environment |= {
+        "PGAPPNAME": "zegel",
+        "PGCONNECT_TIMEOUT": "10",
+        "PGGSSENCMODE": "disable",
+        "PGCLIENTENCODING": "UTF8",
+    }
     arguments = (f"--host={place.host}", f"--port={place.port}", f"--dbname={place.name}", "--no-password")
     return Program((*arguments, *((f"--username={place.user}",) if place.user else ())), environment)
 
