@@ -110,7 +110,7 @@ def first_line(identity: str) -> str:
 
 
 def database_of(gateway: Gateway) -> str:
-    return tomllib.loads(gateway.config.read_text())["database_url"].rpartition("/")[2]
+    return str(tomllib.loads(gateway.config.read_text())["database_url"]).rpartition("/")[2]
 
 
 def test_a_message_is_accepted_notified_and_read(running: Running) -> None:

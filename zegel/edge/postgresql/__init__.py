@@ -157,7 +157,8 @@ def looked_at(ask: Ask) -> Seen:
 
 
 def vacuum(ask: Ask, tables: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Takes rows as they were before out of ``tables``. ``False``: somebody goes on reading them.
+    """Takes rows as they were before out of ``tables``. ``False``: somebody goes on reading them, a backup of ours for
+    one; what other users of the server do is not shown to us.
 
     What is taken out is not overwritten; docs/expiry.md says where it can stay.
     """

@@ -108,22 +108,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
         """A transaction that ``atomic`` begins waits here until nobody else writes."""
-        super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
-        if not autocommit and force_begin_transaction_with_broken_autocommit:
-            self._take_turn(is_first=True)
-
-    def _take_turn(self, *, is_first: bool) -> None:
-        """Nothing was done yet: a connection that the server ended meanwhile is replaced, once."""
+        if autocommit or not force_begin_transaction_with_broken_autocommit:
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+            return
         try:
+            self._begin()
+        except DatabaseError:
+            if self.connection is not None:  # it is well: the others write for too long
+                raise
+            self._begin()  # once more, on a new connection: nothing was done yet on the one that the server had ended
+
+    def _begin(self) -> None:
+        """Without a connection where it raises because there is none any more."""
+        try:
+            super().set_autocommit(False)
             with self.wrap_database_errors:
                 self.connection.execute(_TAKE)
         except DatabaseError:
-            if not self.connection.closed:  # the others write for too long
+            if self.connection is None or self.connection.closed:
+                self.close()
+            else:
                 self.rollback()
                 super().set_autocommit(True)
-                raise
-            self.close()
-            if not is_first:
-                raise
-            super().set_autocommit(False)
-            self._take_turn(is_first=False)
+            raise
