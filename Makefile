@@ -51,7 +51,7 @@ test: $(VENV)/.dev
 test-postgresql: $(VENV)/.dev
 	@$(BIN)/python -m tests.peers.debian
 	ZEGEL_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile \
-		--no-loadscope-reorder $(or $(ARGUMENTS),tests/journey tests/web tests/cli tests/edge/test_database.py)
+		--no-loadscope-reorder $(or $(ARGUMENTS),tests/journey tests/web tests/edge/test_database.py)
 
 # To be looked at by people: SCENES="guest inbox" takes some, by the beginning of their names.
 screenshots: $(VENV)/.dev
