@@ -216,15 +216,26 @@ def has_database(settings: Settings) -> bool:
 
 
 def unusable_database(cause: Exception) -> str:
-    """What is said of it to the operator. PostgreSQL's own words hold no password, but may hold a row after the
-    first line."""
+    """What is said of it to the operator."""
+    return f"The database can't be used: {words_of_database(cause)}. {database_remedy()}"
+
+
+def words_of_database(cause: Exception) -> str:
+    """Its own. PostgreSQL's hold no password, but may hold a row after the first line."""
     from django.db import connection
 
-    said, _, more = str(cause).strip().partition("\n")
     if connection.vendor == "sqlite":
-        return f"The database can't be used: {cause}. {SQLITE_REMEDY}"
+        return str(cause)
+    said, _, more = str(cause).strip().partition("\n")
     told = more.strip().splitlines()[-1:] if said.endswith(":") else []  # several places were tried; the last one
-    return f"The database can't be used: {' '.join([said, *told])}. {POSTGRESQL_REMEDY}"
+    return " ".join([said, *told])
+
+
+def database_remedy() -> str:
+    """What to look at where it can't be used."""
+    from django.db import connection
+
+    return SQLITE_REMEDY if connection.vendor == "sqlite" else POSTGRESQL_REMEDY
 
 
 def _require_server() -> None:

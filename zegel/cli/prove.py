@@ -212,7 +212,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     try:
         executor = MigrationExecutor(connection)
     except DatabaseError as cause:
-        yield Check("bad", "database", compose.unusable_database(cause))
+        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
         return
     known = executor.loader.disk_migrations or {}
     if any(key not in known for key in executor.loader.applied_migrations or {}):
@@ -233,7 +233,7 @@ def _server(place: DatabasePlace) -> Iterator[Check]:
         faults = [*postgresql.faults(postgresql.ask), *postgresql.undurable(postgresql.ask)]
         seen = postgresql.looked_at(postgresql.ask)
     except DatabaseError as cause:
-        yield Check("bad", "database", compose.unusable_database(cause))
+        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
         return
     for fault in faults:
         yield Check("bad", f"database: {fault.what}", fault.remedy)
