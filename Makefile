@@ -11,12 +11,13 @@ TRY ?= /var/tmp/zegel-installation
 TARGETS ?= smtp_server content address
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz \
+.PHONY: help run test test-postgresql check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz \
 	try-installation
 
 help:
 	@echo "make run     run the whole gateway on this machine, to look at (Ctrl-C stops it)"
 	@echo "make test    all tests, against a real Postfix, NSD, unbound and Chromium"
+	@echo "make test-postgresql     tests on a PostgreSQL instead of SQLite (CONTRIBUTING.md)"
 	@echo "make check   ruff, mypy, import rules, references"
 	@echo "make fuzz    hostile octets for SECONDS=60 at each target; see fuzz/README.md"
 	@echo "make bench-submission    the submission server beside Debian's Postfix (docs/benchmarks.md)"
@@ -52,6 +53,12 @@ test: $(VENV)/.dev
 # As root, with debootstrap and systemd-nspawn; prints what it saw, and fails where something isn't so.
 try-installation: $(VENV)/.dev
 	@$(BIN)/python -m tests.installing $(TRY) $(ARGUMENTS)
+
+# What asks the database itself, and not SQLite's file, runs on either; ARGUMENTS names others.
+test-postgresql: $(VENV)/.dev
+	@$(BIN)/python -m tests.peers.debian
+	ZEGEL_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile \
+		--no-loadscope-reorder $(or $(ARGUMENTS),tests/journey tests/web tests/edge/test_database.py)
 
 # To be looked at by people: SCENES="guest inbox" takes some, by the beginning of their names.
 screenshots: $(VENV)/.dev

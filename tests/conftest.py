@@ -15,7 +15,10 @@ os.environ["ZEGEL_FOLDER"] = str(_FOLDER)
 os.environ["ZEGEL_TESTING"] = "true"
 os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
 
+from tests.peers import postgresql  # noqa: E402
 from zegel.edge import keyring  # noqa: E402
+
+os.environ.update(postgresql.environment())
 
 keyring.create(_FOLDER / "keys")
 
@@ -27,7 +30,8 @@ django.setup()  # before pytest-django looks whether there is a Django project
 from django.db import connections  # noqa: E402
 
 # A file: threads in memory would share one connection's locks, and processes side by side have one each.
-connections.settings["default"]["TEST"]["NAME"] = str(_FOLDER / "test.sqlite3")
+if not postgresql.is_wanted():
+    connections.settings["default"]["TEST"]["NAME"] = str(_FOLDER / "test.sqlite3")
 
 from zegel.accounts.hashers import Argon2  # noqa: E402
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pytest
 
-from tests.peers import debian
+from tests.peers import debian, postgresql
+
+ONLY_SQLITE: Final = pytest.mark.skipif(postgresql.is_wanted(), reason="about the files, or the plans, of SQLite")
 
 
 def needs(*packages: str) -> None:

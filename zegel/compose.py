@@ -68,9 +68,11 @@ GRACE: Final = 10.0  # seconds to finish what is under way
 SWITCH: Final = 0.001  # seconds that the loop and the writer let each other wait for the interpreter, at most
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
 WRITERS: Final = "writers.lock"  # on which the processes that write queue up
+MIGRATIONS: Final = "django_migrations"  # the first table that is made
 COUNTER: Final = "counting.lock"  # on which the process that counts days holds on
 FILES: Final = 65_536  # open at once in one process
-DATABASE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
+SQLITE_REMEDY: Final = "Is the disk full, or the file of another user? If it is damaged, put back your backup."
+POSTGRESQL_REMEDY: Final = "Does its server run, and may this user come in? See database_url, and pg_hba.conf there."
 
 
 class NotReady(Exception):
@@ -113,7 +115,7 @@ def prepare(settings: Settings, *, restores: bool = False) -> bool:
     """
     if not restores:
         refuse_half_restored(settings)
-    if not is_safe():
+    if settings.postgresql is None and not is_safe():
         raise NotReady(
             "The SQLite in use has a defect that can lose data (fixed in 3.51.3). Install the locked requirements, "
             "which bring a newer one."
@@ -125,16 +127,17 @@ def prepare(settings: Settings, *, restores: bool = False) -> bool:
         raise NotReady(f"The folder {settings.folder} can't be made or written: {cause.strerror}.") from cause
     is_first = False
     if not keyring.is_there(settings.keys):
-        if settings.database.exists():
+        if has_database(settings):
+            where = settings.folder if settings.postgresql is None else settings.database_url
             raise NotReady(
-                f"There is a database in {settings.folder} but no keys: what it holds could not be opened. "
+                f"There is a database in {where} but no keys: what it holds could not be opened. "
                 f"Put back your backup of {settings.keys}."
             )
         is_first = keyring.create(settings.keys)
     keyring.opening_keys(settings.keys)
     keyring.submission_keys(settings.keys)
     certificate_sources(settings)
-    _migrate()
+    _migrate(settings)
     if not restores:
         _refuse_older_database(settings)
     return is_first
@@ -193,12 +196,64 @@ def certificate_sources(settings: Settings) -> tuple[Files, ...]:
     return (own,)
 
 
-def _migrate() -> None:
+def turns(settings: Settings) -> Path | None:
+    """On what the processes that write queue up; ``None``: PostgreSQL has a queue of its own."""
+    return settings.run / WRITERS if settings.postgresql is None else None
+
+
+def has_database(settings: Settings) -> bool:
+    """It was made before; with PostgreSQL: it has our tables. Raises :class:`NotReady` where nobody can tell."""
+    if settings.postgresql is None:
+        return settings.database.exists()
+    from django.db import DatabaseError, connection
+
+    try:
+        return MIGRATIONS in connection.introspection.table_names()
+    except DatabaseError as cause:
+        raise NotReady(unusable_database(cause)) from None
+    finally:
+        connection.close()
+
+
+def unusable_database(cause: Exception) -> str:
+    """What is said of it to the operator."""
+    return f"The database can't be used: {words_of_database(cause)}. {database_remedy()}"
+
+
+def words_of_database(cause: Exception) -> str:
+    """Its own. PostgreSQL's hold no password, but may hold a row after the first line."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        return str(cause)
+    said, _, more = str(cause).strip().partition("\n")
+    told = more.strip().splitlines()[-1:] if said.endswith(":") else []  # several places were tried; the last one
+    return " ".join([said, *told])
+
+
+def database_remedy() -> str:
+    """What to look at where it can't be used."""
+    from django.db import connection
+
+    return SQLITE_REMEDY if connection.vendor == "sqlite" else POSTGRESQL_REMEDY
+
+
+def _require_server() -> None:
+    """PostgreSQL can be relied on as it is set up. Raises :class:`NotReady`."""
+    from zegel.edge import postgresql
+
+    if faults := postgresql.faults(postgresql.ask):
+        raise NotReady(f"The database can't be used: {faults[0].what}. {faults[0].remedy}")
+
+
+def _migrate(settings: Settings) -> None:
     from django.core.management import call_command
     from django.db import DatabaseError, connection
     from django.db.migrations.executor import MigrationExecutor
 
     try:
+        if settings.postgresql is not None:
+            _require_server()
         loader = MigrationExecutor(connection).loader
         unknown = [key for key in loader.applied_migrations if key not in loader.disk_migrations]
         if unknown:
@@ -208,7 +263,7 @@ def _migrate() -> None:
             )
         call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as cause:
-        raise NotReady(f"The database can't be used: {cause}. {DATABASE_REMEDY}") from cause
+        raise NotReady(unusable_database(cause)) from cause
     finally:
         connection.close()
 
@@ -226,7 +281,7 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.custody.seal import Wrapper
 
     stop = _stop_event()
-    writer, readers = Writer(settings.run / WRITERS, crowded=Crowd(settings.run).tell), Readers()
+    writer, readers = Writer(turns(settings), crowded=Crowd(settings.run).tell), Readers()
     section, keys = settings.submission, keyring.submission_keys(settings.keys)
     certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.look_now)
@@ -292,7 +347,7 @@ async def inbound(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.report.inbound import Homecoming
 
     stop = _stop_event()
-    writer, readers = Writer(settings.run / WRITERS), Readers()
+    writer, readers = Writer(turns(settings)), Readers()
     certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
     home = Homecoming(settings.hostname, writer, readers, now, Rope(settings.run).pull)
     door = home.door(certificate.context)
@@ -416,7 +471,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
 
     stop = _stop_event()
     crowd = Crowd(settings.run)
-    writer, readers, bell = Writer(settings.run / WRITERS, is_crowded=crowd.is_there), Readers(), Bell(settings.run)
+    writer, readers, bell = Writer(turns(settings), is_crowded=crowd.is_there), Readers(), Bell(settings.run)
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
     dns = DnsResolver(settings.resolver(), trusted=is_trusted(settings))
@@ -641,7 +696,7 @@ def _api(settings: Settings, keys: OpeningKeys, open_field: OpensFields) -> Api:
             keys=keyring.submission_keys(settings.keys),
             wrapper=Wrapper(keys.sealing),
             blobs=Blobs(settings.blobs),
-            writer=Writer(settings.run / WRITERS, crowded=Crowd(settings.run).tell),
+            writer=Writer(turns(settings), crowded=Crowd(settings.run).tell),
             readers=Readers(threads=1),
             dns=dns(),
             now=now,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -157,6 +158,66 @@ def _parse_scanner(value: object) -> object:
     return {"host": host, "port": int(port)}
 
 
+@dataclass(frozen=True, slots=True)
+class DatabasePlace:
+    """A PostgreSQL database: where its server is, and as whom we come."""
+
+    name: str
+    host: str  # a name, an IP address, or the folder of a socket
+    port: int
+    user: str  # empty: as libpq does it, the user of the machine
+    options: tuple[tuple[str, str], ...]  # of libpq, about TLS
+
+    @property
+    def is_here(self) -> bool:
+        """Nobody is on the way to it."""
+        return self.host.startswith("/") or self.host == "localhost" or (_is_ip(self.host) and _is_loopback(self.host))
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback
+
+
+_DATABASE_EXAMPLE = "write where the database is, like postgresql:///zegel or postgresql://zegel@db.example.org/zegel"
+_DATABASE_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+_SOCKETS = "/run/postgresql"  # where Debian and others have it; libpq's own idea depends on who built it
+
+
+def database_place(url: str) -> DatabasePlace:
+    """What a URL of libpq says, of what is understood here. Raises ``ValueError``; no message has the URL, in which
+    somebody may have written a password."""
+    try:
+        parts = urlsplit(url)
+        host, port, name = unquote(parts.hostname or ""), parts.port or 5432, unquote(parts.path.removeprefix("/"))
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(_DATABASE_EXAMPLE) from None
+    options = dict(given)
+    if parts.password is not None or "password" in options:
+        raise ValueError("no password may stand in it: write it in a file, and name that in database_password")
+    host = options.pop("host", "") or host or _SOCKETS
+    is_one = len(given) == len(dict(given)) and not any(mark in host + name for mark in ",\0")
+    if parts.scheme not in ("postgresql", "postgres") or not name or "/" in name or parts.fragment or not is_one:
+        raise ValueError(_DATABASE_EXAMPLE)
+    if unknown := options.keys() - set(_DATABASE_OPTIONS):
+        raise ValueError(f"{sorted(unknown)[0]!r} can't stand in it, but {', '.join(('host', *_DATABASE_OPTIONS))} can")
+    if any(not Path(options[one]).is_absolute() for one in _DATABASE_OPTIONS[1:] if one in options):
+        raise ValueError("write paths in it in full")
+    place = DatabasePlace(name, host, port, unquote(parts.username or ""), tuple(sorted(options.items())))
+    if not place.is_here and (options.get("sslmode") != "verify-full" or "sslrootcert" not in options):
+        raise ValueError(
+            "to another machine only with TLS and a verified certificate: add "
+            "?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+        )
+    return place
+
+
+def _parse_database(value: str) -> str:
+    if value:
+        database_place(value)
+    return value
+
+
 def _parse_network(value: object) -> object:
     try:
         return ip_network(str(value))
@@ -171,6 +232,7 @@ HostName = Annotated[str, AfterValidator(_parse_host_name), AfterValidator(_requ
 Url = Annotated[str, AfterValidator(_parse_url)]
 Directory = Annotated[str, AfterValidator(_parse_directory)]
 Contact = Annotated[str, AfterValidator(_parse_contact)]
+DatabaseUrl = Annotated[str, AfterValidator(_parse_database)]
 
 
 class _Section(BaseModel):
@@ -293,8 +355,10 @@ class Settings(BaseSettings):
     )
     testing: bool = False  # accepts settings that only tests may use; never for real mail
     hostname: HostName = "localhost"  # the gateway's own name in mail: greeting, Received, MAILER-DAEMON
-    folder: Path = Path("state")  # all state: database, blobs, keys
+    folder: Path = Path("state")  # all state: database (unless database_url names one), blobs, keys
     keyring: Path | None = None  # folder of the keys; none: keys in folder
+    database_url: DatabaseUrl = ""  # of PostgreSQL, as postgresql:///zegel; empty: SQLite, in folder
+    database_password: Path | None = None  # file with the password for it, and nothing else; none: peer, or ~/.pgpass
     erasures: Path | None = None  # folder for the journal of erasures, best on another disk; none: in folder
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # debug, info, warning or error
     submission: Submission = Submission()
@@ -385,7 +449,13 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> Path:
+        """The file of SQLite."""
         return self.folder / "zegel.sqlite3"
+
+    @property
+    def postgresql(self) -> DatabasePlace | None:
+        """The database that is used in the place of SQLite's."""
+        return database_place(self.database_url) if self.database_url else None
 
     @property
     def blobs(self) -> Path:
@@ -480,6 +550,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             "folder": anchor(settings.folder),
             "keyring": anchor(settings.keyring),
             "erasures": anchor(settings.erasures),
+            "database_password": anchor(settings.database_password),
             "submission": section(settings.submission, "certificate", "certificate_key"),
             "portal": section(settings.portal, "certificate", "certificate_key", "clamd"),
             "delivery": section(settings.delivery, "extra_ca"),

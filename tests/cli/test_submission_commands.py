@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.peers import postgresql
+
 ORGANISATION: Final = "Voorbeeld"
 
 
@@ -18,7 +20,7 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "zegel.toml"
-        self.config.write_text('testing = true\nhostname = "zegel.test"\nfolder = "state"\n')
+        self.config.write_text(f'testing = true\nhostname = "zegel.test"\nfolder = "state"\n{postgresql.setting()}')
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZEGEL_", "DJANGO_"))}

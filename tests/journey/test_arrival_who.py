@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 
 from tests.journey.arrival_ground import GUEST, SENDER, Doorstep, HungUp, Wire, mail
 from tests.journey.portal_ground import Clock
@@ -445,7 +446,8 @@ NUMBERED = f"zivver-access-right: {GUEST} sms +31612345678"
 
 @pytest.mark.parametrize("caps", [TextCaps(texts_per_hour=1), TextCaps(text_countries=("BE",))])
 def test_a_message_that_names_a_number_waits_where_no_text_could_be_sent(doorstep: Doorstep, caps: TextCaps) -> None:
-    submitting.count_text(doorstep.organisation.pk, Secret("+32470123456"), "BE", now=doorstep.clock())
+    with transaction.atomic():
+        submitting.count_text(doorstep.organisation.pk, Secret("+32470123456"), "BE", now=doorstep.clock())
     submitting.cap_texts(doorstep.organisation, caps)
     wire = doorstep.signed_in()
     before = doorstep.custody()

@@ -16,6 +16,7 @@ from django.db import OperationalError, connection, transaction
 
 from tests.journey.arrival_ground import Doorstep, mail
 from tests.journey.portal_ground import Clock
+from tests.needs import ONLY_SQLITE
 from zegel.core.policy.ended import Ended
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import sqlite
@@ -291,6 +292,7 @@ def test_a_file_that_can_not_be_removed_keeps_no_key_and_is_tried_again(
     assert not Job.objects.filter(kind=Kind.EXPIRE).exists()
 
 
+@ONLY_SQLITE
 def test_a_reader_of_old_pages_puts_the_end_off_and_not_the_destruction(
     doorstep: Doorstep, clock: Clock, expired: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,6 +359,7 @@ def test_what_somebody_wrote_at_the_last_moment_goes_with_the_second_look(
     assert (recipient.links.count(), recipient.verification) == (0, None)
 
 
+@ONLY_SQLITE
 def test_many_that_end_at_once_are_all_cleared(doorstep: Doorstep, clock: Clock) -> None:
     wire = doorstep.signed_in()
     for number in range(20):
@@ -440,6 +443,7 @@ def test_mail_in_the_queue_is_looked_at_at_once(doorstep: Doorstep, clock: Clock
 # How every process opens the database
 
 
+@ONLY_SQLITE
 def test_every_connection_overwrites_what_it_deletes_and_uses_no_temporary_files(db: None) -> None:
     connection.close()
     with connection.cursor() as cursor:
@@ -456,6 +460,7 @@ def found_in_files(secret: bytes) -> bool:
     return any(secret in path.read_bytes() for path in database_files())
 
 
+@ONLY_SQLITE
 def test_no_key_is_left_in_the_files_of_the_database(doorstep: Doorstep, clock: Clock) -> None:
     """Who takes the disk, and the gateway's key as well, finds nothing that opens: neither in the database nor in its
     write-ahead log."""

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
+from tests.needs import ONLY_SQLITE
 from tests.peers import until
 from zegel.accounts.models import Account, Organisation
 from zegel.core.clock import Instant
@@ -248,6 +249,7 @@ def test_counting_asks_as_much_for_many_recipients_as_for_one() -> None:
     assert asked(one) == asked(many)
 
 
+@ONLY_SQLITE
 def test_a_day_is_found_by_an_index() -> None:
     """However much mail there is of other days."""
     author = people()

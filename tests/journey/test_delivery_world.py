@@ -26,12 +26,13 @@ import pytest
 
 from tests.journey.delivery_ground import dkimpy, everything_in, link_in, parsed, status_of, words
 from tests.journey.delivery_peers import ScriptedMx, server_tls
-from tests.needs import needs
+from tests.needs import ONLY_SQLITE, needs
 from tests.peers import until
 from tests.peers.gateway import ORGANISATION, SENDER, SENDING_DOMAIN
 from tests.peers.postfix import Postfix
 from tests.peers.world import GUEST_DOMAIN, OPEN_DOMAIN, World, world
 
+pytestmark = ONLY_SQLITE
 FICKLE: Final = "kwijt.test"  # listed; its server can lose TLS
 STRICT: Final = "streng.test"  # a Postfix that refuses one mailbox
 SHAKY: Final = "wankel.test"  # its name server fails until it is mended

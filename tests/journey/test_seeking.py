@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 
 from tests.journey.portal_ground import NOON
+from tests.needs import ONLY_SQLITE
 from zegel.accounts.models import Account, Organisation
 from zegel.edge.chance import identifier
 from zegel.journey import seeking
@@ -230,6 +231,7 @@ def test_what_no_index_leads_to_is_looked_for_so_far_and_no_further(
 # --- by an index --------------------------------------------------------------------------------------------------
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize(
     ("sought", "index"),
     [

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
 from tests.journey.test_day_numbers import people, sent, tried
+from tests.needs import ONLY_SQLITE
 from zegel.accounts import audit, credentials, submitting
 from zegel.accounts.models import (
     Account,
@@ -308,6 +309,7 @@ def test_the_age_of_the_queue_is_that_of_its_oldest_mail(settings: Settings) -> 
     assert 500 <= watch.gauges(settings, now=now())[metrics.QUEUE_AGE.name, ()] < 560
 
 
+@ONLY_SQLITE
 def test_work_of_years_to_come_is_not_gone_through(settings: Settings) -> None:
     """There is one such job for every message that expires."""
     with CaptureQueriesContext(connection) as queries:
@@ -406,6 +408,7 @@ def test_a_database_that_can_t_be_read_is_told_and_nothing_else_breaks(
     assert totals.shown()[metrics.FREE.name][()] != 0
 
 
+@ONLY_SQLITE
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_is_locked_holds_nobody_up_for_long(settings: Settings) -> None:
     """A writer keeps no reader out; somebody who locks it all does, and then it is not ready."""

@@ -68,6 +68,7 @@ PACKAGES: Final[tuple[Installed | Unpacked, ...]] = (
     Installed("xmlsec1", Path("/usr/bin/xmlsec1")),  # of pySAML2
     Installed("chromium", Path("/usr/bin/chromium")),
     Installed("strace", Path("/usr/bin/strace"), trial=("strace", "-o", "/dev/null", "true")),
+    Installed("postgresql", Path("/usr/bin/pg_ctlcluster"), service="postgresql"),
     Installed("testssl.sh", Path("/usr/bin/testssl")),
     # In a namespace of its own: the trial leaves nothing mounted.
     Installed("mount", Path("/usr/bin/mount"), trial=("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.peers import Peer, free_port, is_free, until
+from tests.peers import Peer, free_port, is_free, postgresql, until
 from zegel.cli.supervise import answers
 from zegel.local.authority import LocalAuthority
 from zegel.settings import Listen
@@ -47,7 +47,9 @@ class Gateway(Peer):
         mx_port: int,
         processes: int = 1,
         settings: str = "",
+        database: str = "",
     ) -> None:
+        """``database``: lines of the configuration that name one."""
         super().__init__(folder.absolute(), "127.0.0.1")
         self.portal_port = free_port()
         self.url = f"http://localhost:{self.portal_port}"
@@ -61,6 +63,7 @@ class Gateway(Peer):
             f"""testing = true
 hostname = "{HOST}"
 folder = "state"
+{database or postgresql.setting()}
 [submission]
 listen = ["127.0.0.1:{self.port}"]
 certificate = "{certificate}"

@@ -14,11 +14,13 @@ from typing import Final
 import pytest
 
 from tests.faults import ground
+from tests.needs import ONLY_SQLITE
 from tests.peers.gateway import ORGANISATION, Gateway
 from zegel.accounts.tokens import OF_ORGANISATIONS
 from zegel.api.operations import OPERATIONS
 
 EXAMPLES: Final = 10  # of each operation and phase
+pytestmark = ONLY_SQLITE
 # The throttle (P15) would answer most requests without a token with 429, and hide what is judged here: the first
 # refusal. It is tested in test_api.py.
 FORGETS: Final = """CREATE TRIGGER forgets AFTER INSERT ON accounts_signinfailure

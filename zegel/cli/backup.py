@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,19 +24,20 @@ from zegel import VERSION, compose
 from zegel.cli.base import Trouble, act_as_user, config_option, ready, settings_of, tells_trouble
 from zegel.cli.supervise import Supervisor
 from zegel.core.clock import Instant
-from zegel.edge import keyring, sqlite
+from zegel.edge import keyring, postgresql
 from zegel.edge.journal import Erased, Journal, agree
 
 if TYPE_CHECKING:
     from zegel.journey.custody.restoring import Restored
-    from zegel.settings import Settings
+    from zegel.settings import DatabasePlace, Settings
 
 FORMAT: Final = 1
 DATABASE: Final = "zegel.sqlite3"
+DUMP: Final = "zegel.dump"  # the database of PostgreSQL, as pg_dump writes it
 JOURNAL: Final = "erasures"
 MANIFEST: Final = "manifest.json"
 _PIECE: Final = 1024 * 1024
-_NAME: Final = re.compile(r"zegel\.sqlite3|erasures|blobs/[0-9a-f]{2}/[0-9a-f]{32}")
+_NAME: Final = re.compile(r"zegel\.sqlite3|zegel\.dump|erasures|blobs/[0-9a-f]{2}/[0-9a-f]{32}")
 _AROUND: Final = ("", "-wal", "-shm", "-journal")  # the database's own files
 
 
@@ -77,7 +79,8 @@ class Manifest:
             if told["format"] != FORMAT:
                 raise Trouble(f"{path} is of another version of Zegel ({told['zegel']}). Restore it with that version.")
             files = {str(name): Copied(int(one["size"]), str(one["sha256"])) for name, one in told["files"].items()}
-            if not {DATABASE, JOURNAL} <= files.keys() or not all(_NAME.fullmatch(name) for name in files):
+            is_whole = JOURNAL in files and len({DATABASE, DUMP} & files.keys()) == 1
+            if not is_whole or not all(_NAME.fullmatch(name) for name in files):
                 raise ValueError("files")
             return cls(datetime.fromisoformat(told["made_at"]), str(told["zegel"]), str(told["key"]), files)
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
@@ -97,10 +100,10 @@ def backup(folder: Path, config: Path | None) -> None:
     The keys have a backup of their own (`zegel keys backup`); keep the two apart. Restore with `zegel restore`.
     """
     settings = settings_of(config)
+    compose.start_django()
     _require_gateway(settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Trouble(f"{folder} is not empty. Name a new folder, like {folder}/$(date +%F); nothing is overwritten.")
-    compose.start_django()
     is_new = not folder.exists()
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -146,16 +149,19 @@ def make(settings: Settings, folder: Path) -> tuple[Manifest, list[uuid.UUID]]:
     erasures.write_journal(journal)
     made_at = compose.now()
     files: dict[str, Copied] = {}
-    names = _copy_database(folder / DATABASE)
-    files[DATABASE] = _hashed(folder / DATABASE)
+    if settings.postgresql is None:
+        name, names = DATABASE, _copy_database(folder / DATABASE)
+    else:
+        name, names = DUMP, _dump_database(settings, settings.postgresql, folder / DUMP)
+    files[name] = _hashed(folder / name)
     damaged = []
-    for name in names:
-        place = f"blobs/{name.hex[-2:]}/{name.hex}"
+    for blob in names:
+        place = f"blobs/{blob.hex[-2:]}/{blob.hex}"
         try:
             files[place] = copy(settings.folder / place, folder / place)
         except FileNotFoundError:
-            if _is_alive(name):
-                damaged.append(name)
+            if _is_alive(blob):
+                damaged.append(blob)
     erasures.write_journal(journal)
     files[JOURNAL] = copy(journal.path, folder / JOURNAL)
     manifest = Manifest(made_at, VERSION, keyring.sealing_key(settings.keys).key_id.hex(), files)
@@ -166,8 +172,9 @@ def make(settings: Settings, folder: Path) -> tuple[Manifest, list[uuid.UUID]]:
 def _require_gateway(settings: Settings) -> None:
     compose.refuse_half_restored(settings)
     keyring.opening_keys(settings.keys)
-    if not settings.database.exists():
-        raise Trouble(f"There is no database in {settings.folder}: nothing to copy. Name the configuration in use.")
+    if not compose.has_database(settings):
+        where = settings.folder if settings.postgresql is None else settings.database_url
+        raise Trouble(f"There is no database in {where}: nothing to copy. Name the configuration in use.")
 
 
 def _copy_database(to: Path) -> list[uuid.UUID]:
@@ -194,6 +201,60 @@ def _copy_database(to: Path) -> list[uuid.UUID]:
     _sync(to)
     _sync(to.parent)
     return names
+
+
+def _dump_database(settings: Settings, place: DatabasePlace, to: Path) -> list[uuid.UUID]:
+    """One moment of it, whatever is being written; and the blobs that it refers to. Nobody who writes waits for it."""
+    from django.db import connection
+
+    from zegel.edge import rows
+    from zegel.journey.custody.models import Content
+
+    _require_program("pg_dump", postgresql.major(postgresql.ask))
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # as long as it takes
+            snapshot = postgresql.ask("SELECT pg_export_snapshot()")
+            table = rows.table(Content)
+            cursor.execute(f"SELECT id FROM {table} WHERE sealed IS NULL AND head != ''::bytea")  # noqa: S608
+            names = [rows.found(one) for (one,) in cursor.fetchall()]
+            what = (f"--snapshot={snapshot}", "--format=custom", "--no-owner", "--no-privileges", f"--file={to}")
+            _run_program(settings, place, "pg_dump", *what)
+        finally:
+            cursor.execute("ROLLBACK")
+    _sync(to)
+    _sync(to.parent)
+    return names
+
+
+def _require_program(name: str, server: int) -> None:
+    """A program of PostgreSQL is on this machine, and not older than the server. Raises :class:`Trouble`."""
+    remedy = f"Install the client of PostgreSQL {server} or newer; on Debian: apt install postgresql-client"
+    if (found := shutil.which(name)) is None:
+        raise Trouble(f"There is no {name} on this machine, which copies the database. {remedy}")
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    version = re.search(r"(\d+)", said)
+    if version is None or int(version[1]) < server:
+        raise Trouble(f"{found} is older than the server ({said.strip()}; the server is {server}). {remedy}")
+
+
+def _run_program(settings: Settings, place: DatabasePlace, name: str, *arguments: str) -> None:
+    """Raises :class:`Trouble` with its first line, which has no password; later ones may hold rows."""
+    way = postgresql.program(settings, place)
+    done = subprocess.run(  # noqa: S603
+        [shutil.which(name) or name, *way.arguments, *arguments],
+        env=os.environ | way.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[0]
+        raise Trouble(f"The database could not be copied: {said.removeprefix(f'{name}: ')}.")
 
 
 def _is_alive(name: uuid.UUID) -> bool:
@@ -311,15 +372,16 @@ def restore(folder: Path, other: Path | None, config: Path | None, *, without_er
     """
     settings = settings_of(config)
     manifest = Manifest.of(folder)
+    _require_kind(settings, manifest)
     held = Supervisor(settings, config)
     held.take_folder()  # until this ends
+    compose.start_django()
     _require_room(settings)
     _require_keys(settings, manifest)
     lines = _known_erasures(settings, folder, manifest, other, without=without_erasures)
     settings.restoring.touch(mode=0o600)
     _sync(settings.folder)
     _put_back(settings, folder, manifest)
-    compose.start_django()
     compose.prepare(settings, restores=True)
     act_as_user(settings.log_level)
     done = _make_good(settings, lines)
@@ -329,18 +391,41 @@ def restore(folder: Path, other: Path | None, config: Path | None, *, without_er
     held.stop()
 
 
+def _require_kind(settings: Settings, manifest: Manifest) -> None:
+    """The configuration names the kind of database that was copied."""
+    if DUMP in manifest.files and settings.postgresql is None:
+        raise Trouble("This is a backup of PostgreSQL. Name an empty database of it in the setting database_url.")
+    if DATABASE in manifest.files and settings.postgresql is not None:
+        raise Trouble("This is a backup of SQLite. Take the setting database_url out of the configuration.")
+
+
 def _require_room(settings: Settings) -> None:
     """Nothing is there that could be overwritten; what an interrupted restore left is removed."""
     if settings.restoring.exists():
         shutil.rmtree(settings.blobs, ignore_errors=True)
         for path in _database_files(settings):
             path.unlink(missing_ok=True)
+        if settings.postgresql is not None:
+            _drop_tables()
+    if settings.postgresql is not None and compose.has_database(settings):
+        raise Trouble(
+            f"There is a gateway in {settings.database_url}, which would be overwritten. Name an empty database in the "
+            "setting database_url."
+        )
     blobs = settings.blobs.glob("*/*") if settings.blobs.is_dir() else ()
     for path in (*(one for one in _database_files(settings) if one.exists()), *blobs):
         raise Trouble(
             f"There is a gateway in {settings.folder}: {path} would be overwritten. Move {settings.database.name}* and "
             "blobs away, or name another folder in the setting folder. Keys and the journal of erasures may stay."
         )
+
+
+def _drop_tables() -> None:
+    from django.db import connection
+
+    if names := connection.introspection.table_names():
+        tables = ", ".join(connection.ops.quote_name(name) for name in names)
+        postgresql.ask(f"DROP TABLE {tables} CASCADE")
 
 
 def _database_files(settings: Settings) -> list[Path]:
@@ -408,25 +493,38 @@ def _put_back(settings: Settings, folder: Path, manifest: Manifest) -> None:
         if name == JOURNAL:
             continue
         to = settings.database if name == DATABASE else settings.folder / name
+        if name == DUMP:  # what an interrupted restore left
+            to.unlink(missing_ok=True)
         try:
             copy(folder / name, to, expected=expected)
         except FileNotFoundError as cause:
             raise _missing(folder / name) from cause
+        if name == DUMP and settings.postgresql is not None:  # out of our own copy: its hash was compared
+            _fill_database(settings, settings.postgresql, to)
+
+
+def _fill_database(settings: Settings, place: DatabasePlace, dump: Path) -> None:
+    """All of it or nothing. The dump is removed."""
+    try:
+        _require_program("pg_restore", postgresql.major(postgresql.ask))
+        whole = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges")
+        _run_program(settings, place, "pg_restore", *whole, str(dump))
+    finally:
+        dump.unlink()
 
 
 def _make_good(settings: Settings, lines: Sequence[Erased]) -> Restored:
     """Before anything starts: as :mod:`zegel.journey.custody.restoring` says, and no trace is left in files."""
     from django.db import connection, transaction
 
-    from zegel.journey.custody import erasures, restoring
+    from zegel.journey.custody import erasures, restoring, retention
 
     with transaction.atomic():
         done = restoring.make_good(lines, now=compose.now())
     waste, lost = restoring.missing(uuid.UUID(hex=path.name) for path in settings.blobs.glob("??/*"))
     for name in waste:
         (settings.blobs / name.hex[-2:] / name.hex).unlink()
-    with connection.cursor() as cursor:
-        sqlite.empty_log(lambda pragma: cursor.execute(pragma).fetchone())
+    retention.empty_log()
     journal = compose.erasure_journal(settings)
     _replace_older(journal, lines)
     erasures.write_journal(journal)

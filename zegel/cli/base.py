@@ -54,7 +54,7 @@ def tells_trouble(command: Callable[P, R]) -> Callable[P, R]:
         except (BadSettings, KeyTrouble, JournalTrouble, CertificateTrouble, compose.NotReady) as cause:
             raise Trouble(str(cause)) from cause
         except DatabaseError as cause:
-            raise Trouble(f"The database can't be used: {cause}. {compose.DATABASE_REMEDY}") from cause
+            raise Trouble(compose.unusable_database(cause)) from cause
         except OSError as cause:
             if cause.errno == errno.EPIPE:  # whoever read what we print went away; click knows what to do
                 raise

@@ -98,8 +98,10 @@ ADMINISTRATOR: Final = Question("administrator", "E-mail address of its first ad
     help="The file to write. One that is there is never changed.",
 )
 @click.option("--hostname", help="The name that mail servers know this machine by.")
-@click.option("--folder", help="All data: database, content, keys.")
+@click.option("--folder", help="All data: database (unless --database-url names one), content, keys.")
 @click.option("--keyring", "keys", help="Folder of the keys, where they don't lie in the data folder.")
+@click.option("--database-url", help="PostgreSQL in the place of SQLite, like postgresql:///zegel.")
+@click.option("--database-password", help="A file with the password for it, and nothing else.")
 @click.option("--erasures", help="Folder of the journal of erasures, best on another disk.")
 @click.option("--resolver", help="IP address of a validating DNS resolver.")
 @click.option("--portal-url", help="As recipients reach it, like https://secure.example.org.")
@@ -143,13 +145,15 @@ def init(config: Path, **given: Any) -> None:
         compose.use(part)
         compose.start_django()
         _require_password(password)
+        _require_new(settings)
         os.link(part, config)  # never over one that is there
     finally:
         part.unlink(missing_ok=True)
     compose.use(config)
     click.echo(f"Wrote {config}.")
     compose.prepare(settings)
-    click.echo(f"Made keys and database in {settings.folder}.")
+    made = "keys and database" if settings.postgresql is None else f"the tables in {settings.database_url}, and keys"
+    click.echo(f"Made {made} in {settings.folder}.")
     _make_first(answers, given["language"], password, settings)
     _tell_next(config)
 
@@ -214,7 +218,9 @@ def _require_writable(config: Path) -> None:
 
 def _values(answers: dict[str, str], given: dict[str, Any]) -> Values:
     top: dict[str, Any] = {"hostname": answers["hostname"], "folder": answers["folder"]}
-    for name, flag in (("keyring", "keys"), ("erasures", "erasures")):
+    if given["database_url"]:
+        top["database_url"] = given["database_url"]
+    for name, flag in (("database_password", "database_password"), ("keyring", "keys"), ("erasures", "erasures")):
         if given[flag]:
             top[name] = _answer(Question(name, "", _path), given[flag])
     values: dict[str, dict[str, Any]] = {
@@ -250,11 +256,20 @@ def _tried(part: Path, values: Values) -> Settings:
     section = settings.submission
     if section.certificate is not None and section.certificate_key is not None:
         examine_certificate((section.certificate, section.certificate_key))
-    if settings.database.exists():
-        raise Trouble(
-            f"There is a gateway in {settings.folder} already. Name its configuration with --config, or another folder."
-        )
+    if settings.postgresql is None:
+        _require_new(settings)
     return settings
+
+
+def _require_new(settings: Settings) -> None:
+    """With PostgreSQL once Django is started."""
+    if compose.has_database(settings):
+        where, other = (
+            (settings.folder, "folder") if settings.postgresql is None else (settings.database_url, "database")
+        )
+        raise Trouble(
+            f"There is a gateway in {where} already. Name its configuration with --config, or another {other}."
+        )
 
 
 def _make_first(answers: dict[str, str], language: str, password: str, settings: Settings) -> None:
@@ -296,10 +311,10 @@ def _tell_next(config: Path) -> None:
 def _tell_what_is_there(config: Path) -> None:
     settings = settings_of(config)
     click.echo(f"{config} is there, and stays as it is: host name {settings.hostname}, folder {settings.folder}.")
-    if not settings.database.exists():
+    compose.start_django()
+    if not compose.has_database(settings):
         click.echo(f"There is no database yet. Make it with: zegel migrate --config {config}")
         return
-    compose.start_django()
     from zegel.accounts.models import Organisation
 
     organisations = list(Organisation.objects.order_by("name"))

@@ -22,7 +22,7 @@ from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_trouble
 from zegel.cli.supervise import answers, is_running, trouble_binding
 from zegel.core.seal.wrap import CannotOpen
-from zegel.edge import keyring, sqlite
+from zegel.edge import keyring, postgresql, sqlite
 from zegel.edge.certificates import Fault, acme_files, acme_folder, self_signed_files
 from zegel.edge.certificates import examine as examine_certificate
 from zegel.edge.clamd import Clamd, NotExamined
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from zegel.accounts.models import SendingDomain
     from zegel.edge.dns import Answer, Resolver
     from zegel.journey.custody.models import Conversation, Recipient
-    from zegel.settings import Settings, Sms
+    from zegel.settings import DatabasePlace, Settings, Sms
 
 Verdict = Literal["good", "look", "test", "bad"]
 BACKUP_MARK = keyring.COPIED
@@ -129,7 +129,7 @@ def scanner(settings: Settings) -> Iterator[Check]:
 
 
 def _keys(settings: Settings) -> Iterator[Check]:
-    if not keyring.is_there(settings.keys) and not settings.database.exists():
+    if not keyring.is_there(settings.keys) and not _has_database(settings):
         yield Check("look", f"keys: none yet in {settings.keys}", "`zegel run` makes them at its first start.")
         return
     try:
@@ -184,30 +184,66 @@ def _disk(settings: Settings) -> Iterator[Check]:
         yield Check("good", text)
 
 
+def _has_database(settings: Settings) -> bool:
+    """Also ``False`` where it can't be reached, which :func:`_database` tells."""
+    try:
+        return compose.has_database(settings)
+    except compose.NotReady:
+        return False
+
+
 def _database(settings: Settings) -> Iterator[Check]:
     from django.db import DatabaseError, connection
     from django.db.migrations.executor import MigrationExecutor
 
-    if not sqlite.is_safe():
+    if settings.postgresql is not None:
+        yield from _server(settings.postgresql)
+    elif not sqlite.is_safe():
         yield Check("bad", "database: this SQLite can lose data", "Install the locked requirements.")
-    if not settings.database.exists():
-        yield Check("look", "database: not made yet", "`zegel run` makes it at its first start.")
+    try:
+        if not compose.has_database(settings):
+            yield Check("look", "database: not made yet", "`zegel run` makes it at its first start.")
+            return
+    except compose.NotReady:  # told above
         return
-    if not os.access(settings.database, os.W_OK):
-        yield Check("bad", f"database: {settings.database} can't be written", compose.DATABASE_REMEDY)
+    if settings.postgresql is None and not os.access(settings.database, os.W_OK):
+        yield Check("bad", f"database: {settings.database} can't be written", compose.SQLITE_REMEDY)
         return
     try:
         executor = MigrationExecutor(connection)
     except DatabaseError as cause:
-        yield Check("bad", f"database: can't be used ({cause})", compose.DATABASE_REMEDY)
+        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
         return
     known = executor.loader.disk_migrations or {}
     if any(key not in known for key in executor.loader.applied_migrations or {}):
         yield Check("bad", "database: written by a newer Zegel", "Start that version, or restore an older backup.")
     elif executor.migration_plan(executor.loader.graph.leaf_nodes()):
         yield Check("look", "database: of an older Zegel", "`zegel run` brings it up to date; make a backup first.")
-    else:
+    elif settings.postgresql is None:
         yield _durability()
+    else:
+        yield Check("good", "database: up to date")
+
+
+def _server(place: DatabasePlace) -> Iterator[Check]:
+    """Of PostgreSQL: whether it is there, can be used, and keeps what it says it keeps; who we are there."""
+    from django.db import DatabaseError
+
+    try:
+        faults = [*postgresql.faults(postgresql.ask), *postgresql.undurable(postgresql.ask)]
+        seen = postgresql.looked_at(postgresql.ask)
+    except DatabaseError as cause:
+        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
+        return
+    for fault in faults:
+        yield Check("bad", f"database: {fault.what}", fault.remedy)
+    way = seen.tls or ("over a socket" if place.host.startswith("/") else "in clear, on this machine")
+    what = f"database: PostgreSQL {seen.version}, {seen.name} as {seen.user}, {way}"
+    if seen.is_superuser:
+        remedy = f"Nothing needs that. Run as an administrator there: ALTER ROLE {seen.user} NOSUPERUSER"
+        yield Check("look", f"{what}, who may do anything there", remedy)
+    elif not faults:
+        yield Check("good", what)
 
 
 def _durability() -> Check:
@@ -231,7 +267,7 @@ def _erasures(settings: Settings) -> Iterator[Check]:
 
     from zegel.journey.custody import erasures
 
-    if not settings.database.exists() or not keyring.is_there(settings.keys):
+    if not _has_database(settings) or not keyring.is_there(settings.keys):
         return
     journal = compose.erasure_journal(settings)
     try:
@@ -264,7 +300,7 @@ def _restored(settings: Settings) -> Iterator[Check]:
 
     if settings.restoring.exists():
         yield Check("bad", "restore: not finished, nothing starts", "Run `zegel restore` again, to its end.")
-    if not settings.database.exists():
+    if not _has_database(settings):
         return
     try:
         held = restoring.waiting()
@@ -452,7 +488,7 @@ def _domains(settings: Settings) -> Iterator[Check]:
 
     from zegel.accounts.models import SendingDomain
 
-    if not settings.database.exists():
+    if not _has_database(settings):
         return
     try:
         found = list(SendingDomain.objects.prefetch_related("dkim_pairs").order_by("name", "pk"))
@@ -530,7 +566,7 @@ def _lists(settings: Settings) -> Iterator[Check]:
     from zegel.accounts.models import DirectDeliveryList
     from zegel.journey.decision.facts import LIST_LAPSES
 
-    if not settings.database.exists():
+    if not _has_database(settings):
         return
     try:
         found = list(DirectDeliveryList.objects.exclude(url="").select_related("organisation").order_by("pk"))

@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
+from django.core.management.color import no_style
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 Converter = Callable[[Sequence[Any]], Sequence[Any]]
@@ -51,10 +52,16 @@ def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
         _cursor(statement, values, many=True)
 
 
+def number_on(model: type[models.Model]) -> None:
+    """Inside a transaction in which rows got numbers by hand: those to come follow them. SQLite does so by itself."""
+    for statement in connection.ops.sequence_reset_sql(no_style(), [model]):
+        execute(statement, ())
+
+
 @cache
 def marks(count: int) -> str:
-    """The places of so many values in a statement, for ``IN (…)``."""
-    return ", ".join(["%s"] * count)
+    """The places of so many values in a statement, for ``IN (…)``; of none at all there is nothing in it."""
+    return ", ".join(["%s"] * count) or "NULL"
 
 
 @cache

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
+from zegel.edge import postgresql
 from zegel.edge.keyring import opening_keys
 from zegel.edge.sqlite import OPTIONS, use_current_sqlite
 from zegel.settings import load_from_environment
@@ -23,14 +24,15 @@ _PORTAL: Final = urlsplit(ZEGEL.portal.url)
 DEBUG = False
 USE_TZ = True
 TIME_ZONE = "Europe/Amsterdam"
+_SQLITE: Final[dict[str, Any]] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": str(ZEGEL.database),
+    "OPTIONS": OPTIONS,
+    "CONN_MAX_AGE": None,
+    "TEST": {"NAME": str(ZEGEL.folder / "test.sqlite3")},  # a file, as in production: memory locks differently
+}
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(ZEGEL.database),
-        "OPTIONS": OPTIONS,
-        "CONN_MAX_AGE": None,
-        "TEST": {"NAME": str(ZEGEL.folder / "test.sqlite3")},  # a file, as in production: memory locks differently
-    }
+    "default": _SQLITE if ZEGEL.postgresql is None else postgresql.database(ZEGEL, ZEGEL.postgresql)
 }
 # What the web signs outlives a restart; the mail processes sign nothing, and submission may not read the opening key.
 SECRET_KEY = (

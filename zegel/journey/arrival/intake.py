@@ -363,7 +363,7 @@ class Intake:
             reverse_path=str(self._envelope.reverse_path),
             envelope_id=self._envelope.envelope_id,
             requires_tls=self._envelope.requires_tls,
-            message_id=(message_id(section) or "")[:998],
+            message_id=_bounded(message_id(section) or ""),
             identity=self._identity.digest(),
             directives=self._wrapped(directives),
             source=self._client.address,
@@ -411,9 +411,14 @@ class Intake:
             case OSError(errno=errno.ENOSPC | errno.EDQUOT):
                 log(Broken("intake: no space left", cause))
                 return DISK_FULL
-            case DatabaseError() if "full" in str(cause):
+            case DatabaseError() if "full" in str(cause) or "No space left" in str(cause):  # SQLite; PostgreSQL
                 log(Broken("intake: no space left for the database", cause))
                 return DISK_FULL
             case _:
                 log(Broken("intake", cause))
                 return LOCAL_PROBLEM
+
+
+def _bounded(identity: str) -> str:
+    """At most 998 octets: PostgreSQL has no index for what is much longer."""
+    return identity if len(identity) < 250 else identity.encode()[:998].decode("utf-8", "ignore")

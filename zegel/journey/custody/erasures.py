@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
+from django.db import DatabaseError
 from django.db.models import Max
 from django.db.models.functions import Now
 
@@ -75,6 +76,8 @@ async def keep_journal(journal: Journal, readers: Readers) -> None:
     while True:
         try:
             await readers.read(lambda: write_journal(journal))
+        except DatabaseError as cause:  # a server that is started again is back soon
+            log(Broken("journal of erasures", cause))
         except Exception as cause:
             log(Broken("journal of erasures", cause))
             await asyncio.sleep(AFTER_TROUBLE)

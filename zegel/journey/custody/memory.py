@@ -81,7 +81,7 @@ def _rows(askers: Collection[Asker]) -> dict[tuple[int, str], list[_Known]]:
     for organisation, key, *rest in rows.select(
         f"""SELECT organisation_id, key, id, account_id, method, sealed, confirmed_at
         FROM {rows.table(VerificationData)} WHERE key IN ({rows.marks(len(keys))})
-        ORDER BY confirmed_at DESC""",  # noqa: S608
+        ORDER BY confirmed_at DESC NULLS LAST""",  # noqa: S608
         tuple(keys),
     ):
         identity, account, method, sealed, confirmed_at = rest

@@ -24,6 +24,7 @@ from zegel.core.policy.verification import Method
 from zegel.core.policy.verification_import import FileFault
 from zegel.core.policy.webhooks import Event
 from zegel.edge.journal import Erased
+from zegel.edge.rows import number_on
 from zegel.journey.custody import erasures, forgetting, jobs, outbox, retention, revoking, traces
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import (
@@ -84,6 +85,7 @@ def make_good(lines: Sequence[Erased], *, now: Instant) -> Restored:
     Erasure.objects.bulk_create(
         (Erasure(id=one.number, kind=one.kind, subject=one.subject, at=one.at) for one in since), batch_size=AT_ONCE
     )
+    number_on(Erasure)
     destroyed = sum(_destroy(one, now) for one in _of(since, erasures.Kind.CONVERSATION))
     revoked = sum(_revoke(one, now) for one in _of(since, erasures.Kind.RECIPIENT))
     forgotten = sum(_forget(one) for one in _of(since, erasures.Kind.VERIFICATION))

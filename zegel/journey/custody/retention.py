@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from zegel.core.clock import Instant
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.webhooks import Event
-from zegel.edge import sqlite
+from zegel.edge import postgresql, rows, sqlite
 from zegel.edge.blobs import Blobs
 from zegel.edge.database import Writer
 from zegel.edge.log import Broken, log
@@ -34,8 +34,21 @@ from zegel.journey.custody.models import (
     Sms,
     Submission,
     Transmission,
+    VerificationData,
 )
 
+HELD_KEYS: Final = (  # tables whose rows held keys, numbers or codes that are destroyed
+    Conversation,
+    Message,
+    Content,
+    Link,
+    Draft,
+    SealedVerification,
+    Transmission,
+    Sms,
+    Submission,
+    VerificationData,
+)
 SWEEP: Final = 3600.0  # seconds between sweeps
 DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
@@ -137,13 +150,14 @@ class Retention:
 
 
 def empty_log() -> bool:
-    """Outside of a transaction: keys that were destroyed leave the write-ahead log too. ``False``: somebody goes on
-    reading old pages, and they are still there."""
-    if connection.vendor != "sqlite":
-        return True
+    """Outside of a transaction: keys that were destroyed leave the write-ahead log too, and with PostgreSQL the tables.
+    ``False``: somebody goes on reading old pages, and they are still there."""
     try:
-        with connection.cursor() as cursor:
-            is_empty = sqlite.empty_log(lambda pragma: cursor.execute(pragma).fetchone())
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                is_empty = sqlite.empty_log(lambda pragma: cursor.execute(pragma).fetchone())
+        else:
+            is_empty = postgresql.vacuum(postgresql.ask, [rows.table(one) for one in HELD_KEYS])
     finally:
         connection.close()  # with its short patience
     if not is_empty:
