@@ -85,7 +85,7 @@ class Prepared(Generic[Row]):
         if compiler.annotation_col_map or information is None:
             raise TypeError("a prepared question has no annotations")
         adapted = {name: _adapted(example) for name, example in examples.items()}
-        plain = [bytes(one) if isinstance(one, memoryview) else one for one in constants]
+        plain = [_plain(one) for one in constants]
         places = [(place, name) for place, one in enumerate(plain) for name, it in adapted.items() if _same(one, it)]
         if lost := set(examples) - {name for _, name in places}:
             raise TypeError(f"not compared with a column as they are: {sorted(lost)}")
@@ -106,6 +106,12 @@ class Prepared(Generic[Row]):
 def _refuse_what_is_not_kept(asked: Any) -> None:
     if asked._prefetch_related_lookups or asked._known_related_objects or asked._iterable_class is not ModelIterable:
         raise TypeError("a prepared question gives rows of a model, and nothing that Django adds to them afterwards")
+
+
+def _plain(constant: Any) -> Any:
+    """Octets without what a driver wraps them in."""
+    octets = getattr(constant, "obj", constant)
+    return bytes(octets) if isinstance(octets, bytes | bytearray | memoryview) else constant
 
 
 def _same(one: Any, example: Any) -> bool:
