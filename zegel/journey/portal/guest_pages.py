@@ -23,7 +23,7 @@ from zegel.journey.portal.continuing import related
 from zegel.journey.portal.devices import days_of
 from zegel.journey.portal.drafts import draft_of, save_draft
 from zegel.journey.portal.guests import Guest, for_guests
-from zegel.journey.portal.pages import View, see_other
+from zegel.journey.portal.pages import View, in_turn, see_other
 from zegel.journey.portal.proofs import note_passed, note_reading, note_use, proof_of
 from zegel.journey.portal.reader import Reader
 from zegel.journey.portal.setup import portal
@@ -132,6 +132,7 @@ def _conversation(
     )
 
 
+@in_turn
 def conversation_page(
     request: HttpRequest,
     reader: Reader,

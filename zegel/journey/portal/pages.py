@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -17,6 +18,22 @@ from zegel.accounts.models import Account, Organisation
 from zegel.core.mail.texts import Language
 
 View = Callable[..., HttpResponseBase]
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+_TURNS: Final = threading.Semaphore(2)  # one computes while the other waits for the disk
+
+
+def in_turn(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """For what only computes and reads: two at a time in a process. Eight pages that are begun at once would make each
+    other wait for the interpreter, so that all of them are as late as the last. What waits for a client, a server or
+    another program takes no turn: the other threads are there for that."""
+
+    @wraps(make)
+    def outer(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        with _TURNS:
+            return make(*args, **kwargs)
+
+    return outer
 
 
 def private(view: View) -> View:

@@ -22,6 +22,7 @@ from zegel.core.mail.mime import Part, as_text
 from zegel.core.seal.wrap import CannotOpen
 from zegel.journey.portal import ranges
 from zegel.journey.portal.archive import Entry, zipped
+from zegel.journey.portal.pages import in_turn
 from zegel.journey.portal.pdf import AGAIN, as_pdf
 from zegel.journey.portal.reader import MAX_TEXT, PICTURES, OpenMessage, Reader
 from zegel.journey.portal.setup import portal
@@ -58,6 +59,7 @@ def body_with_images(request: HttpRequest, reader: Reader, message: uuid.UUID) -
     return _frame(request, _opened(reader, message), remote_images=True)
 
 
+@in_turn
 def _frame(request: HttpRequest, opened: OpenMessage, *, remote_images: bool) -> HttpResponseBase:
     if opened.inert() is None:
         raise Http404
