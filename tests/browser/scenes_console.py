@@ -722,7 +722,7 @@ def console_trace_term(stage: Stage) -> Iterator[str]:
     yield "term"
     stage.send(days="12")
     yield "too short a term"
-    destroy(submitted(stage).id, now=NOON.replace(year=2020))
+    destroy(submitted(stage).conversation_id, now=NOON.replace(year=2020))
     stage.send(days="365")
     yield "are you sure"
     traces.keep(organisation, 90)
