@@ -428,8 +428,10 @@ def name_of(kind: type[Event]) -> str:
 
 def configure(level: str, *, together: bool = False) -> None:
     """One JSON object a line on standard error. Libraries' own loggers keep quiet below warning. ``together``: lines
-    may be written up to :data:`HELD` later, many at once; a process that is killed takes that long of its log along."""
+    may be written up to :data:`HELD` later, many at once; a process that is killed takes that long of its log along.
+    What a library says where nobody reads any more is lost without a word: it would be another line that isn't JSON."""
     global _held  # noqa: PLW0603
+    logging.raiseExceptions = False
     if together and _held is None:
         _held = _Together(sys.stderr.fileno())
         atexit.register(_held.drain)
