@@ -25,7 +25,7 @@ def select(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 def _cursor(statement: str, values: Sequence[Any], *, many: bool = False) -> Any:
     """Django's own cursor costs more than SQLite does; its errors are kept, and so is whoever listens to it, and that a
     connection to a server is looked at before a request uses it."""
-    ours = connections[DEFAULT_DB_ALIAS]  # what stands behind ``connection`` in this thread, looked up once
+    ours: Any = connections[DEFAULT_DB_ALIAS]  # what stands behind ``connection`` in this thread, looked up once
     is_unseen = ours.health_check_enabled and not ours.health_check_done
     if ours.connection is None or is_unseen or ours.queries_logged or ours.execute_wrappers:
         told = ours.cursor()
