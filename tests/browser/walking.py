@@ -23,7 +23,6 @@ from zegel.web.translations import PACKAGE
 PARTS: Final = (scenes_guest, scenes_inbox, scenes_console)
 TEMPLATES: Final = frozenset(str(one.relative_to(PACKAGE)) for one in PACKAGE.glob("**/templates/**/*.html"))
 _BODIES: Final = re.compile(r"/(body|images)/[0-9a-f-]{36}$")
-PATIENCE: Final = 15_000  # milliseconds for one act of the browser, on a busy machine
 Look = Callable[[Stage, str], None]
 
 
@@ -32,7 +31,6 @@ def walk(one: Scene, language: Language, look: Look, *, ground: Ground, url: str
     seen = set[str]()
     ground.configure(url=url)
     with chromium.visit(locale=LOCALES[language]) as visit:
-        visit.page.set_default_timeout(PATIENCE)
         visit.context.route(_BODIES, _without_sandbox)
         stage = Stage(ground, visit.page, url, language, Weight(visit.page))
         for state in one.play(stage):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 from pytest_django.live_server_helper import LiveServer
 
 from tests.journey.portal_ground import Ground, mail
@@ -70,6 +70,57 @@ def test_a_draft_survives_a_lost_session(
         expect(page.get_by_text("Uw antwoord is veilig verstuurd.")).to_be_visible()
         expect(page.get_by_role("textbox", name="Uw antwoord")).to_have_value("")
     assert Message.objects.filter(answered_by=recipient).count() == 1 and not Draft.objects.exists()
+
+
+def test_what_was_written_before_the_script_came_is_kept_too(
+    ground: Ground, recipient: Recipient, live_server: LiveServer, chromium: Chromium
+) -> None:
+    with chromium.visit() as visit:
+        page = visit.page
+        waiting: list[Route] = []
+
+        def hold(way: Route) -> None:
+            waiting.append(way)
+
+        page.route("**/answer*.js", hold)
+        page.goto(f"{live_server.url}/m/{ground.link(recipient)}")
+        verified(page, ground)
+        page.get_by_role("textbox", name="Uw antwoord").fill("Geschreven over een trage lijn.")
+        (late,) = waiting
+        late.continue_()
+        expect(page.get_by_role("status").filter(has_text="Concept bewaard.")).to_be_visible()
+    assert Draft.objects.count() == 1
+
+
+def test_a_draft_that_could_not_be_kept_is_tried_again(
+    ground: Ground, recipient: Recipient, live_server: LiveServer, chromium: Chromium
+) -> None:
+    with chromium.visit() as visit:
+        page = visit.page
+        tries = 0
+
+        def fail_twice(way: Route) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                way.abort()
+            elif tries == 2:
+                way.fulfill(status=503)
+            else:
+                way.continue_()
+
+        page.route("**/draft", fail_twice)
+        page.clock.install()
+        opened(page, ground, recipient, live_server)
+        page.get_by_role("textbox", name="Uw antwoord").fill("Geschreven in een tunnel.")
+        for _ in range(600):
+            if tries == 3:
+                break
+            page.clock.fast_forward(60_000)
+            page.wait_for_timeout(50)
+        expect(page.get_by_role("status").filter(has_text="Concept bewaard.")).to_be_visible()
+        assert tries == 3
+    assert Draft.objects.count() == 1
 
 
 def test_files_show_how_far_they_are(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 CHROMIUM: Final = "/usr/bin/chromium"
 ARGUMENTS: Final = (
@@ -19,6 +19,10 @@ ARGUMENTS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE: Final = 60_000
+"""Milliseconds that a page may take to become what is expected: a busy machine is no fault of a page."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Chromium:
 
         try:
             context.on("request", asked)
+            context.set_default_timeout(PATIENCE)
             page = context.new_page()
             # Playwright tells of a WebSocket only once its host was found, the protocol below as soon as it is made.
             session = context.new_cdp_session(page)

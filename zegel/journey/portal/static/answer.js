@@ -8,9 +8,21 @@
   const refusal = document.getElementById("answer-refusal");
   const buttons = form.querySelectorAll("button");
   const PAUSE = 3000; // milliseconds without a key
-  let timer = 0, saved = text.value, isSending = false;
+  const LONGEST = 60000; // milliseconds between two tries
+  let timer = 0, pause = PAUSE, isSending = false;
+  let saved = text.defaultValue; // what the page came with: what was typed since, this file may have come too late to see
 
   const asJson = (response) => response.headers.get("Content-Type")?.startsWith("application/json");
+
+  function wait() {
+    window.clearTimeout(timer);
+    timer = window.setTimeout(save, pause);
+  }
+
+  function again() {
+    pause = Math.min(2 * pause, LONGEST);
+    wait();
+  }
 
   async function save() {
     window.clearTimeout(timer);
@@ -22,15 +34,14 @@
       const response = await fetch(form.dataset.draft, { method: "POST", body: values, headers: { Accept: "application/json" }, redirect: "manual", keepalive: now.length < 20000 });
       if (response.ok && asJson(response)) {
         saved = now;
+        pause = PAUSE;
         if (!isSending) said.textContent = (await response.json()).said;
-      }
-    } catch { /* the next pause tries again */ }
+      } else if (response.status >= 500) again(); // any other answer would be the same the next time
+    } catch { again(); }
   }
 
-  text.addEventListener("input", () => {
-    window.clearTimeout(timer);
-    timer = window.setTimeout(save, PAUSE);
-  });
+  text.addEventListener("input", wait);
+  if (text.value !== saved) wait();
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") save(); });
 
   function stop(sentence) {
