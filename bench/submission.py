@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -268,6 +269,13 @@ class Bench:
             with RoleAlone(gateway, folder, "submission", is_profiled=True) as role:
                 outcome = self._send(gateway.door(), load)
             role.print_top(outcome.accepted, outcome.rate)
+        waiting = gateway.counts().jobs
+        title(f"Profile of the dispatch role alone, {waiting} notifications that wait")
+        with RoleAlone(gateway, self._around.folder / "profile-dispatch", "dispatch", is_profiled=True) as role:
+            began = time.monotonic()
+            gateway.drain()
+            seconds = time.monotonic() - began
+        role.print_top(waiting, waiting / seconds)
 
     # --- the machine ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from zegel.edge.clamd import Clamd
 from zegel.edge.fetch import Fetcher
 from zegel.edge.journal import Journal, JournalTrouble
 from zegel.edge.log import (
+    Broken,
     CertificateIssued,
     CertificateLoaded,
     CertificateNotIssued,
@@ -47,7 +49,7 @@ from zegel.edge.log import (
     log,
 )
 from zegel.edge.sms import FolderSms, NoSms, ProviderSms, SmsDriver
-from zegel.edge.sqlite import is_safe, use_current_sqlite
+from zegel.edge.sqlite import is_safe, shorten_log, use_current_sqlite
 from zegel.edge.tls import opportunistic_context, server_context, verifying_context
 from zegel.edge.wake import Bell, Crowd, Rope, ring
 from zegel.settings import CONFIG_VARIABLE, Settings, load_from_environment
@@ -61,12 +63,14 @@ if TYPE_CHECKING:
     from zegel.journey.custody.memory import OpensFields
     from zegel.journey.explain import Surroundings
 
-Role = Literal["submission", "inbound", "dispatch", "web", "certificates", "metrics"]
+Role = Literal["submission", "recorder", "inbound", "dispatch", "web", "certificates", "metrics"]
 ROLE_VARIABLE: Final = "ZEGEL_ROLE"
 MINIMUM_FREE: Final = 16 * 1024 * 1024  # octets; below, submissions get 452 while everything else goes on (P4)
 GRACE: Final = 10.0  # seconds to finish what is under way
 SWITCH: Final = 0.001  # seconds that the loop and the writer let each other wait for the interpreter, at most
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
+HATCH: Final = "recorder.hatch"  # where the submission processes hand over what is to be recorded
+SHORTEN: Final = 0.25  # seconds between two moves of what is in SQLite's log
 WRITERS: Final = "writers.lock"  # on which the processes that write queue up
 MIGRATIONS: Final = "django_migrations"  # the first table that is made
 COUNTER: Final = "counting.lock"  # on which the process that counts days holds on
@@ -276,15 +280,18 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.core.smtp.server import Profile
     from zegel.edge.database import Readers, Writer
     from zegel.edge.dns import DnsResolver
+    from zegel.edge.hatch import Hatch
+    from zegel.journey.arrival.apart import Recorder
     from zegel.journey.arrival.intake import Place
     from zegel.journey.arrival.listener import Desk
     from zegel.journey.custody.seal import Wrapper
 
     stop = _stop_event()
-    writer, readers = Writer(turns(settings), crowded=Crowd(settings.run).tell), Readers()
+    own, readers = Writer(turns(settings), crowded=Crowd(settings.run).tell), Readers()
     section, keys = settings.submission, keyring.submission_keys(settings.keys)
     certificate = LiveCertificate(certificate_sources(settings), names=(settings.hostname,), now=now)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.look_now)
+    writer = Recorder(Hatch(settings.run / HATCH), own) if section.has_recorder else own
     desk = Desk(
         Place(
             hostname=settings.hostname,
@@ -321,6 +328,27 @@ async def submission(settings: Settings, ready: Callable[[], None]) -> None:
     writer.close()
     readers.close()
     log(Stopped("submission"))
+
+
+def recorder(settings: Settings, ready: Callable[[], None]) -> None:
+    """Commits what the submission processes took, until SIGTERM, and then until they have gone. Holds no key."""
+    from zegel.edge.database import Scribe
+    from zegel.edge.hatch import Serving
+    from zegel.journey.arrival.apart import settle
+
+    is_told, limit = threading.Event(), float("inf")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: is_told.set())
+    scribe = Scribe(turns(settings), crowded=Crowd(settings.run).tell)
+    serving = Serving(settings.run / HATCH)
+    log(Started("recorder", ""))
+    ready()
+    while time.monotonic() < limit and (serving.is_asked or not is_told.is_set()):
+        serving.round(lambda asked: settle(asked, scribe))
+        if is_told.is_set() and limit == float("inf"):
+            limit = time.monotonic() + GRACE + 2
+    serving.close()
+    log(Stopped("recorder"))
 
 
 async def _watch_space(settings: Settings, desk: Desk) -> None:
@@ -471,7 +499,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
 
     stop = _stop_event()
     crowd = Crowd(settings.run)
-    writer, readers, bell = Writer(turns(settings), is_crowded=crowd.is_there), Readers(), Bell(settings.run)
+    # Two readers would mostly wait for each other's interpreter; what takes long is read aside.
+    readers, aside = Readers(threads=1), Readers()
+    writer, bell = Writer(turns(settings), is_crowded=crowd.is_there), Bell(settings.run)
     keys, blobs = keyring.opening_keys(settings.keys), Blobs(settings.blobs)
     unsealer = Unsealer(keys, blobs)
     dns = DnsResolver(settings.resolver(), trusted=is_trusted(settings))
@@ -490,6 +520,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     delivery = Delivery(
         writer=writer,
         readers=readers,
+        aside=aside,
         unsealer=unsealer,
         dns=dns,
         nta=nta,
@@ -509,7 +540,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     continuing = Continuing(writer, readers, now=now)
     importing = Importing(
         writer,
-        readers,
+        aside,
         unsealer,
         blobs,
         sealing=keys.sealing,
@@ -544,6 +575,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         chores=dialler.tidy,
         is_crowded=crowd.is_there,
     )
+    is_over = threading.Event()
+    if settings.postgresql is None:
+        threading.Thread(target=_keep_log_short, args=(settings, is_over), daemon=True).start()
     sweeping = asyncio.create_task(
         retention.keep_sweeping(
             lambda: forget_expired(now()),
@@ -591,6 +625,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     worker.stop()
     await running
     refreshing.stop()
+    is_over.set()
     numbering.stop()
     sweeping.cancel()
     watching.cancel()
@@ -603,7 +638,28 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     bell.close()
     writer.close()
     readers.close()
+    aside.close()
     log(Stopped("dispatch"))
+
+
+def _keep_log_short(settings: Settings, is_over: threading.Event) -> None:
+    """What is committed moves from SQLite's log into its file beside the commits. Else every few hundredth commit would
+    do that first, and all who wait for it would wait for some twenty milliseconds more."""
+    from django.db import connection
+
+    wal, seen = settings.database.with_name(f"{settings.database.name}-wal"), 0
+    while not is_over.wait(SHORTEN):
+        try:
+            written = wal.stat().st_mtime_ns
+            if written != seen:
+                with connection.cursor() as cursor:
+                    shorten_log(lambda pragma: cursor.execute(pragma).fetchone())  # called here
+                seen = written
+        except FileNotFoundError:
+            pass
+        except Exception as cause:
+            log(Broken("shortening the log", cause))
+    connection.close()
 
 
 def release_held(settings: Settings) -> Callable[[Organisation], None]:
@@ -779,6 +835,12 @@ def run_role(settings: Settings, role: Role) -> None:
         threading.Thread(target=end_with_stdin, daemon=True).start()
     if role == "web":
         serve_web(settings)
+        return
+    if role == "recorder":
+        count(settings, role)
+        collect_less()
+        recorder(settings, _tell_ready)
+        meter.stop()
         return
     import uvloop
 

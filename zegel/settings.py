@@ -268,6 +268,11 @@ class Submission(_Section):
     max_size: int = Field(default=150_000_000, ge=100_000)  # octets of a message
     max_recipients: int = Field(default=1000, ge=1, le=10_000)  # of a message
 
+    @property
+    def has_recorder(self) -> bool:
+        """Several processes commit through one of its own (ADR-48)."""
+        return self.processes > 1
+
 
 class Inbound(_Section):
     """Where bounces of our own mail come home (port 25)."""

@@ -72,6 +72,9 @@ def say(gateway: Gateway, *commands: str, before: Sequence[str] = (), **environm
     return [Said(process.returncode, out, err) for process, (out, err) in zip(running, said, strict=True)]
 
 
+_OF_A_START: Final = ("started", "stopped", "process_ended", "certificate_loaded", "alarm_raised")
+
+
 def refuses(said: Said, *words: str) -> None:
     """One sentence, with these words in it, and nothing that isn't a sentence or an event of the log."""
     assert said.code == CONFIGURATION, said
@@ -80,7 +83,7 @@ def refuses(said: Said, *words: str) -> None:
     assert "Traceback" not in said.out + said.err
     for line in said.err.splitlines():
         if line.startswith("{"):
-            assert json.loads(line)["event"] in ("started", "stopped", "process_ended", "certificate_loaded"), line
+            assert json.loads(line)["event"] in _OF_A_START, line
     for word in words:
         assert word in said.sentences[0], said.sentences[0]
 

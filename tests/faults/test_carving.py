@@ -39,10 +39,10 @@ from tests.faults.ground import (
 from tests.peers import free_port, until
 from tests.peers.gateway import SENDER, Gateway
 from zegel.core.seal.slot import disclose
-from zegel.core.seal.wrap import OpeningKey, unwrap
+from zegel.core.seal.wrap import _GROUP_HEAD, GROUP_VERSION, OpeningKey, unwrap
 from zegel.core.secret import Secret
 from zegel.edge.keyring import opening_keys
-from zegel.edge.sqlite import OPTIONS, empty_log
+from zegel.edge.sqlite import OPTIONS, PASSES, empty_log, shorten_log
 from zegel.journey.custody.seal import conversation_context, message_context
 
 TAKEN: Final = "250 2.0.0 taken"
@@ -62,6 +62,8 @@ PATIENCE: Final = 150.0  # seconds after which a test gives up; nothing is measu
 
 def windows(secret: bytes) -> list[bytes]:
     """Pieces by which a value is recognised, also where only a part of it is left."""
+    if secret[0] == GROUP_VERSION:  # before that stands what all values of the group have, and those that stay keep it
+        secret = secret[_GROUP_HEAD:]
     own = secret if len(secret) > 8 * STRIDE else secret[-OWN:]
     step = STRIDE if len(secret) > 8 * STRIDE else WINDOW
     return [own[start : start + WINDOW] for start in range(0, len(own) - WINDOW + 1, step)]
@@ -321,6 +323,46 @@ def database(folder: Path, **instead: str) -> Any:
         name = pragma.strip().removeprefix("PRAGMA ").partition("=")[0]
         made.execute(f"PRAGMA {name}={instead[name]}" if name in instead else pragma)
     return made
+
+
+def test_a_log_that_is_shortened_now_and_then_begins_anew(tmp_path: Path) -> None:
+    """Beside somebody who reads, and beside what is written meanwhile."""
+    with (
+        ending(database(tmp_path)) as writing,
+        ending(database(tmp_path)) as reading,
+        ending(database(tmp_path)) as aside,
+    ):
+        writing.execute("CREATE TABLE kept (octets BLOB)")
+        for _ in range(100):
+            writing.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+            assert reading.execute("SELECT count(*) FROM kept").fetchone()[0]
+            shorten_log(lambda pragma: aside.execute(pragma).fetchone())
+        assert (tmp_path / "zegel.sqlite3").stat().st_size > 9_000_000
+        assert (tmp_path / "zegel.sqlite3-wal").stat().st_size < 1_000_000
+
+
+def test_shortening_a_log_does_not_wait_for_who_reads(tmp_path: Path) -> None:
+    with (
+        ending(database(tmp_path)) as writing,
+        ending(database(tmp_path)) as reading,
+        ending(database(tmp_path)) as aside,
+    ):
+        writing.execute("CREATE TABLE kept (octets BLOB)")
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM kept").fetchone()
+        writing.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+        asked = []
+
+        def ask(pragma: str) -> Any:
+            asked.append(pragma)
+            return aside.execute(pragma).fetchone()
+
+        shorten_log(ask)
+        assert 0 < len(asked) <= PASSES
+        reading.execute("COMMIT")
+        shorten_log(ask)
+        _, frames, moved = ask("PRAGMA wal_checkpoint(PASSIVE)")
+        assert frames == moved
 
 
 def fill_and_destroy(connection: Any, empty: bool) -> dict[str, bytes]:

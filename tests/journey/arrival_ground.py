@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
-from django.db import models
+from django.db import connection, models
 from structlog.testing import capture_logs
 
 from tests.journey.portal_ground import Clock
@@ -28,10 +28,13 @@ from zegel.accounts.models import Account, Organisation, SendingDomain
 from zegel.core.mail.head import Head
 from zegel.core.smtp.server import Profile
 from zegel.edge.blobs import Blobs
-from zegel.edge.database import Readers, Writer
+from zegel.edge.database import Readers, Scribe, Writer
+from zegel.edge.hatch import Hatch, Serving, Settle
 from zegel.edge.keyring import opening_keys, submission_keys
 from zegel.edge.smtp_door import IDLE, LINGER, SWEEP
 from zegel.edge.tls import server_context
+from zegel.journey.arrival.apart import Recorder
+from zegel.journey.arrival.apart import settle as settle_all
 from zegel.journey.arrival.intake import Place
 from zegel.journey.arrival.listener import Desk
 from zegel.journey.custody.models import Content, Conversation, Job, Message, Recipient, Submission
@@ -196,6 +199,7 @@ class Doorstep:
     address: str = "127.0.0.1"
     make_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     ring: Callable[[], None] | None = None
+    hatch: Path | None = None  # where a recorder serves, or should
     rings: list[int] = field(default_factory=list)
     zone: Zone = field(default_factory=Zone)
     logged: list[Any] = field(default_factory=list)
@@ -296,7 +300,7 @@ class Doorstep:
             keys=self.keys,
             wrapper=Wrapper(self.keys.sealing),
             blobs=self.blobs,
-            writer=Writer(),
+            writer=Writer() if self.hatch is None else Recorder(Hatch(self.hatch), Writer()),
             readers=Readers(),
             dns=self.zone,
             now=self.clock,
@@ -353,6 +357,36 @@ class Doorstep:
         octets = b"".join(self.unsealer.octets(found.content, key))
         head = self.unsealer.head(found.content, key)
         return Opened(octets, head, found.content.header_size, found.content.sealed is None)
+
+
+class RecorderKilled(BaseException):
+    """Here its process ends, and another one starts."""
+
+
+@contextmanager
+def recording(hatch: Path, settle: Settle = lambda asked: settle_all(asked, Scribe())) -> Iterator[list[int]]:
+    """A recorder at that hatch, as its process would be, until the block ends; how many messages each round had."""
+    serving, rounds, over = Serving(hatch), list[int](), threading.Event()
+
+    def run() -> None:
+        nonlocal serving
+        while not over.is_set():
+            try:
+                if count := serving.round(settle):
+                    rounds.append(count)
+            except RecorderKilled:
+                serving.close()
+                serving = Serving(hatch)
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield rounds
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+        serving.close()
 
 
 def stuffed(content: bytes) -> bytes:

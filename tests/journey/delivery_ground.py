@@ -137,6 +137,7 @@ class Post:
         self.delivery = Delivery(
             writer=self.writer,
             readers=self.readers,
+            aside=self.readers,
             unsealer=unsealer,
             dns=self.zone,
             nta=nta,

@@ -207,7 +207,7 @@ class Ground:
 
     def link(self, recipient: Recipient) -> str:
         """As delivery makes it; gives the token that stands in the mail."""
-        link = self.unsealer.make_link(recipient, recipient.conversation)
+        link = self.unsealer.make_link(recipient, self.unsealer.conversation_key(recipient.conversation))
         recipient.links.create(hash=link.hash, share=link.share, slot=link.slot, created_at=self.clock())
         return link.token.reveal()
 

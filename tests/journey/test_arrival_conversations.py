@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.arrival_ground import SENDER, Doorstep, Wire, mail
+from tests.journey.arrival_ground import SENDER, Doorstep, Wire, mail, recording
 from tests.journey.portal_ground import Clock
 from zegel.accounts import credentials
 from zegel.accounts.models import Organisation
@@ -25,10 +25,18 @@ TO, CC, BCC, OTHER = "to@example.org", "cc@example.org", "bcc@example.org", "and
 LARGE = b"0123456789abcdef\r\n" * 20_000
 
 
-@pytest.fixture
-def doorstep(tmp_path: Path, clock: Clock) -> Iterator[Doorstep]:
-    with Doorstep(tmp_path, clock).open() as opened:
-        yield opened
+@pytest.fixture(params=["written here", "recorded apart"])
+def doorstep(tmp_path: Path, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Doorstep]:
+    if request.param == "written here":
+        with Doorstep(tmp_path, clock).open() as opened:
+            yield opened
+    else:
+        with (
+            recording(tmp_path / "hatch") as rounds,
+            Doorstep(tmp_path, clock, hatch=tmp_path / "hatch").open() as opened,
+        ):
+            yield opened
+        assert rounds or not Submission.objects.exists()
 
 
 @pytest.fixture

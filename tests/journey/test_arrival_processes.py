@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import smtplib
 import socket
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ground import Prepared, closing, prepared, role_of
+from tests.peers import until
 from tests.peers.gateway import SENDER, Gateway
 
 MEGABYTE = 1_000_000
@@ -121,6 +124,59 @@ def test_two_processes_recognise_the_same_message(gateway: Gateway) -> None:
     assert [one["message_id"] for one in gateway.evidence()].count("<tweemaal@voorbeeld.test>") == 1
     for client in clients:
         client.close()
+
+
+def test_the_recorder_may_die_at_any_moment(gateway: Gateway) -> None:
+    """Every 250 was kept and every refusal was for now; who tries again has each message accepted once."""
+    accepted, refused = list[str](), list[str]()
+    is_over = threading.Event()
+
+    def submit(number: int) -> None:
+        with closing(gateway.client()) as client:
+            for count in range(1000):
+                if is_over.is_set():
+                    return
+                identity = f"recorder-{number}-{count}"
+                for _ in range(100):
+                    code, _text = stream(client, header(identity), iter([b"inhoud\r\n"]))
+                    if code == 250:
+                        accepted.append(f"<{identity}@voorbeeld.test>")
+                        break
+                    refused.append(f"{code}")
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for wanted in (20, 60, 100):
+        until(lambda wanted=wanted: len(accepted) >= wanted, 60)  # type: ignore[misc]
+        os.kill(recorder(gateway), signal.SIGKILL)
+    until(lambda: len(accepted) >= 200, 60)
+    is_over.set()
+    for thread in threads:
+        thread.join(60)
+    assert set(refused) <= {"451"}
+    kept = [one["message_id"] for one in gateway.evidence() if one["message_id"].startswith("<recorder-")]
+    assert sorted(kept) == sorted(accepted)
+    assert recorder(gateway)
+
+
+def test_what_was_accepted_soon_stands_in_the_database_file_itself(gateway: Gateway) -> None:
+    """Not in its log alone, which would be moved by some commit for which others wait."""
+    with closing(gateway.client()) as client:
+        assert stream(client, header("verplaatst"), iter([b"x\r\n"]))[0] == 250
+    until(lambda: b"<verplaatst@voorbeeld.test>" in (gateway.state / "zegel.sqlite3").read_bytes(), 30)
+
+
+def recorder(gateway: Gateway) -> int:
+    """Its process, once it runs again."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        found[:] = [pid for pid in gateway.processes() if role_of(pid) == "recorder"]
+        return bool(found)
+
+    until(is_there, 60)
+    return found[0]
 
 
 def _served_by(gateway: Gateway, client: smtplib.SMTP) -> int:

@@ -192,6 +192,24 @@ def test_the_oldest_goes_first_and_no_more_than_asked(clock: Clock) -> None:
     assert [one.subject for one in lease(clock, most=1)] == late
 
 
+def test_two_that_are_light_count_as_one(clock: Clock) -> None:
+    put(clock, 3, Kind.TRANSMIT)
+    put(clock, 4, Kind.DECIDE, seconds=1)
+    put(clock, 3, Kind.TRANSMIT, seconds=2)
+    clock.forward(seconds=5)
+    kinds = (Kind.DECIDE, Kind.TRANSMIT)
+
+    def taken(most: int) -> list[Kind]:
+        with transaction.atomic():
+            found = jobs.lease(kinds, most=most, now=clock(), light={Kind.DECIDE})
+            transaction.set_rollback(True)
+        return [one.kind for one in found]
+
+    assert taken(2) == [Kind.TRANSMIT] * 2
+    assert taken(4) == [Kind.TRANSMIT] * 3 + [Kind.DECIDE] * 2
+    assert taken(6) == [Kind.TRANSMIT] * 3 + [Kind.DECIDE] * 4 + [Kind.TRANSMIT]
+
+
 def test_only_the_kinds_that_were_asked_for_are_leased(clock: Clock) -> None:
     put(clock, kind=Kind.REPORT)
     assert lease(clock, kinds=(Kind.DECIDE, Kind.TRANSMIT)) == []
@@ -302,7 +320,7 @@ class Shop:
             return
 
         worker = Worker(
-            {Kind.DECIDE: lambda leased: doer(leased, writer)},
+            {kind: lambda leased: doer(leased, writer) for kind in (Kind.DECIDE, Kind.TRANSMIT)},
             writer=writer,
             bell=bell,
             most=self._most,
@@ -360,8 +378,10 @@ def test_a_crowd_at_the_door_lets_work_go_on_and_what_hangs_stops_nobody(tmp_pat
     assert sorted(done) == sorted(subjects)
 
 
-def test_no_more_than_so_many_are_done_at_once(tmp_path: Path, clock: Clock) -> None:
-    put(clock, 30)
+@pytest.mark.parametrize(("kind", "wanted"), [(Kind.TRANSMIT, 4), (Kind.DECIDE, 8)])
+def test_no_more_than_so_many_are_done_at_once(tmp_path: Path, clock: Clock, kind: Kind, wanted: int) -> None:
+    """Decisions ask the database alone: two of them count as one."""
+    put(clock, 30, kind)
     now, most = 0, 0
 
     async def do(leased: Leased, writer: Writer) -> None:
@@ -373,7 +393,7 @@ def test_no_more_than_so_many_are_done_at_once(tmp_path: Path, clock: Clock) -> 
         await writer.write(lambda: jobs.finish(leased))
 
     asyncio.run(Shop(tmp_path, clock, most=4).work(do, lambda: not Job.objects.exists()))
-    assert most == 4
+    assert most == wanted
 
 
 def test_a_defect_puts_its_job_off_and_stops_no_other(tmp_path: Path, clock: Clock) -> None:
@@ -468,7 +488,7 @@ def test_what_takes_long_leaves_room_for_others_and_not_without_end(
 ) -> None:
     """Of four places each two that hang give one back: with seven under way nothing is left."""
     monkeypatch.setattr(working, "SLOW", -1.0)
-    put(clock, 12, seconds=-1)
+    put(clock, 12, Kind.TRANSMIT, seconds=-1)
     under_way, most = 0, 0
     release = asyncio.Event()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -21,6 +21,7 @@ from zegel.core.policy.ended import Ended
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import sqlite
 from zegel.edge.chance import identifier
+from zegel.edge.database import Writer
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Kind, LeaseLost
 from zegel.journey.custody.models import (
@@ -108,7 +109,7 @@ def test_the_recipients_links_and_codes_go_too(
     shared, blind = conversations
     for conversation in conversations:
         recipient = conversation.recipients.get()
-        link = doorstep.unsealer.make_link(recipient, conversation)
+        link = doorstep.unsealer.make_link(recipient, doorstep.unsealer.conversation_key(conversation))
         keep(recipient, link, clock)
     destroyed(shared, clock)
     gone, kept = shared.recipients.get(), blind.recipients.get()
@@ -213,7 +214,7 @@ def expire(doorstep: Doorstep) -> int:
         leased = jobs.lease((Kind.EXPIRE,), most=10, now=doorstep.clock())
 
     async def story() -> None:
-        retention = Retention(doorstep.place.writer, doorstep.blobs, now=doorstep.clock)
+        retention = Retention(cast(Writer, doorstep.place.writer), doorstep.blobs, now=doorstep.clock)
         for one in leased:
             await retention.expire(one)
 
@@ -352,7 +353,7 @@ def test_what_somebody_wrote_at_the_last_moment_goes_with_the_second_look(
 ) -> None:
     """Another process had read the conversation before it was destroyed, and stored what it made of it afterwards."""
     recipient = expired.recipients.get()
-    link = doorstep.unsealer.make_link(recipient, expired)
+    link = doorstep.unsealer.make_link(recipient, doorstep.unsealer.conversation_key(expired))
     assert expire(doorstep) == 1
     keep(recipient, link, clock)
     assert second_look(doorstep) == 1
@@ -373,7 +374,7 @@ def test_many_that_end_at_once_are_all_cleared(doorstep: Doorstep, clock: Clock)
     connection.close()
 
     async def story() -> None:
-        retention = Retention(doorstep.place.writer, doorstep.blobs, now=clock)
+        retention = Retention(cast(Writer, doorstep.place.writer), doorstep.blobs, now=clock)
         await asyncio.gather(*map(retention.expire, leased))
 
     doorstep.loop.run(story())
@@ -485,7 +486,7 @@ def test_no_key_is_left_in_the_files_of_the_database(doorstep: Doorstep, clock: 
 
 
 def sweep(doorstep: Doorstep) -> None:
-    Retention(doorstep.place.writer, doorstep.blobs, now=doorstep.clock)._sweep(())
+    Retention(cast(Writer, doorstep.place.writer), doorstep.blobs, now=doorstep.clock)._sweep(())
 
 
 def age(doorstep: Doorstep) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from django.db import transaction
 
 from zegel.accounts.audit import note
@@ -22,7 +24,14 @@ def paint(organisation: Organisation, accent: str) -> None:
             note(Act.LOOK_CHANGED, organisation, details=changed)
 
 
-def palette_of(organisation: Organisation) -> Palette | None:
+class Coloured(Protocol):
+    """An organisation, or what was read of it."""
+
+    @property
+    def accent(self) -> str: ...
+
+
+def palette_of(organisation: Coloured) -> Palette | None:
     """The colours of its mails; ``None`` where it has none of its own, or this version can't use them."""
     try:
         return palette(organisation.accent) if organisation.accent else None

@@ -37,7 +37,7 @@ from zegel.cli.supervise import Supervisor, require_free, tell_service_manager
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
-ROLES = ("submission", "inbound", "dispatch", "web", "certificates", "metrics")
+ROLES = ("submission", "recorder", "inbound", "dispatch", "web", "certificates", "metrics")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -92,6 +92,8 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
     compose.start_django()
     compose.prepare(settings)
     compose.release_leases()
+    if submission.has_recorder:
+        supervisor.add("recorder")
     supervisor.add("submission", submission.processes)
     if settings.inbound.listen:
         supervisor.add("inbound")

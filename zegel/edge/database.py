@@ -9,6 +9,7 @@ a question that many ask at the same moment is asked once.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import queue
 import threading
@@ -20,7 +21,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from zegel.edge import metrics
 from zegel.edge.log import Broken, log
@@ -88,7 +89,7 @@ class _Station:
         first = self._queue.get()
         if first is None:
             return None
-        self._let_others_come()
+        self._let_others_come(first)
         batch = [first]
         most = self._most()
         while len(batch) < most:
@@ -106,7 +107,7 @@ class _Station:
         """How many units a batch may have."""
         return MOST_UNITS
 
-    def _let_others_come(self) -> None:
+    def _let_others_come(self, first: _Unit) -> None:
         """Before a batch is closed."""
 
     def _work_off(self, batch: Sequence[_Unit]) -> None:
@@ -147,17 +148,16 @@ class Writer(_Station):
         crowded: Callable[[], None] = lambda: None,
         is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``turns``: a file that says which process writes. SQLite has one writer at a time, and who finds it busy
-        sleeps for up to a tenth of a second before it looks again; here it looks every few milliseconds.
+        """``turns``: as of :class:`Turn`.
 
         ``crowded`` is called, in the writer's thread, after a commit for which several waited with
         :meth:`write_together`; it doesn't raise. While ``is_crowded``, commits are small and so short: others wait."""
         self.commits = 0
         self.units = 0
-        self._last = 0  # units of the last commit
+        self._last = 0  # units of the last commit that served several together
         self._crowded = crowded
         self._is_crowded = is_crowded
-        self._turn = None if turns is None else turns.open("ab")
+        self._turn = Turn(turns)
         super().__init__("writer", 1)
 
     async def write(self, work: Callable[[], T]) -> T:
@@ -173,7 +173,7 @@ class Writer(_Station):
         return await self._ask(together, item)
 
     def _results(self, batch: Sequence[_Unit]) -> list[Any]:
-        with self._my_turn(), transaction.atomic():
+        with self._turn.taken(), transaction.atomic():
             results = super()._results(batch)
         self.commits += 1
         self.units += len(batch)
@@ -181,29 +181,69 @@ class Writer(_Station):
         return results
 
     def _worked_off(self, batch: Sequence[_Unit]) -> None:
-        self._last = len(batch)
-        if sum(unit.together is not _each for unit in batch) >= MANY:
+        together = sum(unit.together is not _each for unit in batch)
+        if together:
+            self._last = len(batch)
+        if together >= MANY:
             self._crowded()
 
     def _most(self) -> int:
         return FEW_UNITS if self._is_crowded() else MOST_UNITS
 
-    def _let_others_come(self) -> None:
+    def _let_others_come(self, first: _Unit) -> None:
         """Where several came together a moment ago, more are on their way: one commit costs as much for ten as for two.
-        A client that is alone waits for nobody."""
-        if self._last > 1 and self._queue.qsize() < self._last:
+        A client that is alone waits for nobody, and neither does work that has no fellows."""
+        if first.together is not _each and self._last > 1 and self._queue.qsize() < self._last:
             time.sleep(GATHER)
 
+
+class Scribe:
+    """Commits what others bring, in the thread that calls it: one transaction for all of it."""
+
+    def __init__(self, turns: Path | None = None, *, crowded: Callable[[], None] = lambda: None) -> None:
+        """``turns``: as of :class:`Turn`. ``crowded`` as of :class:`Writer`."""
+        self._turn = Turn(turns)
+        self._crowded = crowded
+
+    def record(
+        self, together: Callable[[Sequence[Item]], Sequence[T]], items: Sequence[Item]
+    ) -> list[T | BaseException]:
+        """What ``together`` says of each, durable; when it fails, each is tried alone, so that none suffers for
+        another, and what one fails with is its result. Never raises."""
+        try:
+            with self._turn.taken(), transaction.atomic():
+                results: list[T | BaseException] = list(together(items))
+        except BaseException as cause:
+            _drop_broken_connection()
+            if len(items) == 1:
+                return [cause]
+            return [result for one in items for result in self.record(together, [one])]
+        metrics.commit_made(len(items))
+        if len(items) >= MANY:
+            self._crowded()
+        return results
+
+
+class Turn:
+    """Which process writes. SQLite has one writer at a time, and who finds it busy sleeps for up to a tenth of a second
+    before it looks again; here it looks every few milliseconds."""
+
+    def __init__(self, turns: Path | None) -> None:
+        """``turns``: a file, the same for all; ``None``: nobody waits for a turn."""
+        self._file = None if turns is None else turns.open("ab")
+
     @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        is_ours = self._turn is not None and self._wait_for_turn(self._turn.fileno())
+    def taken(self) -> Iterator[None]:
+        """While it is this process's; or regardless, where another keeps it for too long."""
+        is_ours = self._file is not None and self._wait(self._file.fileno())
         try:
             yield
         finally:
-            if is_ours and self._turn is not None:
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
+            if is_ours and self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def _wait_for_turn(self, turn: int) -> bool:
+    @staticmethod
+    def _wait(turn: int) -> bool:
         """Not for ever: behind a process that hangs SQLite itself says that it is locked, and that is answered."""
         limit, pause = time.monotonic() + TURN_LIMIT, FIRST_LOOK
         while True:
@@ -215,6 +255,13 @@ class Writer(_Station):
                     return False
             time.sleep(pause)
             pause = min(2 * pause, LAST_LOOK)
+
+
+def is_full(cause: BaseException) -> bool:
+    """No space is left, for a file or for the database (SQLite, PostgreSQL)."""
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(cause, DatabaseError) and ("full" in str(cause) or "No space left" in str(cause))
 
 
 class Readers(_Station):

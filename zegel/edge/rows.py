@@ -48,10 +48,9 @@ def execute(statement: str, values: Sequence[Any]) -> int:
     return int(_cursor(statement, values).rowcount)
 
 
-def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> None:
-    """One statement for each of the values, if there are any."""
-    if values:
-        _cursor(statement, values, many=True)
+def execute_many(statement: str, values: Sequence[Sequence[Any]]) -> int:
+    """One statement for each of the values, if there are any; how many rows all of them changed."""
+    return int(_cursor(statement, values, many=True).rowcount) if values else 0
 
 
 def number_on(model: type[models.Model]) -> None:
@@ -124,10 +123,11 @@ def insert(
         done += count
 
 
-def update(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: str = "") -> None:
-    """Sets the fields ``names`` of each row whose primary key is the last value of a row. ``where`` narrows it."""
+def update(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]], *, where: str = "") -> int:
+    """Sets the fields ``names`` of each row whose primary key is the last value of a row. ``where`` narrows it. How
+    many rows it changed."""
     statement, convert = _update(model, tuple(names), where)
-    execute_many(statement, [convert(row) for row in rows])
+    return execute_many(statement, [convert(row) for row in rows])
 
 
 _MOST_ROWS: Final = 32  # of one statement

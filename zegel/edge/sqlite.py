@@ -48,8 +48,20 @@ OPTIONS: Final[dict[str, Any]] = {
     ),
 }
 
+PASSES: Final = 8  # over a log that others write to
 IN_THE_WAY: Final = 100  # milliseconds that emptying the log may hold writers up, each time
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0)  # seconds between tries, while somebody reads
+
+
+def shorten_log(ask: Callable[[str], Any]) -> None:
+    """Moves what the write-ahead log holds into the database file, beside readers and writers, so that the next commit
+    can begin the log anew. Most of it in the first pass; what was committed meanwhile in those that follow.
+
+    ``ask`` as of :func:`empty_log`."""
+    for _ in range(PASSES):
+        _, frames, moved = ask("PRAGMA wal_checkpoint(PASSIVE)")
+        if frames == moved:
+            return
 
 
 def empty_log(ask: Callable[[str], Sequence[Any]], *, sleep: Callable[[float], None] = time.sleep) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-CROWD_LASTS: Final = 0.4  # seconds
+CROWD_LASTS: Final = 0.15  # seconds
 _PATTERN: Final = "*.bell"
 _LONGEST: Final = 80  # octets of a folder's name; a socket's whole name has room for 107
 

@@ -6,14 +6,11 @@ The order is the promise: sealed, durable, committed, and only then the 250.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
-
-from django.db import DatabaseError
+from typing import Final, Protocol, TypeVar
 
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox, ReversePath
@@ -51,8 +48,9 @@ from zegel.core.policy.verification import SmsCode
 from zegel.core.secret import Secret
 from zegel.edge import chance
 from zegel.edge.blobs import Blobs
-from zegel.edge.database import Readers, Writer
+from zegel.edge.database import Readers, is_full
 from zegel.edge.dns import Found, NotThere, Resolver, Trouble
+from zegel.edge.hatch import AnswerLost
 from zegel.edge.keyring import SubmissionKeys
 from zegel.edge.log import Broken, CapReached, SubmissionAccepted, SubmissionRepeated, log
 from zegel.journey.arrival.record import AcceptedRecipient, Capped, Prepared, Recorded, record
@@ -107,6 +105,24 @@ class Client:
         return ("UTF8SMTPS" if self.smtputf8 else "ESMTPS") + ("A" if self.signed_in else "")
 
 
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+
+class Writes(Protocol):
+    """What arrival writes through: :class:`zegel.edge.database.Writer`, or
+    :class:`zegel.journey.arrival.apart.Recorder`."""
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Runs ``work`` in a transaction."""
+
+    async def write_together(self, together: Callable[[Sequence[Item]], Sequence[T]], item: Item) -> T:
+        """Runs ``together`` in a transaction, for this and other items."""
+
+    def close(self) -> None:
+        """Finishes what was begun; nothing is written any more."""
+
+
 Together = Callable[[Sequence[Prepared]], Sequence[Recorded | Capped | Reply]]
 
 
@@ -118,7 +134,7 @@ class Place:
     keys: SubmissionKeys
     wrapper: Wrapper
     blobs: Blobs
-    writer: Writer
+    writer: Writes
     readers: Readers
     dns: Resolver
     now: Callable[[], Instant]
@@ -239,6 +255,9 @@ class Intake:
             if self._refusal is not None:
                 return self._refusal
             return await self._accept()
+        except AnswerLost as cause:  # it may stand in the database: then its content must be there
+            self._sink = None
+            return self._reply_to(cause)
         except Exception as cause:
             self.abandon()
             return self._reply_to(cause)
@@ -407,16 +426,11 @@ class Intake:
         """Theirs is 5yz, ours is 4yz; the stranger gets a fixed sentence, the log the cause."""
         if (refusal := refusal_of(cause)) is not None:
             return refusal
-        match cause:
-            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-                log(Broken("intake: no space left", cause))
-                return DISK_FULL
-            case DatabaseError() if "full" in str(cause) or "No space left" in str(cause):  # SQLite; PostgreSQL
-                log(Broken("intake: no space left for the database", cause))
-                return DISK_FULL
-            case _:
-                log(Broken("intake", cause))
-                return LOCAL_PROBLEM
+        if is_full(cause):
+            log(Broken("intake: no space left", cause))
+            return DISK_FULL
+        log(Broken("intake", cause))
+        return LOCAL_PROBLEM
 
 
 def _bounded(identity: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Final
 
 from django.db import connection
@@ -79,9 +79,17 @@ def forget(kind: Kind, subjects: Sequence[uuid.UUID]) -> None:
     Job.objects.filter(kind=kind.value, subject__in=subjects).delete()
 
 
-def lease(kinds: Sequence[Kind], *, most: int, now: Instant, ours: Collection[uuid.UUID] = frozenset()) -> list[Leased]:
+def lease(
+    kinds: Sequence[Kind],
+    *,
+    most: int,
+    now: Instant,
+    ours: Collection[uuid.UUID] = frozenset(),
+    light: Collection[Kind] = frozenset(),
+) -> list[Leased]:
     """Inside a transaction: takes up to ``most`` due jobs for this process, oldest first; none of ``ours``, which it is
-    doing: after a stall, or where the clock was set forward, their leases look as if nobody did them.
+    doing: after a stall, or where the clock was set forward, their leases look as if nobody did them. Two that are
+    ``light`` count as one.
 
     ``kind || ''`` keeps the database from going by kind, and so through every expiry of the years to come.
     """
@@ -90,10 +98,12 @@ def lease(kinds: Sequence[Kind], *, most: int, now: Instant, ours: Collection[uu
         f"""SELECT id, kind, subject FROM {rows.table(Job)}
         WHERE kind || '' IN ({rows.marks(len(kinds))}) AND due_at <= %s
         AND (leased_until IS NULL OR leased_until < %s)
-        ORDER BY due_at LIMIT {int(most) + len(ours)}{skip}""",  # noqa: S608
+        ORDER BY due_at LIMIT {(2 if light else 1) * int(most) + len(ours)}{skip}""",  # noqa: S608
         (*(kind.value for kind in kinds), rows.moment(now), rows.moment(now)),
     )
-    taken = [row for row in found if rows.found(row[0]) not in ours][:most]
+    free = [row for row in found if rows.found(row[0]) not in ours]
+    filled = accumulate(0.5 if kind in light else 1.0 for _, kind, _ in free)
+    taken = [row for row, count in zip(free, filled, strict=True) if count <= most]
     token = identifier()
     if taken:
         rows.execute(

@@ -134,7 +134,8 @@ class Wrapper:
     """Wraps to the gateway, values that come within a few seconds with one :class:`Group`.
 
     The price is said in docs/sealed-mail.md: who takes this process over can open what it wrapped in the last
-    :data:`GROUP_LIVES` seconds before, if they have the database too. Not safe for several threads.
+    :data:`GROUP_LIVES` seconds before, if they have the database too. Threads may share one; those that come at the
+    same moment may make a group each.
     """
 
     def __init__(self, to: SealingKey, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -145,10 +146,11 @@ class Wrapper:
 
     def wrap(self, octets: Secret[bytes], *, context: str) -> bytes:
         """As :func:`zegel.core.seal.wrap.wrap`."""
-        now = self._clock()
-        if self._group is None or now >= self._until:
-            self._group, self._until = Group(chance.key(), to=self._to), now + GROUP_LIVES
-        return self._group.wrap(octets, context=context, nonce=chance.nonce())
+        now, group = self._clock(), self._group
+        if group is None or now >= self._until:
+            group = Group(chance.key(), to=self._to)
+            self._group, self._until = group, now + GROUP_LIVES
+        return group.wrap(octets, context=context, nonce=chance.nonce())
 
     def forget_if_old(self) -> None:
         """Now and then, so that a group does not outlive its time because nothing comes."""

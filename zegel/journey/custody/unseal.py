@@ -19,6 +19,7 @@ from zegel.edge.blobs import Blobs
 from zegel.edge.keyring import OpeningKeys
 from zegel.journey.custody.models import Link
 from zegel.journey.custody.seal import (
+    Wrapper,
     content_context,
     conversation_context,
     field_context,
@@ -26,7 +27,6 @@ from zegel.journey.custody.seal import (
     head_key,
     message_context,
     stream_key,
-    wrap_field,
 )
 
 _Octets = bytes | memoryview
@@ -88,12 +88,18 @@ class Unsealer:
     def __init__(self, keys: OpeningKeys, blobs: Blobs) -> None:
         self.keys = keys
         self._blobs = blobs
+        self._wrapper = Wrapper(keys.sealing)
 
     def field(self, wrapped: bytes | memoryview | None, *, name: str, owner: uuid.UUID | str) -> Secret[bytes]:
         """What :func:`seal.wrap_field` closed under the same name and owner."""
         if wrapped is None:
             raise CannotOpen("destroyed")
         return unwrap(bytes(wrapped), with_key=self.keys.opening, context=field_context(name, owner))
+
+    def wrap_field(self, octets: bytes, *, name: str, owner: uuid.UUID | str) -> bytes:
+        """As :func:`seal.wrap_field`, many at the price of one: a group key adds nothing to what a process that has
+        the opening key can open (ADR-28)."""
+        return self._wrapper.wrap(Secret(octets), context=field_context(name, owner))
 
     def conversation_key(self, conversation: _ClosedConversation) -> Secret[bytes]:
         """Through the gateway's own slot."""
@@ -108,15 +114,14 @@ class Unsealer:
         context = field_context("link", link.recipient_id)
         return open_link_slot(bytes(link.slot), secret=link_secret(token), share=share, context=context)
 
-    def make_link(self, recipient: _Addressee, conversation: _ClosedConversation) -> NewLink:
-        """A new link; the caller stores everything but the token."""
+    def make_link(self, recipient: _Addressee, conversation_key: Secret[bytes]) -> NewLink:
+        """A new link to a conversation; the caller stores everything but the token."""
         secret, share = Secret(chance.octets(LINK_SECRET_LENGTH)), chance.key()
-        key = self.conversation_key(conversation)
         return NewLink(
             Secret(_token(secret.reveal())),
             link_hash(secret),
-            wrap_field(share.reveal(), name="link-share", owner=recipient.id, to=self.keys.sealing),
-            link_slot(key, secret=secret, share=share, context=field_context("link", recipient.id)),
+            self.wrap_field(share.reveal(), name="link-share", owner=recipient.id),
+            link_slot(conversation_key, secret=secret, share=share, context=field_context("link", recipient.id)),
         )
 
     def message_key(self, message: _ClosedMessage, conversation_key: Secret[bytes]) -> Secret[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -18,9 +18,11 @@ Doing = Callable[[Leased], Awaitable[None]]
 LOOK: Final = 1.0  # seconds between looks when nobody rings
 AFTER_DEFECT: Final = timedelta(seconds=30)
 FEW: Final = 8  # jobs at a time while there is a crowd
+LOOK_FOR_CROWD: Final = 0.05  # seconds between looks whether it is gone
 SLOW: Final = 5.0  # seconds
 RENEW: Final = 8.0  # seconds; several times within a lease
 ON_TIME: Final = (Kind.EXPIRE,)  # neither a crowd at the door nor receivers that hang keep what has its hour waiting
+LIGHT: Final = frozenset({Kind.DECIDE})
 LOOK_ON_TIME: Final = 5.0  # seconds
 MANY_ON_TIME: Final = 32  # at a time
 
@@ -87,35 +89,38 @@ class Worker:
         between jobs, when nothing is locked; a low priority would also hold those up who wait for a lock of ours."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if taken := await self._take(FEW):
+        if taken := await self._take(FEW, light=frozenset()):
             ours = [task for task, leased in self._running.items() if leased in taken]
             await asyncio.wait(ours, timeout=LOOK)
         await self._chores()
-        await asyncio.sleep(min(max(7 * (loop.time() - began), 0.02), LOOK))
+        until = loop.time() + min(max(7 * (loop.time() - began), 0.02), LOOK)
+        while (left := until - loop.time()) > 0 and self._is_crowded():
+            await asyncio.sleep(min(left, LOOK_FOR_CROWD))
 
-    async def _take(self, most: int) -> list[Leased]:
+    async def _take(self, most: int, *, light: Collection[Kind] = LIGHT) -> list[Leased]:
         room = min(most, self._room())  # what hangs since long keeps nobody else from his turn
         kinds = tuple(kind for kind in self._doers if kind not in ON_TIME)
-        return await self._start(kinds, room) if room > 0 else []
+        return await self._start(kinds, room, light) if room > 0 else []
 
     def _room(self) -> int:
-        """Work that takes long counts half: it is most often a server that is slow, and others wait behind it."""
+        """Work that takes long counts half: it is most often a server that is slow, and others wait behind it. So does
+        what asks the database alone: the next of it is read while the last is written."""
         now = asyncio.get_running_loop().time()
-        taken = [now - self._since[task] for task, leased in self._running.items() if leased.kind not in ON_TIME]
-        slow = sum(age > SLOW for age in taken)
-        return self._most - len(taken) + slow // 2
+        taken = [(task, leased.kind) for task, leased in self._running.items() if leased.kind not in ON_TIME]
+        half = sum(kind in LIGHT or now - self._since[task] > SLOW for task, kind in taken)
+        return self._most - len(taken) + half // 2
 
-    async def _start(self, kinds: tuple[Kind, ...], most: int) -> list[Leased]:
-        taken = await self._writer.write(lambda: self._lease(kinds, most)) if kinds else []
+    async def _start(self, kinds: tuple[Kind, ...], most: int, light: Collection[Kind] = frozenset()) -> list[Leased]:
+        taken = await self._writer.write(lambda: self._lease(kinds, most, light)) if kinds else []
         for leased in taken:
             task = asyncio.create_task(self._do(leased))
             self._running[task], self._since[task] = leased, asyncio.get_running_loop().time()
             task.add_done_callback(self._done)
         return taken
 
-    def _lease(self, kinds: tuple[Kind, ...], most: int) -> list[Leased]:
+    def _lease(self, kinds: tuple[Kind, ...], most: int, light: Collection[Kind]) -> list[Leased]:
         ours = frozenset(leased.job for leased in tuple(self._running.values()))
-        return jobs.lease(kinds, most=most, now=self._now(), ours=ours)
+        return jobs.lease(kinds, most=most, now=self._now(), ours=ours, light=light)
 
     async def _keep_on_time(self) -> None:
         """Beside everything else: no crowd, no full house puts these off."""

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from zegel.accounts.models import Account, Organisation
 from zegel.core.clock import Instant
@@ -82,6 +82,7 @@ class Decided:
     waiting: Waiting
     case: Case
     plan: Plan
+    stored: dict[str, Any]  # plan and case, as they are kept
     is_against: bool  # the policy kept it from what it asked, and the author didn't hear so when it was held
 
     @property
@@ -241,7 +242,7 @@ class Decision:
         decided += self._released([one for verdict in verdicts if verdict.is_release for one in verdict.decided], now)
         against = _against(decided)
         for one in decided:
-            one.recipient.plan = plan_to_json(one.plan, one.case)
+            one.recipient.plan = one.stored
             one.recipient.decided_at = now
         steps.begin_all([steps.Begun(one.recipient, one.plan, 0) for one in decided], now=now)
         self._keep_verifications(decided)
@@ -284,7 +285,7 @@ class Decision:
                 reason = Why.LACKS_WHAT_POLICY_DEMANDS.value
                 steps.give_up(recipient, status=DELIVERY_NOT_AUTHORISED, reason=reason, now=now)
             else:  # what would do may be something else today
-                waiting.filter(id=recipient.id).update(plan=plan_to_json(one.plan, one.case))
+                waiting.filter(id=recipient.id).update(plan=one.stored)
         return released
 
     def _keep_verifications(self, decided: Sequence[Decided]) -> None:
@@ -335,4 +336,4 @@ def _decided(gathered: Sequence[Gathered]) -> list[Decided]:
 def _decision(gathered: Gathered) -> Decided:
     decided = plan(gathered.case)
     is_against = asked_more_than_allowed(gathered.case, decided) and not _was_against(gathered.recipient)
-    return Decided(gathered.waiting, gathered.case, decided, is_against)
+    return Decided(gathered.waiting, gathered.case, decided, plan_to_json(decided, gathered.case), is_against)

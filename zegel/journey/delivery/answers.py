@@ -6,7 +6,6 @@ domain, which is not ours to sign for. An ordinary answer to it reaches the auth
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,6 @@ from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Conversation, Message, Recipient, Transmission
-from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery.direct import Original as OriginalOctets
 from zegel.journey.delivery.notify import ZONE, Prepared, language_of, method_word
@@ -183,7 +181,7 @@ class Answers:
         return [self._sealed(Told(number, None, Kind.NOTICE, to.email, message_id), octets)]
 
     def _sealed(self, told: Told, octets: bytes) -> Told:
-        sealed = wrap_field(octets, name="transmission", owner=told.id, to=self._unsealer.keys.sealing)
+        sealed = self._unsealer.wrap_field(octets, name="transmission", owner=told.id)
         return replace(told, sealed=sealed)
 
     def _head(self, message: Message) -> Head | None:
@@ -294,13 +292,13 @@ def prepare(transmission_id: uuid.UUID, *, unsealer: Unsealer, url: str, at: Ins
     message, recipient = transmission.answer, transmission.recipient
     assert message is not None and recipient is not None
     head = head_of(message, unsealer)
-    link: NewLink = unsealer.make_link(recipient, message.conversation)
+    link: NewLink = unsealer.make_link(recipient, unsealer.conversation_key(message.conversation))
     shown = Secret(f"{url}/m/{link.token.reveal()}")
     octets = words_of(transmission.message_id, message, recipient, head, link=shown, at=at)
     if octets is None:
         raise CannotOpen("there is no address to tell of it from")
-    wrapped = wrap_field(octets, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
-    return Prepared(wrapped, link)
+    wrapped = unsealer.wrap_field(octets, name="transmission", owner=transmission.id)
+    return Prepared(octets, wrapped, link)
 
 
 def words_of(
@@ -363,7 +361,7 @@ def _written(
         message_id=message_id,
         at=at,
         fields=tuple(fields),
-        boundary=f"zegel-{secrets.token_hex(12)}",
+        boundary=f"zegel-{chance.nonce().hex()}",
     )
 
 

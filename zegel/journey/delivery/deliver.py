@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -54,7 +55,6 @@ from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased, LeaseLost
 from zegel.journey.custody.models import Conversation, Link, Recipient, Transmission
-from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery import answers, direct, mx, notify, nta, recording
 from zegel.journey.delivery.connection import Dialler, Evidence, Mail, Result
@@ -112,6 +112,7 @@ class Delivery:
 
     writer: Writer
     readers: Readers
+    aside: Readers  # for what is large, and takes as long
     unsealer: Unsealer
     dns: Resolver
     nta: NtaLookup
@@ -209,14 +210,13 @@ class Delivery:
                 return self._without_hops(task, NullMx(), "the domain takes no mail", tried)
             case mx.NotKnownNow(reason=reason):
                 return self._without_hops(task, DnsTrouble(), reason, tried)
-        if isinstance(task.carried, Notify) and task.transmission.sealed is None:
+        if task.transmission.sealed is not None or task.transmission.kind not in _COMPOSED_WHEN_SENT:
+            return await self._try_hops(task, hops, await self._mail(task, mailbox), mailbox, tried)
+        if isinstance(task.carried, Notify):
             stop = await self._before_notifying(task, task.carried, hops, tried)
             if stop is not None:
                 return stop
-            await self._compose(task)
-        if task.transmission.kind in (Kind.REMINDER, Kind.AGAIN, Kind.ANSWER) and task.transmission.sealed is None:
-            await self._compose(task)
-        return await self._try_hops(task, hops, mailbox, tried)
+        return await self._try_hops(task, hops, await self._compose(task, mailbox), mailbox, tried)
 
     async def _over_nta(self, task: Task, mailbox: Mailbox, tried: list[Tried]) -> Next | Later:
         """Both sides and each host are examined anew. What doesn't comply now leads to the next step, never to ordinary
@@ -236,12 +236,12 @@ class Delivery:
                 return self._without_hops(task, DnsTrouble(), reason, tried)
             case mx.TakesNoMail():
                 return self._without_hops(task, NullMx(), "the domain takes no mail", tried)
-        return await self._try_hops(task, hops, mailbox, tried)
+        return await self._try_hops(task, hops, await self._mail(task, mailbox), mailbox, tried)
 
     async def _try_hops(
-        self, task: Task, hops: tuple[mx.NextHop, ...], mailbox: Mailbox, tried: list[Tried]
+        self, task: Task, hops: tuple[mx.NextHop, ...], mail: Mail, mailbox: Mailbox, tried: list[Tried]
     ) -> Next | Later:
-        mail, walk = await self._mail(task, mailbox), _Walk(list(hops))
+        walk = _Walk(list(hops))
         while walk.left:
             hop, *beside = mx.of_first_host(walk.left)
             result = await self._send(task, hop, mail, tried, beside)
@@ -345,48 +345,71 @@ class Delivery:
         spread = random.random()  # noqa: S311
         return after(task.carried, outcome, progress=progress, retry=task.retries, spread=spread)
 
-    async def _compose(self, task: Task) -> None:
+    async def _compose(self, task: Task, mailbox: Mailbox) -> Mail:
         """Makes the notification durable before it is tried: whatever happens, every try sends the same mail."""
         transmission = task.transmission
-        prepare = answers.prepare if transmission.kind == Kind.ANSWER else notify.prepare
-        prepared = await self.readers.read(
-            lambda: prepare(transmission.id, unsealer=self.unsealer, url=self.url, at=self.now())
-        )
+
+        def write() -> tuple[notify.Prepared, Mail]:
+            prepared = self._words(transmission)
+            return prepared, self._own_mail(transmission, prepared.octets, mailbox)
+
+        prepared, mail = await self.readers.read(write)
         await self._store(transmission, prepared.wrapped, prepared.link)
+        return mail
 
-    async def _store(self, transmission: Outgoing, sealed: bytes, link: NewLink, **more: str) -> None:
-        """The link of a mail that is about to leave, and ``more`` of its recipient. Raises :class:`LeaseLost`."""
-        link_id, recipient = identifier(), _recipient(transmission).id
+    def _words(self, transmission: Outgoing) -> notify.Prepared:
+        unsealer, url, now = self.unsealer, self.url, self.now()
+        if transmission.kind == Kind.ANSWER:
+            return answers.prepare(transmission.id, unsealer=unsealer, url=url, at=now)
+        return notify.prepare(transmission, _recipient(transmission), unsealer=unsealer, url=url, at=now)
 
-        def store() -> None:
-            stored = rows.execute(
-                f"""UPDATE {rows.table(Transmission)} SET sealed = %s
-                WHERE id = %s AND state = %s AND sealed IS NULL""",  # noqa: S608
-                (sealed, rows.identifier(transmission.id), Transmission.State.QUEUED.value),
-            )
-            if not stored:
-                raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
-            if Recipient.objects.filter(id=recipient, revoked_at__isnull=False).exists():
-                raise LeaseLost  # a moment ago; the next look at this mail ends it
-            values = (link_id, recipient, link.hash, link.share, link.slot, self.now())
-            rows.insert(Link, _LINK, [values])
-            if more:
-                rows.update(Recipient, tuple(more), [(*more.values(), recipient)])
-
-        await self.writer.write(store)
+    async def _store(self, transmission: Outgoing, sealed: bytes, link: NewLink, *, method: str = "") -> None:
+        """The link of a mail that is about to leave, and by which ``method`` its recipient opens what is behind it, if
+        that isn't known yet. Raises :class:`LeaseLost`."""
+        entry = _Entry(transmission.id, _recipient(transmission).id, sealed, link, method)
+        await self.writer.write_together(self._store_all, entry)
         transmission.sealed = sealed
+
+    def _store_all(self, entries: Sequence[_Entry]) -> list[None]:
+        values = [(one.sealed, one.transmission) for one in entries]
+        stored = rows.update(Transmission, ("sealed",), values, where="state = 'queued' AND sealed IS NULL")
+        if stored != len(entries):
+            raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
+        if self._are_taken_back([one.recipient for one in entries]):
+            raise LeaseLost  # a moment ago; the next look at this mail ends it
+        now = self.now()
+        links = [(identifier(), one.recipient, one.link.hash, one.link.share, one.link.slot, now) for one in entries]
+        rows.insert(Link, _LINK, links)
+        rows.update(Recipient, ("method",), [(one.method, one.recipient) for one in entries if one.method])
+        return [None] * len(entries)
+
+    @staticmethod
+    def _are_taken_back(recipients: Sequence[uuid.UUID]) -> bool:
+        """One of them at least."""
+        return bool(
+            rows.select(
+                f"""SELECT 1 FROM {rows.table(Recipient)} r
+                JOIN {rows.table(Conversation)} c ON c.id = r.conversation_id
+                WHERE r.id IN ({rows.marks(len(recipients))})
+                AND (r.revoked_at IS NOT NULL OR c.destroyed_at IS NOT NULL) LIMIT 1""",  # noqa: S608
+                [rows.identifier(one) for one in recipients],
+            )
+        )
 
     # --- the mail -------------------------------------------------------------------------------------------------
 
     async def _mail(self, task: Task, mailbox: Mailbox) -> Mail:
         if task.transmission.kind not in (Kind.READABLE, Kind.READABLE_ANSWER):
-            return await self.readers.read(lambda: self._own_mail(task.transmission, mailbox))
+            return await self.readers.read(lambda: self._sealed_mail(task.transmission, mailbox))
         mail = await self._readable(task, mailbox, limit=None)
         assert mail is not None
         return mail
 
-    def _own_mail(self, transmission: Outgoing, mailbox: Mailbox) -> Mail:
+    def _sealed_mail(self, transmission: Outgoing, mailbox: Mailbox) -> Mail:
         opened = self.unsealer.field(transmission.sealed, name="transmission", owner=transmission.id).reveal()
+        return self._own_mail(transmission, opened, mailbox)
+
+    def _own_mail(self, transmission: Outgoing, opened: bytes, mailbox: Mailbox) -> Mail:
         transmission.secret = link_in(opened)
         mail = direct.signed(opened, keys=self._signing_keys(_author_domain(opened)), at=self.now())
         return Mail(parse_reverse_path(transmission.reverse_path), mailbox, len(mail), (mail,))
@@ -403,19 +426,20 @@ class Delivery:
                 return None
             return _Large(found, large) if large else self._composed(task, mailbox, found, ())
 
-        begun = await self.readers.read(begin)
+        recipient = _recipient(task.transmission)
+        is_small = recipient.message is not None and recipient.message.content.sealed is not None
+        begun = await (self.readers if is_small else self.aside).read(begin)
         if not isinstance(begun, _Large):
             return begun
         found, large = begun.found, begun.parts
         link = await self._link_to_files(task)
 
         def with_links() -> Mail:
-            recipient = _recipient(task.transmission)
             conversation = Conversation.objects.select_related("organisation").get(id=recipient.conversation.id)
             cuts = tuple(notify.cut(part, link, conversation) for part in large)
             return self._composed(task, mailbox, found, cuts)
 
-        return await self.readers.read(with_links)
+        return await self.aside.read(with_links)
 
     def _composed(self, task: Task, mailbox: Mailbox, found: direct.Original, cuts: tuple[direct.Cut, ...]) -> Mail:
         recipient = _recipient(task.transmission)
@@ -464,10 +488,13 @@ class Delivery:
             transmission.secret = Secret(opened.reveal().decode("ascii"))
             return Secret(f"{self.url}/m/{transmission.secret.reveal()}")
         link, method = await self.readers.read(
-            lambda: (unsealer.make_link(recipient, recipient.conversation), _method_of(recipient))
+            lambda: (
+                unsealer.make_link(recipient, unsealer.conversation_key(recipient.conversation)),
+                _method_of(recipient),
+            )
         )
         token = link.token.reveal().encode("ascii")
-        sealed = wrap_field(token, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
+        sealed = unsealer.wrap_field(token, name="transmission", owner=transmission.id)
         await self._store(transmission, sealed, link, method=method)
         transmission.secret = link.token
         return Secret(f"{self.url}/m/{link.token.reveal()}")
@@ -542,6 +569,17 @@ def _declines_reminders(recipient: Recipient) -> bool:
     return Account.objects.filter(key=recipient.key, is_active=True, wants_reminders=False).exists()
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A mail with a link, to be stored."""
+
+    transmission: uuid.UUID
+    recipient: uuid.UUID
+    sealed: bytes
+    link: NewLink
+    method: str
+
+
 class _TakenBack(Exception):
     """What was to be sent is not to be sent any more."""
 
@@ -569,6 +607,7 @@ def _method_of(recipient: Addressee) -> str:
     return known or Method.EMAIL.value
 
 
+_COMPOSED_WHEN_SENT: Final = (Kind.NOTIFICATION, Kind.REMINDER, Kind.AGAIN, Kind.ANSWER)
 _LINK: Final = ("id", "recipient_id", "hash", "share", "slot", "created_at")
 
 

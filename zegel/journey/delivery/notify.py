@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-import uuid
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from zegel.accounts.look import palette_of
@@ -19,10 +17,11 @@ from zegel.core.mail.texts import Method as MethodWord
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
-from zegel.journey.custody.models import Conversation, Message, Transmission
-from zegel.journey.custody.seal import wrap_field
+from zegel.edge import chance
+from zegel.journey.custody.models import Conversation, Transmission
 from zegel.journey.custody.unseal import NewLink, Unsealer
 from zegel.journey.delivery.direct import Cut, stand_in
+from zegel.journey.delivery.tasks import Addressee, Outgoing
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
 _WORDS: Final[dict[Method, MethodWord]] = {
@@ -35,23 +34,23 @@ _WORDS: Final[dict[Method, MethodWord]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A notification that waits to be stored: the mail wrapped, and the recipient's half of the link in it alone."""
+    """A notification that waits to be stored: the mail, the same wrapped, and the recipient's half of the link in it
+    alone."""
 
+    octets: bytes
     wrapped: bytes
     link: NewLink
 
 
-def prepare(transmission_id: uuid.UUID, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
-    """Composes the notification of a recipient, about the message that began the conversation, and makes its link.
-    Raises ``CannotOpen`` for a destroyed message."""
-    transmission = Transmission.objects.select_related("recipient__conversation__organisation").get(id=transmission_id)
-    recipient = transmission.recipient
-    assert recipient is not None
-    conversation = recipient.conversation
-    message = _first_message(conversation)
+def prepare(transmission: Outgoing, recipient: Addressee, *, unsealer: Unsealer, url: str, at: Instant) -> Prepared:
+    """Composes the notification of its recipient, about the message that began the conversation, and makes its link.
+    Asks the database nothing. Raises ``CannotOpen`` for a destroyed message."""
+    conversation, message = recipient.conversation, recipient.message
+    if message is None:
+        raise CannotOpen("there is no message")
     key = unsealer.conversation_key(conversation)
     head = unsealer.head(message.content, unsealer.message_key(message, key))
-    link = unsealer.make_link(recipient, conversation)
+    link = unsealer.make_link(recipient, key)
     organisation = conversation.organisation
     author, display = Mailbox.parse(head.author_address), writable(head.author)
     told = Notification(
@@ -70,17 +69,17 @@ def prepare(transmission_id: uuid.UUID, *, unsealer: Unsealer, url: str, at: Ins
     words = notification_mail(told, language_of(organisation), zone=ZONE)
     octets = compose(
         author=(display, author),
-        to=Mailbox.parse(recipient.address),
+        to=Mailbox.parse(transmission.address),
         subject=words.subject,
         text=words.text,
         html=words.html,
         message_id=transmission.message_id,
         at=at,
-        boundary=f"zegel-{secrets.token_hex(12)}",
+        boundary=f"zegel-{chance.nonce().hex()}",
         fields=(("X-Zegel-Conversation", conversation.id.hex),),  # D-10
     )
-    wrapped = wrap_field(octets, name="transmission", owner=transmission.id, to=unsealer.keys.sealing)
-    return Prepared(wrapped, link)
+    wrapped = unsealer.wrap_field(octets, name="transmission", owner=transmission.id)
+    return Prepared(octets, wrapped, link)
 
 
 def method_word(method: Method) -> MethodWord:
@@ -88,15 +87,14 @@ def method_word(method: Method) -> MethodWord:
     return _WORDS[method]
 
 
-def _first_message(conversation: Conversation) -> Message:
-    found = Message.objects.filter(conversation=conversation, answered_by=None).select_related("content")
-    message = found.order_by("created_at", "id").first()
-    if message is None:
-        raise CannotOpen("there is no message")
-    return message
+class _Speaking(Protocol):
+    """An organisation, or what was read of it."""
+
+    @property
+    def language(self) -> str: ...
 
 
-def language_of(organisation: Organisation) -> Language:
+def language_of(organisation: _Speaking) -> Language:
     """The organisation's language, as far as there are texts in it."""
     return "en" if organisation.language == "en" else "nl"
 

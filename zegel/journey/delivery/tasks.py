@@ -38,6 +38,16 @@ Kind = Transmission.Kind
 
 
 @dataclass(frozen=True, slots=True)
+class Presented:
+    """An organisation, as mail shows it."""
+
+    name: str
+    subject: str
+    language: str
+    accent: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedConversation:
     """A conversation, as far as its content is opened."""
 
@@ -46,6 +56,7 @@ class ClosedConversation:
     expires_at: Instant | None
     destroyed_at: Instant | None
     remind_after_days: int | None  # of its organisation
+    organisation: Presented
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,13 @@ class Addressee:
     is_opened: bool
     is_revoked: bool  # for this recipient alone; its mail, if any was on its way, may have a link that leads nowhere
     notify: str
+    method: str
+    masked: str
     decided_at: Instant  # when it was accepted, where nobody decided yet
     requires_tls: bool
     sender: Domain
     conversation: ClosedConversation
-    message: ClosedMessage | None  # of readable transmissions alone
+    message: ClosedMessage | None  # of what carries it, and of notifications that are to be composed
 
     def has_expired(self, now: Instant) -> bool:
         """Also while the destruction of its keys is still to come."""
@@ -100,6 +113,7 @@ class Outgoing:
     step: int
     reverse_path: str
     address: str
+    message_id: str
     sealed: bytes | None
     needs: TransportSecurity
     tries: int
@@ -280,13 +294,14 @@ def _can_be_notified_again(recipient: Addressee | None, now: Instant) -> bool:
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
-# One statement for all that were leased together. Content is read with the readable ones alone.
+# One statement for all that were leased together. Content is read where it is sent, or a mail about it is composed.
 _FIELDS: Final = """
-t.id, t.kind, t.step, t.reverse_path, t.address, t.sealed, t.needs_tls, t.needs_authentication, t.tries,
+t.id, t.kind, t.step, t.reverse_path, t.address, t.message_id, t.sealed, t.needs_tls, t.needs_authentication, t.tries,
 t.created_at, t.expires_at, t.warned,
-r.id, r.state, r.step, CAST(r.plan AS text), r.opened_at, r.revoked_at, r.notify, r.decided_at, s.accepted_at,
-s.requires_tls,
-a.email, c.id, c.gateway_slot, c.expires_at, c.destroyed_at, o.remind_after_days,
+r.id, r.state, r.step, CAST(r.plan AS text), r.opened_at, r.revoked_at, r.notify, r.method, r.masked,
+r.decided_at, s.accepted_at, s.requires_tls,
+a.email, c.id, c.gateway_slot, c.expires_at, c.destroyed_at,
+o.remind_after_days, o.name, o.subject, o.language, o.accent,
 m.id, m.key, k.id, k.size, k.header_size, k.sealed, k.head"""
 
 
@@ -300,7 +315,8 @@ def _outgoing(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Outgoing]:
         LEFT JOIN {table(Account)} a ON a.id = s.account_id
         LEFT JOIN {table(Conversation)} c ON c.id = r.conversation_id
         LEFT JOIN {table(Organisation)} o ON o.id = c.organisation_id
-        LEFT JOIN {table(Message)} m ON t.kind = 'readable' AND m.conversation_id = c.id AND m.answered_by_id IS NULL
+        LEFT JOIN {table(Message)} m ON m.conversation_id = c.id AND m.answered_by_id IS NULL
+            AND (t.kind = 'readable' OR (t.kind IN ('notification', 'reminder', 'again') AND t.sealed IS NULL))
         LEFT JOIN {table(Content)} k ON k.id = m.content_id
         WHERE t.id IN ({rows.marks(len(ids))}) AND t.state = 'queued'
         ORDER BY m.created_at, m.id""",  # noqa: S608 – the message that began the conversation comes first
@@ -313,13 +329,15 @@ def _outgoing(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Outgoing]:
 
 
 def _transmission(identity: uuid.UUID, row: Sequence[Any]) -> Outgoing:
-    _, kind, step, reverse_path, address, sealed, tls, authentication, tries, created, expires, warned, *rest = row
+    _, kind, step, reverse_path, address, message_id, sealed, tls, authentication, *rest = row
+    tries, created, expires, warned, *rest = rest
     return Outgoing(
         identity,
         kind,
         step,
         reverse_path,
         address,
+        message_id,
         _octets(sealed),
         TransportSecurity(Tls(tls), Authentication(authentication)),
         tries,
@@ -331,8 +349,8 @@ def _transmission(identity: uuid.UUID, row: Sequence[Any]) -> Outgoing:
 
 
 def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
-    identity, state, step, plan, opened, revoked, notify, decided, accepted, requires_tls, sender = row[:11]
-    conversation, slot, expires, destroyed, remind, *message = row[11:]
+    identity, state, step, plan, opened, revoked, notify, method, masked, decided, accepted, requires_tls, *rest = row
+    sender, conversation, slot, expires, destroyed, remind, name, subject, language, accent, *message = rest
     return Addressee(
         rows.found(identity),
         state,
@@ -341,11 +359,18 @@ def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
         opened is not None,
         revoked is not None,
         notify,
+        method,
+        masked,
         _instant(decided if decided is not None else accepted),
         bool(requires_tls),
         Mailbox.parse(sender).domain,
         ClosedConversation(
-            rows.found(conversation), _octets(slot), rows.instant(expires), rows.instant(destroyed), remind
+            rows.found(conversation),
+            _octets(slot),
+            rows.instant(expires),
+            rows.instant(destroyed),
+            remind,
+            Presented(name, subject, language, accent),
         ),
         _message(message) if message[0] is not None else None,
     )

@@ -23,7 +23,6 @@ from zegel.edge import chance
 from zegel.edge.database import Readers, Writer
 from zegel.journey import milestones
 from zegel.journey.custody.models import Transmission
-from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Unsealer
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
@@ -84,7 +83,7 @@ class DomainMails:
             kind=Transmission.Kind.NOTICE,
             address=account.email,
             message_id=message_id,
-            sealed=wrap_field(octets, name="transmission", owner=identity, to=self._unsealer.keys.sealing),
+            sealed=self._unsealer.wrap_field(octets, name="transmission", owner=identity),
             created_at=now,
         )
         return identity

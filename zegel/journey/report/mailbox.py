@@ -35,7 +35,6 @@ from zegel.journey import milestones
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Recipient, Transmission
-from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Unsealer
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
@@ -133,7 +132,7 @@ class MailboxMails:
 
     def _send(self, proof: uuid.UUID, answer: _Answer) -> None:
         identity, now = chance.identifier(), self._now()
-        sealed = wrap_field(answer.octets, name="transmission", owner=identity, to=self._unsealer.keys.sealing)
+        sealed = self._unsealer.wrap_field(answer.octets, name="transmission", owner=identity)
         MailboxProof.objects.filter(id=proof).update(told=answer.told.value, code=answer.code, mailed_to=str(answer.to))
         lives = _LIVES.get(answer.told)
         Transmission.objects.create(

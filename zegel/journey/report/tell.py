@@ -60,7 +60,6 @@ from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
 from zegel.journey.custody.models import Attempt, Conversation, Recipient, Submission, Transmission
-from zegel.journey.custody.seal import wrap_field
 from zegel.journey.custody.unseal import Unsealer
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
@@ -182,7 +181,7 @@ class Telling:
 
     def _send(self, outgoing: Outgoing) -> None:
         identity, now = chance.identifier(), self._now()
-        sealed = wrap_field(outgoing.octets, name="transmission", owner=identity, to=self._unsealer.keys.sealing)
+        sealed = self._unsealer.wrap_field(outgoing.octets, name="transmission", owner=identity)
         Transmission.objects.create(
             id=identity,
             organisation=outgoing.organisation,
