@@ -70,6 +70,7 @@ GRACE: Final = 10.0  # seconds to finish what is under way
 SWITCH: Final = 0.001  # seconds that the loop and the writer let each other wait for the interpreter, at most
 GARBAGE: Final = 20_000  # objects made and not yet freed, before cycles are looked for
 HATCH: Final = "recorder.hatch"  # where the submission processes hand over what is to be recorded
+AFTER_TROUBLE: Final = 30.0  # seconds
 SHORTEN: Final = 0.25  # seconds between two moves of what is in SQLite's log
 WRITERS: Final = "writers.lock"  # on which the processes that write queue up
 MIGRATIONS: Final = "django_migrations"  # the first table that is made
@@ -657,8 +658,10 @@ def _keep_log_short(settings: Settings, is_over: threading.Event) -> None:
                 seen = written
         except FileNotFoundError:
             pass
-        except Exception as cause:
+        except Exception as cause:  # a full disk: commits do it themselves, as far as they can
             log(Broken("shortening the log", cause))
+            connection.close()
+            is_over.wait(AFTER_TROUBLE)
     connection.close()
 
 
