@@ -134,6 +134,22 @@ def test_none_suffers_for_another() -> None:
     assert [type(found[1]), type(found[3])] == [ValueError, ValueError]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_understood_fails_by_itself(tmp_path: Path, clock: Clock) -> None:
+    asked, hatch = list[bytes](), tmp_path / "hatch"
+
+    def settle(questions: Sequence[bytes]) -> Sequence[bytes]:
+        asked.extend(questions)
+        answers = apart.settle([b"", *questions, marshal.dumps(("half",))], Scribe())
+        assert [marshal.loads(answers[number])[0] for number in (0, -1)] == ["failed", "failed"]
+        return answers[1:-1]
+
+    with recording(hatch, settle), Doorstep(tmp_path, clock, hatch=hatch).open(may_break=True) as doorstep:
+        assert doorstep.submit(mail(to=TO), TO).startswith("250 ")
+    assert asked and Submission.objects.count() == 1
+    assert apart.settle([b"", b""], Scribe()) == [marshal.dumps(("failed",))] * 2
+
+
 # --- a whole door -------------------------------------------------------------------------------------------------
 
 

@@ -210,6 +210,8 @@ class Scribe:
     ) -> list[T | BaseException]:
         """What ``together`` says of each, durable; when it fails, each is tried alone, so that none suffers for
         another, and what one fails with is its result. Never raises."""
+        if not items:
+            return []
         try:
             with self._turn.taken(), transaction.atomic():
                 results: list[T | BaseException] = list(together(items))

@@ -22,6 +22,7 @@ from zegel.edge.wake import within_reach
 MOST_AT_ONCE: Final = 256  # questions
 LARGEST: Final = 64 * 1024 * 1024  # octets of one question or answer
 GATHER: Final = 0.0007  # seconds that a round waits for more questions, while there are many
+PATIENCE: Final = 1.0  # seconds for who asked to take its answers; the others wait as long
 LOOK: Final = 0.5  # seconds between looks whether it is time to stop
 _FRAME: Final = struct.Struct("!IQ")  # octets that follow, number of the question
 _PIECE: Final = 1 << 20
@@ -159,8 +160,7 @@ class _Asking:
         """All answers; ``False`` when nobody takes them any more. Answers are small: who asked has room for them."""
         octets, self._answers = b"".join(self._answers), []
         try:
-            self.socket.setblocking(True)
-            self.socket.settimeout(10)
+            self.socket.settimeout(PATIENCE)
             self.socket.sendall(octets)
             self.socket.setblocking(False)
         except OSError:

@@ -62,9 +62,19 @@ class Recorder:
 
 
 def settle(asked: Sequence[bytes], scribe: Scribe) -> list[bytes]:
-    """The recorder's side: everything that waits, in one transaction if that can be. Never raises."""
-    outcomes = scribe.record(record, [_prepared(marshal.loads(one)) for one in asked])  # noqa: S302
+    """The recorder's side: everything that waits, in one transaction if that can be. Never raises: what can't be
+    understood fails by itself, and ends neither the recorder nor anybody else's message."""
+    understood = [_understood(one) for one in asked]
+    recorded = iter(scribe.record(record, [one for one in understood if isinstance(one, Prepared)]))
+    outcomes = [next(recorded) if isinstance(one, Prepared) else one for one in understood]
     return [marshal.dumps(_answer(one)) for one in outcomes]
+
+
+def _understood(asked: bytes) -> Prepared | Exception:
+    try:
+        return _prepared(marshal.loads(asked))  # noqa: S302  # of a process of our own
+    except Exception as cause:
+        return cause
 
 
 def _answer(outcome: Verdict | BaseException) -> tuple[Any, ...]:
