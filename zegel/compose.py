@@ -654,7 +654,7 @@ def _keep_log_short(settings: Settings, is_over: threading.Event) -> None:
             written = wal.stat().st_mtime_ns
             if written != seen:
                 with connection.cursor() as cursor:
-                    shorten_log(lambda pragma: cursor.execute(pragma).fetchone())  # called here
+                    shorten_log(lambda pragma: cursor.execute(pragma).fetchone())
                 seen = written
         except FileNotFoundError:
             pass
