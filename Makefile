@@ -1,5 +1,8 @@
 # The two commands are `make run` and `make test`; everything that they need, they set up.
-PYTHON ?= python3
+# The system's Python where it will do, else the first in the path: a distribution's is built with profiles of its use,
+# one that was built by hand often isn't, and takes a tenth to a quarter more time for the same work (docs/benchmarks.md).
+FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for one in /usr/bin/python3 python3; do $$one -c "$(FITS)" 2>/dev/null && break; done; echo $$one)
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= state
