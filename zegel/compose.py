@@ -486,7 +486,9 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     from zegel.journey.delivery.answers import Answers
     from zegel.journey.delivery.connection import Contexts, Dialler
     from zegel.journey.delivery.deliver import Delivery
+    from zegel.journey.delivery.mails import Mails
     from zegel.journey.delivery.places import Places
+    from zegel.journey.delivery.signing import SigningKeys
     from zegel.journey.delivery.sts import Policies, forget_ended
     from zegel.journey.delivery.texting import Texting
     from zegel.journey.delivery.tls_results import TlsResults
@@ -521,14 +523,12 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
     delivery = Delivery(
         writer=writer,
         readers=readers,
-        aside=aside,
-        unsealer=unsealer,
         dns=dns,
         nta=nta,
         policies=policies,
         places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
-        url=settings.portal.url,
+        mails=Mails(writer, readers, aside, unsealer, SigningKeys(keys.opening, now), settings.portal.url, now),
         first_retry=timedelta(seconds=settings.delivery.retry_first),
         now=now,
         passed_over=tls_results.passed_over,

@@ -20,7 +20,7 @@ from zegel.accounts import domains
 from zegel.accounts.models import DkimPair, SendingDomain
 from zegel.core.policy.sending_domain import PREVIOUS_STAYS, next_selector
 from zegel.edge.dns import DnsResolver
-from zegel.journey.delivery.deliver import KEEP_KEY
+from zegel.journey.delivery.signing import KEEP_KEY
 
 assert tests.journey.conftest
 

@@ -53,7 +53,9 @@ from zegel.journey.decision.decide import Decision
 from zegel.journey.delivery.answers import Answers
 from zegel.journey.delivery.connection import Contexts, Dialler
 from zegel.journey.delivery.deliver import Delivery
+from zegel.journey.delivery.mails import Mails
 from zegel.journey.delivery.places import Places
+from zegel.journey.delivery.signing import SigningKeys
 from zegel.journey.delivery.sts import Policies
 from zegel.journey.report.mailbox import MailboxMails
 from zegel.journey.report.tell import Telling
@@ -134,17 +136,16 @@ class Post:
         self.decision = Decision(
             self.writer, self.readers, open_field=unsealer.field, sealing=unsealer.keys.sealing, nta=nta, now=now
         )
+        signing = SigningKeys(unsealer.keys.opening, now)
         self.delivery = Delivery(
             writer=self.writer,
             readers=self.readers,
-            aside=self.readers,
-            unsealer=unsealer,
             dns=self.zone,
             nta=nta,
             policies=Policies(self.zone, self.fetch, self.writer, self.readers, now),
             places=Places(PLACES, now),
             dialler=self.dialler,
-            url=PORTAL,
+            mails=Mails(self.writer, self.readers, self.readers, unsealer, signing, PORTAL, now),
             first_retry=self.first_retry,
             now=now,
         )

@@ -197,7 +197,7 @@ def test_no_code_is_sent_by_sms_for_what_has_expired(post: Post, expired: bool, 
     with transaction.atomic():
         sms = Sms.objects.create(id=number, recipient=post.recipient(GUEST), sealed=sealed, created_at=post.clock())
         jobs.put(Kind.SMS, [number], due=post.clock())
-    texting = Texting(post.writer, post.readers, post.delivery.unsealer, provider, now=post.clock)
+    texting = Texting(post.writer, post.readers, post.ground.unsealer, provider, now=post.clock)
     (leased,) = post.lease(Kind.SMS)
     post.run(texting.send(leased))
     sms.refresh_from_db()

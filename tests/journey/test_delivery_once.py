@@ -148,7 +148,7 @@ def test_who_comes_late_makes_no_second_link(post: Post) -> None:
     post.settle()
     sent = link_in(server.messages()[0])
     with pytest.raises(LeaseLost):
-        post.run(post.delivery._compose(late, Mailbox.parse(GUEST)))
+        post.run(post.delivery.mails.compose(late, Mailbox.parse(GUEST)))
     transmission = post.transmissions("notification")[0]
     assert transmission.state == "sent"
     assert transmission.sealed is None

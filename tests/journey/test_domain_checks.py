@@ -20,7 +20,7 @@ from zegel.core.mail.dkim import Algorithm, SigningKey
 from zegel.core.policy.sending_domain import LONGEST, PATIENCE
 from zegel.core.seal.wrap import SealingKey
 from zegel.edge.dns import Answer, Found, Trouble
-from zegel.journey.delivery.deliver import KEEP_KEY
+from zegel.journey.delivery.signing import KEEP_KEY
 from zegel.journey.report.domains import DomainMails
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -423,17 +423,17 @@ def test_a_domain_that_another_organisation_has_by_now_can_be_removed(post: Post
 def test_a_domain_that_moved_is_signed_with_its_new_keys_though_their_selector_is_the_same(post: Post) -> None:
     name, delivery = Domain(domain().name), post.delivery
     SendingDomain.objects.update(in_place=True)
-    (before,) = delivery._signing_keys(name)
+    (before,) = delivery.mails.keys.of(name)
     other = squatter(post)
     assert other.dkim_selector == before.selector
     SendingDomain.objects.exclude(pk=other.pk).update(in_place=False)
     SendingDomain.objects.filter(pk=other.pk).update(in_place=True)
     post.clock.forward(seconds=KEEP_KEY.total_seconds())
-    (after,) = delivery._signing_keys(name)
+    (after,) = delivery.mails.keys.of(name)
     assert (before.dns_record() == after.dns_record(), after.dns_record()) == (False, other.dkim_record)
 
 
 def test_nothing_is_signed_with_the_keys_of_a_claim(post: Post) -> None:
     other = squatter(post)
     SendingDomain.objects.exclude(pk=other.pk).delete()
-    assert post.delivery._signing_keys(Domain(other.name)) == ()
+    assert post.delivery.mails.keys.of(Domain(other.name)) == ()

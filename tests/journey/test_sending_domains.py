@@ -15,7 +15,7 @@ from zegel.accounts.models import SendingDomain
 from zegel.core.mail.address import Domain
 from zegel.core.mail.dkim import Algorithm, SigningKey
 from zegel.edge.dns import Found, Trouble
-from zegel.journey.delivery.deliver import KEEP_KEY
+from zegel.journey.delivery.signing import KEEP_KEY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -59,7 +59,7 @@ def asked(post: Post) -> uuid.UUID:
 
 
 def texting(post: Post, provider: Provider) -> Texting:
-    return Texting(post.writer, post.readers, post.delivery.unsealer, provider, now=post.clock)
+    return Texting(post.writer, post.readers, post.ground.unsealer, provider, now=post.clock)
 
 
 def work(post: Post, provider: Provider) -> None:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Final, assert_never
 
-from zegel.accounts.domains import dkim_context, ed25519_context
-from zegel.accounts.models import Account, SendingDomain
+from zegel.accounts.models import Account
 from zegel.core.clock import Duration, Instant
-from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
-from zegel.core.mail.dkim import SigningKey
-from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
-from zegel.core.mail.mime import Part
+from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy import precedence
 from zegel.core.policy.carriage import (
     Accepted,
@@ -40,13 +34,9 @@ from zegel.core.policy.carriage import (
 from zegel.core.policy.destinations import Later
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify
-from zegel.core.policy.shrinking import LINK_FROM, USUAL_LIMIT, become_links, smallest
 from zegel.core.policy.transport import NO_DEMAND
-from zegel.core.policy.verification import Method
-from zegel.core.seal.wrap import CannotOpen, unwrap
-from zegel.core.secret import Secret
-from zegel.edge import rows
-from zegel.edge.chance import identifier, made_at
+from zegel.core.seal.wrap import CannotOpen
+from zegel.edge.chance import made_at
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Resolver
 from zegel.edge.log import Attempted, Broken, log
@@ -54,23 +44,19 @@ from zegel.edge.nta import NtaLookup
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased, LeaseLost
-from zegel.journey.custody.models import Conversation, Link, Recipient, Transmission
-from zegel.journey.custody.unseal import NewLink, Unsealer
-from zegel.journey.delivery import answers, direct, mx, notify, nta, recording
+from zegel.journey.custody.models import Recipient
+from zegel.journey.delivery import mx, nta, recording
 from zegel.journey.delivery.connection import Dialler, Evidence, Mail, Result
+from zegel.journey.delivery.mails import Mails
 from zegel.journey.delivery.places import Places
 from zegel.journey.delivery.recording import Ending, Tried
 from zegel.journey.delivery.sts import NotKnown, Policies
-from zegel.journey.delivery.tasks import Addressee, Kind, Outgoing, Standing, Task, gather, link_in, look_again
+from zegel.journey.delivery.tasks import Kind, Outgoing, Standing, Task, gather, look_again
 
-SIGNING_KEYS: Final = 1000  # kept in memory
-KEEP_KEY: Final = timedelta(seconds=10)  # until the database is asked again whether it is still the one
-SIGNATURE_ROOM: Final = 3000  # octets of the DKIM signatures, at most
 FRESH: Final = 2.0  # seconds; what was looked at longer ago is looked at again before the mail leaves
 RECORD_AGAIN: Final = 0.5  # seconds, at first
 RECORD_AGAIN_AT_MOST: Final = 10.0
 PROBE: Final = "probe"  # what an attempt is called that carries no mail: whether a code may travel
-SMALLEST: Final = 0  # as a limit: nobody knows how small the message has to be
 
 
 _Road = tuple[Domain, bool]  # a domain; whether by the hosts of its NTA 7516 record
@@ -112,20 +98,15 @@ class Delivery:
 
     writer: Writer
     readers: Readers
-    aside: Readers  # for what is large, and takes as long
-    unsealer: Unsealer
     dns: Resolver
     nta: NtaLookup
     policies: Policies
     places: Places
     dialler: Dialler
-    url: str
+    mails: Mails
     first_retry: Duration
     now: Callable[[], Instant]
     passed_over: mx.Tell = mx.tell_nobody
-    _keys: dict[Domain, tuple[Instant, tuple[tuple[str, bytes], ...], tuple[SigningKey, ...]]] = field(
-        default_factory=dict
-    )  # when they were looked up, as selector and wrapped key, and opened
 
     async def transmit(self, leased: Leased) -> None:
         """Makes a transmission, as far as it can be made now."""
@@ -211,19 +192,19 @@ class Delivery:
             case mx.NotKnownNow(reason=reason):
                 return self._without_hops(task, DnsTrouble(), reason, tried)
         if task.transmission.sealed is not None or task.transmission.kind not in _COMPOSED_WHEN_SENT:
-            return await self._try_hops(task, hops, await self._mail(task, mailbox), mailbox, tried)
+            return await self._try_hops(task, hops, await self.mails.of(task, mailbox), mailbox, tried)
         if isinstance(task.carried, Notify):
             stop = await self._before_notifying(task, task.carried, hops, tried)
             if stop is not None:
                 return stop
-        return await self._try_hops(task, hops, await self._compose(task, mailbox), mailbox, tried)
+        return await self._try_hops(task, hops, await self.mails.compose(task, mailbox), mailbox, tried)
 
     async def _over_nta(self, task: Task, mailbox: Mailbox, tried: list[Tried]) -> Next | Later:
         """Both sides and each host are examined anew. What doesn't comply now leads to the next step, never to ordinary
         mail (standards A)."""
         assert task.transmission.recipient is not None
         sender = task.transmission.recipient.sender
-        if not await self.readers.read(lambda: self._signing_keys(sender)):
+        if not await self.readers.read(lambda: self.mails.keys.of(sender)):
             reason = "NTA 7516, sender: no DKIM key"
             return self._without_hops(task, InsufficientSecurity(NO_DEMAND, Cause.NTA_SENDER_DKIM), reason, tried)
         hops = await nta.next_hops(sender, mailbox.domain, lookup=self.nta, dns=self.dns)
@@ -236,7 +217,7 @@ class Delivery:
                 return self._without_hops(task, DnsTrouble(), reason, tried)
             case mx.TakesNoMail():
                 return self._without_hops(task, NullMx(), "the domain takes no mail", tried)
-        return await self._try_hops(task, hops, await self._mail(task, mailbox), mailbox, tried)
+        return await self._try_hops(task, hops, await self.mails.of(task, mailbox), mailbox, tried)
 
     async def _try_hops(
         self, task: Task, hops: tuple[mx.NextHop, ...], mail: Mail, mailbox: Mailbox, tried: list[Tried]
@@ -249,7 +230,7 @@ class Delivery:
                 continue
             follows = self._after(task, tried[-1].outcome, more_hosts=walk.has_more, can_shrink=True)
             if isinstance(follows, LargePartsBecomeLinks):
-                smaller = await self._smaller(task, mailbox, result.limit)
+                smaller = await self.mails.smaller(task, mailbox, result.limit)
                 if smaller is not None:
                     mail = smaller
                     result = await self._send(task, result.tried[-1], mail, tried)
@@ -345,195 +326,6 @@ class Delivery:
         spread = random.random()  # noqa: S311
         return after(task.carried, outcome, progress=progress, retry=task.retries, spread=spread)
 
-    async def _compose(self, task: Task, mailbox: Mailbox) -> Mail:
-        """Makes the notification durable before it is tried: whatever happens, every try sends the same mail."""
-        transmission = task.transmission
-
-        def write() -> tuple[notify.Prepared, Mail]:
-            prepared = self._words(transmission)
-            return prepared, self._own_mail(transmission, prepared.octets, mailbox)
-
-        prepared, mail = await self.readers.read(write)
-        await self._store(transmission, prepared.wrapped, prepared.link)
-        return mail
-
-    def _words(self, transmission: Outgoing) -> notify.Prepared:
-        unsealer, url, now = self.unsealer, self.url, self.now()
-        if transmission.kind == Kind.ANSWER:
-            return answers.prepare(transmission.id, unsealer=unsealer, url=url, at=now)
-        return notify.prepare(transmission, _recipient(transmission), unsealer=unsealer, url=url, at=now)
-
-    async def _store(self, transmission: Outgoing, sealed: bytes, link: NewLink, *, method: str = "") -> None:
-        """The link of a mail that is about to leave, and by which ``method`` its recipient opens what is behind it, if
-        that isn't known yet. Raises :class:`LeaseLost`."""
-        entry = _Entry(transmission.id, _recipient(transmission).id, sealed, link, method)
-        await self.writer.write_together(self._store_all, entry)
-        transmission.sealed = sealed
-
-    def _store_all(self, entries: Sequence[_Entry]) -> list[None]:
-        values = [(one.sealed, one.transmission) for one in entries]
-        stored = rows.update(Transmission, ("sealed",), values, where="state = 'queued' AND sealed IS NULL")
-        if stored != len(entries):
-            raise LeaseLost  # who took over made another link, and may have sent it: that one must stay good
-        if self._are_taken_back([one.recipient for one in entries]):
-            raise LeaseLost  # a moment ago; the next look at this mail ends it
-        now = self.now()
-        links = [(identifier(), one.recipient, one.link.hash, one.link.share, one.link.slot, now) for one in entries]
-        rows.insert(Link, _LINK, links)
-        rows.update(Recipient, ("method",), [(one.method, one.recipient) for one in entries if one.method])
-        return [None] * len(entries)
-
-    @staticmethod
-    def _are_taken_back(recipients: Sequence[uuid.UUID]) -> bool:
-        """One of them at least."""
-        return bool(
-            rows.select(
-                f"""SELECT 1 FROM {rows.table(Recipient)} r
-                JOIN {rows.table(Conversation)} c ON c.id = r.conversation_id
-                WHERE r.id IN ({rows.marks(len(recipients))})
-                AND (r.revoked_at IS NOT NULL OR c.destroyed_at IS NOT NULL) LIMIT 1""",  # noqa: S608
-                [rows.identifier(one) for one in recipients],
-            )
-        )
-
-    # --- the mail -------------------------------------------------------------------------------------------------
-
-    async def _mail(self, task: Task, mailbox: Mailbox) -> Mail:
-        if task.transmission.kind not in (Kind.READABLE, Kind.READABLE_ANSWER):
-            return await self.readers.read(lambda: self._sealed_mail(task.transmission, mailbox))
-        mail = await self._readable(task, mailbox, limit=None)
-        assert mail is not None
-        return mail
-
-    def _sealed_mail(self, transmission: Outgoing, mailbox: Mailbox) -> Mail:
-        opened = self.unsealer.field(transmission.sealed, name="transmission", owner=transmission.id).reveal()
-        return self._own_mail(transmission, opened, mailbox)
-
-    def _own_mail(self, transmission: Outgoing, opened: bytes, mailbox: Mailbox) -> Mail:
-        transmission.secret = link_in(opened)
-        mail = direct.signed(opened, keys=self._signing_keys(_author_domain(opened)), at=self.now())
-        return Mail(parse_reverse_path(transmission.reverse_path), mailbox, len(mail), (mail,))
-
-    async def _smaller(self, task: Task, mailbox: Mailbox, limit: int | None) -> Mail | None:
-        """The readable message with so many links that it fits; as small as it can be where the server didn't say what
-        it takes. ``None``: it can't be made smaller."""
-        return await self._readable(task, mailbox, limit=SMALLEST if limit is None else limit)
-
-    async def _readable(self, task: Task, mailbox: Mailbox, *, limit: int | None) -> Mail | None:
-        def begin() -> Mail | _Large | None:
-            found, large = self._large_parts(task, limit)
-            if large is None:
-                return None
-            return _Large(found, large) if large else self._composed(task, mailbox, found, ())
-
-        recipient = _recipient(task.transmission)
-        is_small = recipient.message is not None and recipient.message.content.sealed is not None
-        begun = await (self.readers if is_small else self.aside).read(begin)
-        if not isinstance(begun, _Large):
-            return begun
-        found, large = begun.found, begun.parts
-        link = await self._link_to_files(task)
-
-        def with_links() -> Mail:
-            conversation = Conversation.objects.select_related("organisation").get(id=recipient.conversation.id)
-            cuts = tuple(notify.cut(part, link, conversation) for part in large)
-            return self._composed(task, mailbox, found, cuts)
-
-        return await self.aside.read(with_links)
-
-    def _composed(self, task: Task, mailbox: Mailbox, found: direct.Original, cuts: tuple[direct.Cut, ...]) -> Mail:
-        recipient = _recipient(task.transmission)
-        path, keys = parse_reverse_path(task.transmission.reverse_path), self._signing_keys(recipient.sender)
-        octets: Iterable[bytes]
-        header = answers.header_for(found, task.readable_answer) if task.readable_answer is not None else None
-        if found.is_small and not cuts and header is None:
-            octets = (direct.small(found, keys=keys, at=self.now()),)
-            size = len(octets[0])
-        else:
-            octets = direct.readable(found, cuts=cuts, header=header, keys=keys, at=self.now())
-            size = octets.size
-        usual = USUAL_LIMIT if size > USUAL_LIMIT and _may_hold_links(task) else None
-        return Mail(
-            path,
-            mailbox,
-            size,
-            octets,
-            is_eight_bit=True,
-            usual_limit=usual,
-            requires_tls=recipient.requires_tls,
-        )
-
-    def _large_parts(self, task: Task, limit: int | None) -> tuple[direct.Original, tuple[Part, ...] | None]:
-        """The message, and which of its parts become links; ``None``: it can't be made to fit ``limit``."""
-        recipient = _recipient(task.transmission)
-        if recipient.message is None:
-            raise CannotOpen("there is no message")
-        found = direct.original(recipient.message, recipient.conversation, unsealer=self.unsealer)
-        size = found.content.size
-        if limit is None and size < LINK_FROM:  # no part of it is that large
-            return found, ()
-        if not _may_hold_links(task):
-            return found, () if limit is None else None
-        parts, whole = found.parts(), size + SIGNATURE_ROOM
-        if limit == SMALLEST:
-            return found, smallest(parts)
-        return found, become_links(parts, size=whole, limit=whole if limit is None else limit)
-
-    async def _link_to_files(self, task: Task) -> Secret[str]:
-        """The link under which a guest finds the files, after a code by e-mail; the same one at every try."""
-        transmission, unsealer = task.transmission, self.unsealer
-        recipient = _recipient(transmission)
-        if transmission.sealed is not None:
-            opened = unsealer.field(transmission.sealed, name="transmission", owner=transmission.id)
-            transmission.secret = Secret(opened.reveal().decode("ascii"))
-            return Secret(f"{self.url}/m/{transmission.secret.reveal()}")
-        link, method = await self.readers.read(
-            lambda: (
-                unsealer.make_link(recipient, unsealer.conversation_key(recipient.conversation)),
-                _method_of(recipient),
-            )
-        )
-        token = link.token.reveal().encode("ascii")
-        sealed = unsealer.wrap_field(token, name="transmission", owner=transmission.id)
-        await self._store(transmission, sealed, link, method=method)
-        transmission.secret = link.token
-        return Secret(f"{self.url}/m/{link.token.reveal()}")
-
-    def _signing_keys(self, domain: Domain | None) -> tuple[SigningKey, ...]:
-        """The DKIM keys of a sending domain of ours, in the order of their signatures; none for any other.
-
-        RSA comes on top: no meaning is in the order (RFC 6376 §6.1), but who looks at one signature only, or gives up
-        at one that it doesn't know, finds one that it knows.
-        """
-        if domain is None:
-            return ()
-        looked_at, known, keys = self._keys.get(domain, (None, (), ()))
-        now = self.now()
-        if looked_at is not None and looked_at <= now < looked_at + KEEP_KEY:
-            return keys
-        found = rows.select(
-            f"""SELECT dkim_selector, dkim_key, ed25519_published, ed25519_selector, ed25519_key
-            FROM {rows.table(SendingDomain)} WHERE name = %s AND (in_place OR proved_at IS NOT NULL)
-            ORDER BY in_place DESC, proved_at IS NULL, proved_at DESC LIMIT 1""",  # noqa: S608  # who has it, or had
-            (domain.ascii,),
-        )
-        wanted: list[tuple[str, bytes, str]] = []
-        for selector, wrapped, is_published, other_selector, other_wrapped in found:
-            wanted.append((selector, wrapped, dkim_context(domain.ascii)))
-            if is_published:
-                wanted.append((other_selector, other_wrapped, ed25519_context(domain.ascii)))
-        held = dict(zip(known, keys, strict=True))  # by the key itself: a domain that moves may keep its selector
-        told = tuple([(selector, bytes(wrapped)) for selector, wrapped, _ in wanted])
-        keys = tuple([held.get(one) or self._opened(domain, *all_of) for one, all_of in zip(told, wanted, strict=True)])
-        if len(self._keys) >= SIGNING_KEYS:
-            self._keys.clear()
-        self._keys[domain] = now, told, keys
-        return keys
-
-    def _opened(self, domain: Domain, selector: str, wrapped: bytes, context: str) -> SigningKey:
-        pem: Secret[bytes] = unwrap(bytes(wrapped), with_key=self.unsealer.keys.opening, context=context)
-        return SigningKey.from_pem(domain, selector, pem)
-
     # --- record ---------------------------------------------------------------------------------------------------
 
     def _record(self, ended: Sequence[Ending]) -> list[None]:
@@ -569,17 +361,6 @@ def _declines_reminders(recipient: Recipient) -> bool:
     return Account.objects.filter(key=recipient.key, is_active=True, wants_reminders=False).exists()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A mail with a link, to be stored."""
-
-    transmission: uuid.UUID
-    recipient: uuid.UUID
-    sealed: bytes
-    link: NewLink
-    method: str
-
-
 class _TakenBack(Exception):
     """What was to be sent is not to be sent any more."""
 
@@ -588,27 +369,7 @@ class _TakenBack(Exception):
         self.follows = follows
 
 
-@dataclass(frozen=True, slots=True)
-class _Large:
-    """A message with parts that become links."""
-
-    found: direct.Original
-    parts: tuple[Part, ...]
-
-
-def _recipient(transmission: Outgoing) -> Addressee:
-    assert transmission.recipient is not None
-    return transmission.recipient
-
-
-def _method_of(recipient: Addressee) -> str:
-    """By which files behind a link are opened: by e-mail, unless something else is asked of the recipient already."""
-    known = Recipient.objects.filter(id=recipient.id).values_list("method", flat=True).first()
-    return known or Method.EMAIL.value
-
-
 _COMPOSED_WHEN_SENT: Final = (Kind.NOTIFICATION, Kind.REMINDER, Kind.AGAIN, Kind.ANSWER)
-_LINK: Final = ("id", "recipient_id", "hash", "share", "slot", "created_at")
 
 
 def _told(transmission: Outgoing, tried: Tried) -> Attempted:
@@ -632,27 +393,3 @@ def _since(transmission: Outgoing, at: Instant) -> float:
     is_message = recipient is not None and transmission.kind in (Kind.READABLE, Kind.NOTIFICATION)
     began = made_at(recipient.id) if is_message and recipient is not None else transmission.created_at.timestamp()
     return max(0.0, round(at.timestamp() - began, 1))
-
-
-def _may_hold_links(task: Task) -> bool:
-    """Files behind a link are opened with a code by e-mail: not over NTA 7516, whose recipients never meet a code, not
-    where message or policy exclude e-mail verification, and not where the message names a method: nothing slides from
-    that to a code by e-mail."""
-    recipient = task.transmission.recipient
-    if recipient is None or not isinstance(task.carried, precedence.Readable) or task.carried.over_nta:
-        return False
-    try:
-        case = precedence.replay(Recipient.objects.values_list("plan", flat=True).get(id=recipient.id) or {}).case
-    except precedence.UnknownPlan:
-        return False
-    policy = case.policy
-    is_allowed = Method.EMAIL in policy.allowed and (not policy.required or Method.EMAIL in policy.required)
-    return is_allowed and not case.asked.never_email and case.asked.verification is None
-
-
-def _author_domain(octets: bytes) -> Domain | None:
-    header = octets.partition(b"\r\n\r\n")[0] + b"\r\n"
-    try:
-        return author(HeaderSection.parse(header)).mailbox.domain
-    except NotOneAuthor:
-        return None
