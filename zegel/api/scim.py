@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -79,21 +79,29 @@ _LANGUAGES: Final = ("nl", "en")
 # --- what an account is, in the words of SCIM --------------------------------------------------------------------
 
 
-class UserType(ExtensibleStringEnum):
+class _Word(ExtensibleStringEnum):
+    """One of a list, which may grow."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """As any other word is copied. Before Python 3.11.4 one that isn't on the list could not be."""
+        return self
+
+
+class UserType(_Word):
     """A person who signs in, or an address that people read together."""
 
     person = "person"
     mailbox = "mailbox"
 
 
-class Language(ExtensibleStringEnum):
+class Language(_Word):
     """Those that the pages are in; another one stands for the organisation's."""
 
     nl = "nl"
     en = "en"
 
 
-class RoleValue(ExtensibleStringEnum):
+class RoleValue(_Word):
     """Roles that a directory may give. Whoever has none is a sender."""
 
     administrator = "administrator"
