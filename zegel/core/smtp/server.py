@@ -459,6 +459,8 @@ class _Transaction:
     """The driver said yes to content and was not told of an end."""
     refused: bool = False
     """A step was refused, so that what was pipelined behind it comes out of sequence."""
+    consequences: int = 0
+    """How much of what came out of sequence was not held against the client."""
     smtputf8: bool = False
     recipients: int = 0
     size: int = 0
@@ -759,14 +761,18 @@ class Server:
         return None if command in LEGAL[self.state] else _OUT_OF_SEQUENCE[self.state, command]
 
     def _object(self, command: Command, objection: Reply) -> None:
-        """Refuses. What was pipelined behind a refused step is a consequence, not another error (RFC 2920)."""
+        """Refuses. What was pipelined behind a refused step is a consequence, not another error (RFC 2920): as much as
+        one group may hold. Without an end to it, who can't sign in could go on for ever."""
+        transaction = self._transaction
         if command is Command.MAIL:
-            self._transaction.refused = True
+            transaction.refused, transaction.consequences = True, 0
         if (
-            self._transaction.refused
+            transaction.refused
+            and transaction.consequences <= self.profile.max_recipients  # all of them, and DATA
             and objection.code == 503
             and command in (Command.RCPT, Command.DATA, Command.BDAT)
         ):
+            transaction.consequences += 1
             self._say(objection)
         else:
             self._refuse(objection)
@@ -915,7 +921,7 @@ class Server:
     # The envelope
 
     def _mail(self, argument: str) -> None:
-        self._transaction.refused = False
+        self._transaction.refused, self._transaction.consequences = False, 0
         event = self._parse_mail(argument)
         if isinstance(event, Reply):
             self._transaction.refused = True
