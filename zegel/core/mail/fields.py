@@ -338,7 +338,7 @@ _TWO_READINGS: Final = "the From field can be read in more than one way"
 
 # What nearly every From, To and Cc looks like: nothing in it has two readings. All else goes the long way.
 _SIMPLE: Final = re.compile(
-    r"""[ \t]*+(?:(?:"(?P<quoted>[ !#-'*-;?A-\[\]^-~]*+)"|(?P<atoms>[A-Za-z0-9-]++(?:[ ][A-Za-z0-9-]++)*+))[ ])?
+    r"""[ \t]*+(?:(?:"(?P<quoted>[ !#-'*-;?A-\[\]^-~]*+)"|(?P<atoms>[A-Za-z0-9-]++(?:[ ][A-Za-z0-9-]++|(?!))*+))[ ])?
     (?:<(?P<inside>[A-Za-z0-9._+-]++@[A-Za-z0-9.-]++)>|
     (?<![" A-Za-z0-9-])(?P<bare>[A-Za-z0-9._+-]++@[A-Za-z0-9.-]++))[ \t]*+""",
     re.VERBOSE,
