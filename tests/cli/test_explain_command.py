@@ -19,6 +19,7 @@ from tests.cli.test_submission_commands import ORGANISATION, Shell
 from tests.local.running import Loop
 from zegel.accounts.tokens import Scope
 from zegel.cli.tokens import SCOPES
+from zegel.core.mail.fields import ONE_FROM
 from zegel.local.dns import serve
 
 SENDER: Final = "balie@voorbeeld.test"
@@ -132,7 +133,7 @@ def test_what_is_not_known_is_said(shell: Explaining, message: Path) -> None:
     ("content", "arguments", "said"),
     [
         (HEADER, ("--from", SENDER, "--to", "geen-adres"), "Refused (--to geen-adres): 501 5.1.3 "),
-        ("To: x@example.org\n", FROM_TO, "Refused (MESSAGE): 550 5.6.0 there must be exactly one From field"),
+        ("To: x@example.org\n", FROM_TO, f"Refused (MESSAGE): 550 5.6.0 {ONE_FROM}"),
         (f"{HEADER}zegel-nonsense: 1\n", FROM_TO, "Refused (MESSAGE): 550 5.6.0 zegel-nonsense is not a field"),
         (f"{HEADER}X: {'x' * 600_000}\n", FROM_TO, "Refused (MESSAGE): 552 5.3.4 "),
         (

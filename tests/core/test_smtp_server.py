@@ -592,6 +592,17 @@ def test_what_was_pipelined_behind_a_refused_mail_is_not_held_against_the_client
     assert talk.last == "421 4.7.0"
 
 
+def test_what_goes_on_behind_a_refused_mail_for_longer_than_a_group_is_held_against_the_client() -> None:
+    """Else a stranger whose MAIL was refused would never lose the connection."""
+    profile = Profile(HOST, requires_tls=False, offers_auth=False, requires_auth=True, max_recipients=20)
+    group = RCPT * 20 + b"DATA\r\n"
+    talk = converse([EHLO + MAIL + group + MAIL + group], profile=profile)
+    assert talk.replies == ["250", *["530 5.7.0", *["503 5.5.1"] * 21] * 2]
+    talk = converse([EHLO + MAIL + group + RCPT * 9], profile=profile)
+    assert talk.replies == ["250", "530 5.7.0", *["503 5.5.1"] * 30, "421 4.7.0"]
+    assert talk.pause is Pause.CLOSED
+
+
 @pytest.mark.parametrize("kind", [Mail, Recipient, ContentBegins, ContentEnds, Authenticate])
 def test_a_421_from_the_driver_is_the_last_word(kind: type[Event]) -> None:
     said = EHLO + AUTH_PLAIN + ENVELOPE + b"DATA\r\nx\r\n.\r\nNOOP\r\n"

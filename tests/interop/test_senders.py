@@ -85,7 +85,7 @@ def test_the_page_and_the_readme_say_the_same_of_postfix() -> None:
 # --- who is there -------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass  # no slots: before Python 3.11.3 nobody can look at the members of such a one, as aiosmtpd does
 class Elsewhere:
     """Where mail goes that doesn't go to Zegel."""
 

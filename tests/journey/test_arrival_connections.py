@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.journey.arrival_ground import GUEST, PROFILE, SENDER, Doorstep, HungUp, Wire, mail, stuffed
+from tests.journey.arrival_ground import GUEST, PATIENCE, PROFILE, SENDER, Doorstep, HungUp, Wire, mail, stuffed
 from tests.journey.portal_ground import Clock
 from tests.peers import until
 from zegel.journey.custody.models import Conversation, Message, Submission
@@ -517,6 +517,33 @@ def test_strangers_who_stop_in_the_middle_of_a_handshake_make_room_too(doorstep:
     ended, _ = sent_away(stuck)
     assert ended.is_closed()  # and nothing was said in clear
     assert at_work.say("NOOP").startswith("250 ")
+
+
+def test_strangers_who_do_not_begin_the_handshake_that_comes_first_make_room_too(doorstep: Doorstep) -> None:
+    """Nobody is a session before it, and whoever says nothing would only go after thirty seconds."""
+    doorstep.door.most_connections = 3
+    silent = [socket.create_connection(("127.0.0.1", doorstep.tls_port)) for _ in range(20)]
+    try:
+        until(lambda: doorstep.loop.call(lambda: len(doorstep.door.handshakes)) == 3)
+        for one in silent[:17]:
+            one.settimeout(PATIENCE)
+            assert one.recv(1) == b""
+        wire = doorstep.secure(implicit_tls=True)
+        assert wire.sign_in(doorstep.credential).startswith("235 ")
+        assert wire.submit(mail()).startswith("250 ")
+    finally:
+        for one in silent:
+            one.close()
+    until(lambda: doorstep.loop.call(lambda: not doorstep.door.handshakes))
+    assert wire.say("NOOP").startswith("250 ")
+
+
+def test_a_closing_door_waits_for_no_handshake(doorstep: Doorstep) -> None:
+    with socket.create_connection(("127.0.0.1", doorstep.tls_port)) as silent:
+        until(lambda: doorstep.loop.call(lambda: len(doorstep.door.handshakes)) == 1)
+        doorstep.loop.run(doorstep.door.close(grace=5))
+        silent.settimeout(PATIENCE)
+        assert silent.recv(1) == b""
 
 
 def test_a_command_that_is_trickled_does_not_keep_the_connection(tmp_path: Path, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from tests.journey.arrival_ground import GUEST, SENDER, Doorstep, Wire, mail
 from tests.journey.portal_ground import Clock
 from zegel.accounts import credentials
 from zegel.accounts.models import Organisation
+from zegel.core.mail import fields
 from zegel.core.mail.fields import HeaderSection
 from zegel.core.mail.trace import loop_marker
 from zegel.core.secret import Secret
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NO_ACCOUNT = "550 5.7.1 The From address has no active account here; ask your Zegel administrator to add one"
 NO_DOMAIN = (
     "550 5.7.1 The From domain is not a verified sending domain of your organisation; ask your Zegel administrator"
+)
+TOO_LARGE = "552 5.3.4 The message is larger than this server accepts; EHLO tells the limit"
+LOOP = "554 5.4.6 This message went around in a loop; see where your mail server sends what it receives"
+BAD_CONTENT = (
+    "550 5.6.0 The message has a CR or LF that is not part of a CR LF pair, or a NUL; end every line with CR LF"
 )
 BAD_CREDENTIALS = "535 5.7.8 These credentials are not known or were disabled"
 
@@ -121,6 +127,24 @@ def test_a_credential_that_was_removed_meanwhile_is_refused_at_the_next_message(
     doorstep.credential.credential.delete()
     assert wire.submit(mail()).startswith("535 5.7.8 ")
     assert doorstep.custody() == []
+
+
+def test_where_nobody_can_look_the_credentials_up_the_sign_in_is_refused_for_now(tmp_path: Path, clock: Clock) -> None:
+    """RFC 4954 §6: for as long as it lasts, and not held against the client."""
+    with Doorstep(tmp_path, clock).open(may_break=True) as doorstep:
+        wire = doorstep.secure()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE accounts_smtpcredential RENAME TO elsewhere")
+        try:
+            for _ in range(12):
+                assert (
+                    wire.sign_in(doorstep.credential) == "454 4.7.0 Temporary authentication failure; try again later"
+                )
+            assert wire.say(f"MAIL FROM:<{SENDER}>") == "530 5.7.0 Authentication required"
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE elsewhere RENAME TO accounts_smtpcredential")
+        assert wire.sign_in(doorstep.credential) == "235 2.7.0 Authentication succeeded"
 
 
 # For whom
@@ -240,29 +264,33 @@ def test_a_control_field_that_would_have_to_be_guessed_is_refused(
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"To: a@example.org\r\n\r\nx\r\n", "there must be exactly one From field"),
+        (b"To: a@example.org\r\n\r\nx\r\n", fields.ONE_FROM),
         (
             b"From: balie@voorbeeld.test\r\nFrom: balie@voorbeeld.test\r\n\r\nx\r\n",
-            "there must be exactly one From field",
+            fields.ONE_FROM,
         ),
         (
             b"From: balie@voorbeeld.test, chef@voorbeeld.test\r\n\r\nx\r\n",
-            "the From field has more than one address",
+            fields.TWO_AUTHORS,
         ),
-        (b"From: Balie\r\n\r\nx\r\n", "the From field is not an address"),
-        (b"From:\r\n\r\nx\r\n", "the From field is not an address"),
-        (b"From: alle: balie@voorbeeld.test;\r\n\r\nx\r\n", "the From field names a group"),
+        (b"From: Balie\r\n\r\nx\r\n", fields.NOT_AN_ADDRESS),
+        (b"From:\r\n\r\nx\r\n", fields.NOT_AN_ADDRESS),
+        (b"From: alle: balie@voorbeeld.test;\r\n\r\nx\r\n", fields.GROUP),
         (
             b"From: balie@voorbeeld.test <chef@voorbeeld.test>\r\n\r\nx\r\n",
-            "the From field can be read in more than one way",
+            fields.TWO_READINGS,
         ),
         (
             b"From: balie@voorbeeld.test\r\nthis is no field\r\n\r\nx\r\n",
-            "a line is neither a field nor the continuation of one",
+            fields.NO_FIELD,
         ),
-        (b" folded first\r\nFrom: balie@voorbeeld.test\r\n\r\nx\r\n", "the header section begins with white space"),
-        (b"From balie Mon Nov 23\r\nFrom: balie@voorbeeld.test\r\n\r\nx\r\n", "an mbox separator is not a field"),
-        (b"\r\nx\r\n", "there must be exactly one From field"),
+        (
+            b"From : balie@voorbeeld.test\r\n\r\nx\r\n",
+            fields.NO_FIELD,
+        ),
+        (b" folded first\r\nFrom: balie@voorbeeld.test\r\n\r\nx\r\n", fields.BEGINS_WITH_SPACE),
+        (b"From balie Mon Nov 23\r\nFrom: balie@voorbeeld.test\r\n\r\nx\r\n", fields.MBOX_SEPARATOR),
+        (b"\r\nx\r\n", fields.ONE_FROM),
     ],
 )
 def test_a_header_section_without_one_author_is_refused(
@@ -275,7 +303,7 @@ def test_a_header_section_without_one_author_is_refused(
 def test_an_announced_size_that_is_too_large_is_refused_at_once(tmp_path: Path, clock: Clock) -> None:
     with Doorstep(tmp_path, clock, Profile("zegel.test", requires_auth=True, max_size=100_000)).open() as doorstep:
         wire = doorstep.signed_in()
-        assert wire.say(f"MAIL FROM:<{SENDER}> SIZE=100001").startswith("552 5.3.4 ")
+        assert wire.say(f"MAIL FROM:<{SENDER}> SIZE=100001") == TOO_LARGE
         assert wire.say(f"MAIL FROM:<{SENDER}> SIZE=100000").startswith("250 ")
 
 
@@ -286,7 +314,7 @@ def test_content_that_grows_too_large_is_refused_and_leaves_nothing(
     with Doorstep(tmp_path, clock, Profile("zegel.test", requires_auth=True, max_size=200_000)).open() as doorstep:
         wire = doorstep.signed_in()
         content = mail(body=b"0123456789abcdef\r\n" * 20_000)
-        assert wire.submit(content, parameters=announced).startswith("552 5.3.4 ")
+        assert wire.submit(content, parameters=announced) == TOO_LARGE
         assert doorstep.custody() == []
         assert wire.submit(mail(body=b"0123456789abcdef\r\n" * 8_000)).startswith("250 ")
 
@@ -300,13 +328,13 @@ def test_a_chunk_that_makes_it_too_large_is_refused_and_leaves_nothing(tmp_path:
         assert wire.reply().startswith("250 ")
         assert doorstep.files() != []
         wire.send(b"BDAT %d LAST\r\n" % len(content[150_000:]) + content[150_000:])
-        assert wire.reply().startswith("552 5.3.4 ")
+        assert wire.reply() == TOO_LARGE
         assert doorstep.custody() == []
 
 
 def test_a_hundred_and_one_hops_are_a_loop(doorstep: Doorstep, wire: Wire) -> None:
     hop = "Received: from a.test by b.test; Mon, 23 Nov 2026 12:00:00 +0000"
-    assert wire.submit(mail(*[hop] * 101)).startswith("554 5.4.6 ")
+    assert wire.submit(mail(*[hop] * 101)) == LOOP
     assert doorstep.custody() == []
     assert wire.submit(mail(*[hop] * 100)).startswith("250 ")
 
@@ -314,14 +342,14 @@ def test_a_hundred_and_one_hops_are_a_loop(doorstep: Doorstep, wire: Wire) -> No
 def test_what_the_gateway_sent_does_not_come_in_again(doorstep: Doorstep, wire: Wire) -> None:
     content = mail()
     section = HeaderSection.parse(content.partition(b"\r\n\r\n")[0] + b"\r\n")
-    assert wire.submit(loop_marker("zegel.test", section, doorstep.keys.marker) + content).startswith("554 5.4.6 ")
+    assert wire.submit(loop_marker("zegel.test", section, doorstep.keys.marker) + content) == LOOP
     assert doorstep.custody() == []
 
 
 def test_a_stored_message_that_comes_back_is_a_loop(doorstep: Doorstep, wire: Wire) -> None:
     assert wire.submit(mail()).startswith("250 ")
     before = doorstep.custody()
-    assert wire.submit(doorstep.opened().octets).startswith("554 5.4.6 ")
+    assert wire.submit(doorstep.opened().octets) == LOOP
     assert doorstep.custody() == before
 
 
@@ -358,7 +386,7 @@ def test_a_false_end_of_data_smuggles_nothing(doorstep: Doorstep, wire: Wire, od
     wire.begin([GUEST])
     assert wire.say("DATA").startswith("354 ")
     wire.send(mail() + b"before" + odd + smuggled + b".\r\n")
-    assert wire.reply().startswith("550 5.6.0 ")
+    assert wire.reply() == BAD_CONTENT
     assert wire.say("NOOP") == "250 2.0.0 OK"
     assert doorstep.custody() == []
 
@@ -371,7 +399,7 @@ def test_bare_line_ends_and_nul_are_refused_in_chunks_too(
     content = mail(body=odd + b"\r\n") if where == "body" else b"X-Odd: " + odd + b"\r\n" + mail()
     wire.begin([GUEST])
     wire.send(b"BDAT %d LAST\r\n" % len(content) + content)
-    assert wire.reply().startswith("550 5.6.0 ")
+    assert wire.reply() == BAD_CONTENT
     assert doorstep.custody() == []
 
 
@@ -389,6 +417,6 @@ def test_a_large_message_that_is_refused_at_its_end_leaves_no_file(doorstep: Doo
 
 def test_no_room_on_the_disk_is_said_before_the_envelope(doorstep: Doorstep, wire: Wire) -> None:
     doorstep.desk.has_room = False
-    assert wire.say(f"MAIL FROM:<{SENDER}>").startswith("452 4.3.1 ")
+    assert wire.say(f"MAIL FROM:<{SENDER}>") == "452 4.3.1 Temporarily out of storage; try again later"
     doorstep.desk.has_room = True
     assert wire.submit(mail()).startswith("250 ")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zegel.core.mail import fields
+from zegel.core.mail.reply import Reply
+from zegel.core.smtp import server
+from zegel.core.smtp.server import COMPLAINTS, GATES
 from zegel.journey.arrival.refusals import REFUSALS, as_markdown
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "submission.md"
@@ -11,6 +15,18 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "submission.md"
 
 def test_the_documented_refusals_are_those_in_force() -> None:
     assert as_markdown() in DOCUMENT.read_text()
+
+
+def test_every_refusal_of_the_machine_is_documented() -> None:
+    known = {one for one in vars(server).values() if isinstance(one, Reply) and not one.is_positive}
+    documented = {reply for _, reply in (*REFUSALS, *COMPLAINTS)} | {gate.reply for gate in GATES}
+    assert known - documented == set()
+
+
+def test_every_refusal_of_a_header_section_is_documented() -> None:
+    known = {text for name, text in vars(fields).items() if name.isupper() and isinstance(text, str)}
+    of_programs = {fields.HAS_NUL, fields.BARE_LINE_END, fields.NO_LINE_END}  # over SMTP the machine saw to that
+    assert known - of_programs - {reply.text for _, reply in REFUSALS} == set()
 
 
 def test_theirs_is_5yz_and_ours_is_4yz() -> None:

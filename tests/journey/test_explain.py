@@ -20,7 +20,7 @@ from tests.journey.nta_ground import CARE, publish_sender, record
 from tests.journey.portal_ground import Clock
 from zegel.accounts.models import DomainMinimum, Organisation, SendingDomain
 from zegel.core.mail.address import Domain, Mailbox
-from zegel.core.mail.fields import HeaderSection, HeaderTooLong
+from zegel.core.mail.fields import BARE_LINE_END, HeaderSection, HeaderTooLong
 from zegel.core.mail.trace import loop_marker
 from zegel.core.policy.precedence import Hold, Readable, plan_from_json, replay
 from zegel.core.policy.remedies import Remedy
@@ -363,7 +363,7 @@ def test_mixed_line_ends_are_left_for_the_door_to_refuse(post: Post) -> None:
     octets = message().replace(b"\r\n", b"\n", 1)
     found = foresee(Asking(SENDER, [GUEST], header_of([octets])), around(post.ground.unsealer, post.zone, post.clock))
     assert isinstance(found, TurnedAway)
-    assert "bare" in found.reply.text
+    assert found.reply.text == BARE_LINE_END
 
 
 def test_without_an_organisation_it_is_the_domain_s(post: Post) -> None:

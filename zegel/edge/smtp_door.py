@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 from zegel.core.mail.reply import Reply
@@ -39,6 +41,8 @@ PROGRESS: Final = 65_536  # octets; a client that brings less in that time is to
 HANDSHAKE: Final = 30.0  # seconds
 LINGER: Final = 5.0  # seconds for a client to take our last words
 MOST_CONNECTIONS: Final = 2000  # per process
+BACKLOG: Final = 512  # connections that the system holds for us
+ACCEPT_AGAIN: Final = 1.0  # seconds
 SWEEP: Final = 5.0  # seconds between two looks at who is idle
 TIMED_OUT: Final = Reply(421, "4.4.2", "Nothing heard for five minutes; closing")
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is being restarted; try again")
@@ -64,7 +68,8 @@ class Door:
     chores: Callable[[], None] = lambda: None  # at every sweep
     closing: bool = False
     sessions: set[Session] = field(default_factory=set)
-    servers: list[asyncio.Server] = field(default_factory=list)
+    servers: list[asyncio.Server | _TlsFirst] = field(default_factory=list)
+    handshakes: dict[asyncio.Task[None], None] = field(default_factory=dict)  # of who is no session yet, oldest first
     _sweeper: asyncio.Task[None] | None = None
 
     async def open(self, addresses: Sequence[tuple[str, int]], *, implicit_tls: bool = False) -> None:
@@ -72,14 +77,10 @@ class Door:
         loop = asyncio.get_running_loop()
         for host, port in addresses:
             self.servers.append(
-                await loop.create_server(
-                    lambda: self.session(self, implicit_tls),
-                    host,
-                    port,
-                    backlog=512,
-                    reuse_port=True,
-                    ssl=self.tls if implicit_tls else None,
-                    ssl_handshake_timeout=HANDSHAKE if implicit_tls else None,
+                await _TlsFirst.at(self, host, port)
+                if implicit_tls
+                else await loop.create_server(
+                    lambda: self.session(self, False), host, port, backlog=BACKLOG, reuse_port=True
                 )
             )
         if self._sweeper is None:
@@ -92,6 +93,8 @@ class Door:
             server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        for handshake in tuple(self.handshakes):
+            handshake.cancel()
         for session in tuple(self.sessions):
             session.close_when_idle(SHUTTING_DOWN)
         limit = asyncio.get_running_loop().time() + grace
@@ -124,6 +127,71 @@ class Door:
             for session in tuple(self.sessions):
                 if session.heard_at < late and not session.is_busy:
                     session.close_when_idle(TIMED_OUT)
+
+
+class _TlsFirst:
+    """Listens where TLS comes first (RFC 8314). asyncio would do the handshake before anybody hears of the connection,
+    so that strangers who don't finish theirs would be without number: here the oldest of them makes room."""
+
+    def __init__(self, door: Door, sockets: Sequence[socket.socket]) -> None:
+        self.sockets = sockets
+        self._door = door
+        self._accepting = [asyncio.create_task(self._accept(one)) for one in sockets]
+
+    @classmethod
+    async def at(cls, door: Door, host: str, port: int) -> _TlsFirst:
+        """Raises ``OSError`` when the address can't be had."""
+        flags = socket.AI_PASSIVE
+        found = await asyncio.get_running_loop().getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+        with contextlib.ExitStack() as undo:
+            sockets = []
+            for family, _, _, _, address in dict.fromkeys(found):
+                listening = undo.enter_context(
+                    socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True)
+                )
+                listening.setblocking(False)
+                sockets.append(listening)
+            undo.pop_all()
+        return cls(door, sockets)
+
+    def close(self) -> None:
+        """Takes no new connection."""
+        for task in self._accepting:
+            task.cancel()
+        for one in self.sockets:
+            one.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop, waiting = asyncio.get_running_loop(), self._door.handshakes
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as cause:  # no more files: those that are open go on
+                log(Broken("listener", cause))
+                await asyncio.sleep(ACCEPT_AGAIN)
+                continue
+            if len(waiting) >= self._door.most_connections:
+                oldest = next(iter(waiting))
+                del waiting[oldest]
+                oldest.cancel()
+            task = asyncio.create_task(self._shake_hands(accepted))
+            waiting[task] = None
+            task.add_done_callback(partial(self._end, accepted))
+
+    async def _shake_hands(self, accepted: socket.socket) -> None:
+        door = self._door
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: door.session(door, True), accepted, ssl=door.tls, ssl_handshake_timeout=HANDSHAKE
+        )
+
+    def _end(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._door.handshakes.pop(task, None)
+        if task.cancelled():
+            accepted.close()
+        elif (cause := task.exception()) is not None:
+            accepted.close()
+            if not isinstance(cause, OSError):  # what TLS complains of is one
+                log(Broken("listener", cause))
 
 
 class Session(asyncio.Protocol, ABC):

@@ -18,8 +18,26 @@ MAX_HEADER_SECTION: Final = 262_144  # octets; twice what the largest header sec
 
 _FIELD: Final = re.compile(rb"([!-9;-~]++):[^\r\n\0]*+(?:\r\n[ \t][^\r\n\0]*+)*\r\n(?![ \t])")  # RFC 5322 §2.2, §2.2.3
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_MBOX: Final = re.compile(rb"From [ \t]*+(?!:)")
 _LONGEST_MESSAGE_ID: Final = 998
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~\u00a1-\U0010ffff]+@[!-;=?A-~\u00a1-\U0010ffff]+>")  # RFC 5322 §3.6.4
+
+
+# Why a header section is refused: what stands there, and what to do. The sentences are told to who submits.
+BEGINS_WITH_SPACE: Final = "The header section begins with white space; begin it with the name of a field"
+MBOX_SEPARATOR: Final = "The message begins with an mbox separator (From without a colon); leave that line out"
+HAS_NUL: Final = "The header section has a NUL in it; leave it out"
+BARE_LINE_END: Final = "The header section has a CR or LF that is not part of a CR LF pair; end every line with CR LF"
+NO_LINE_END: Final = "The last field has no end; end every line with CR LF"
+NO_FIELD: Final = "A line of the header section is no field (Name: value) and continues none; correct or remove it"
+ONE_FROM: Final = "The message must have exactly one From field; correct that"
+LONG_FROM: Final = "The From field is too long; write one name and one address"
+NOT_AN_ADDRESS: Final = "The From field is not an address with a full domain name; correct it"
+TWO_READINGS: Final = (
+    "The From field can be read in more than one way; write one name, and one address in angle brackets"
+)
+GROUP: Final = "The From field names a group; write the address of one author"
+TWO_AUTHORS: Final = "The From field has more than one address; write the address of one author"
 
 
 class BrokenHeader(ValueError):
@@ -118,16 +136,16 @@ class HeaderSection:
 def _what_is_broken(octets: bytes, position: int) -> str:
     line = octets[position : position + 1000]
     if position == 0 and line.startswith((b" ", b"\t")):
-        return "the header section begins with white space"
-    if position == 0 and line.startswith(b"From "):
-        return "an mbox separator is not a field"
+        return BEGINS_WITH_SPACE
+    if position == 0 and _MBOX.match(line):
+        return MBOX_SEPARATOR
     if b"\0" in octets:
-        return "NUL in the header section"
+        return HAS_NUL
     if _BARE.search(octets):
-        return "bare CR or LF in the header section"
+        return BARE_LINE_END
     if not octets.endswith(b"\r\n"):
-        return "the last field has no CRLF"
-    return "a line is neither a field nor the continuation of one"
+        return NO_LINE_END
+    return NO_FIELD
 
 
 class HeaderReader:
@@ -332,8 +350,6 @@ _AMBIGUOUS: Final = {
 
 _MAX_FROM: Final = 8192  # octets of the From field: one name and one address, however they are encoded
 _MAX_ADDRESS: Final = 1000  # characters as written, escapes included; what is longer isn't looked at
-_NOT_AN_ADDRESS: Final = "the From field is not an address"
-_TWO_READINGS: Final = "the From field can be read in more than one way"
 
 
 # What nearly every From, To and Cc looks like: nothing in it has two readings. All else goes the long way.
@@ -371,9 +387,9 @@ def author(section: HeaderSection) -> Author:
     """
     found = section.all("From")
     if len(found) != 1:
-        raise NotOneAuthor("there must be exactly one From field")
+        raise NotOneAuthor(ONE_FROM)
     if len(found[0].raw) > _MAX_FROM:
-        raise NotOneAuthor("the From field is too long")
+        raise NotOneAuthor(LONG_FROM)
     text = found[0].value.decode("utf-8", "surrogateescape")
     return _simple(text) or _author_of(text)
 
@@ -381,20 +397,20 @@ def author(section: HeaderSection) -> Author:
 def _author_of(text: str) -> Author:
     tokens = _tokens(text)
     if any(token.kind is _Kind.SPECIAL and token.text in '"()' for token in tokens):
-        raise NotOneAuthor(_NOT_AN_ADDRESS)  # something was opened and not closed
+        raise NotOneAuthor(NOT_AN_ADDRESS)  # something was opened and not closed
     if any(_AMBIGUOUS.get(token.kind, frozenset()) & {*token.text} for token in tokens):
-        raise NotOneAuthor(_TWO_READINGS)
+        raise NotOneAuthor(TWO_READINGS)
     entries, grouped = _entries(tokens)
     if grouped:
-        raise NotOneAuthor("the From field names a group")
+        raise NotOneAuthor(GROUP)
     if len(entries) > 1:
-        raise NotOneAuthor("the From field has more than one address")
+        raise NotOneAuthor(TWO_AUTHORS)
     if not entries:
-        raise NotOneAuthor(_NOT_AN_ADDRESS)
+        raise NotOneAuthor(NOT_AN_ADDRESS)
     try:
         one = _entry(entries[0])
     except BrokenAddress:
-        raise NotOneAuthor(_NOT_AN_ADDRESS) from None
+        raise NotOneAuthor(NOT_AN_ADDRESS) from None
     _refuse_a_second_address(entries[0], one.mailbox)
     return one
 
@@ -409,7 +425,7 @@ def _refuse_a_second_address(tokens: list[_Token], mailbox: Mailbox) -> None:
         except NotAMailbox:
             same = False
         if not same:
-            raise NotOneAuthor(_TWO_READINGS)
+            raise NotOneAuthor(TWO_READINGS)
 
 
 def addresses(value: bytes) -> tuple[Author, ...]:

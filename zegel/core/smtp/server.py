@@ -254,8 +254,12 @@ OTHER_IDENTITY: Final = Reply(535, "5.7.8", "A name can only be used for itself;
 
 NEEDS_FROM: Final = Reply(501, "5.5.4", "The form is MAIL FROM:<address>")
 NEEDS_TO: Final = Reply(501, "5.5.4", "The form is RCPT TO:<address>")
-BAD_SENDER: Final = Reply(501, "5.1.7", "The sender's address is not a valid address between angle brackets")
-BAD_RECIPIENT: Final = Reply(501, "5.1.3", "The recipient's address is not a valid address between angle brackets")
+BAD_SENDER: Final = Reply(
+    501, "5.1.7", "The sender's address is not a valid address with a full domain name, between angle brackets"
+)
+BAD_RECIPIENT: Final = Reply(
+    501, "5.1.3", "The recipient's address is not a valid address with a full domain name, between angle brackets"
+)
 NO_POSTMASTER: Final = Reply(550, "5.1.3", "There are no mailboxes on this server; write postmaster with a domain")
 BAD_PARAMETER: Final = Reply(501, "5.5.4", "A parameter of this command has no valid value, or stands twice")
 UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter of this command is not offered here")
@@ -269,6 +273,37 @@ BAD_CONTENT: Final = Reply(
 BAD_CHUNK: Final = Reply(501, "5.5.4", "The form is BDAT size, or BDAT size LAST")
 CHUNK_LOST: Final = Reply(501, "5.5.4", "The form is BDAT size; what follows cannot be told from commands, closing")
 CHUNK_FAILED: Final = Reply(503, "5.5.1", "An earlier chunk of this message was refused; send RSET first")
+
+
+COMPLAINTS: Final[tuple[tuple[str, Reply], ...]] = (
+    ("a command that is none", UNKNOWN),
+    ("a bare CR, a bare LF or a NUL in a command", STRAY),
+    ("a command that is not UTF-8", NOT_UTF8),
+    ("a command line of more than 512 octets, 2048 of `MAIL` and `RCPT`", TOO_LONG),
+    ("more than 12 288 octets of `AUTH`, or of an answer to a challenge", AUTH_TOO_LONG),
+    ("`ETRN`, `ATRN`, `EXPN`, `TURN`, `SEND`, `SOML`, `SAML`, `BURL`", NOT_IMPLEMENTED),
+    ("a request of a web browser", NO_HTTP),
+    ("`EHLO` or `HELO` without a name, or with one that is no host name or address literal", NEEDS_NAME),
+    ("an argument where there is none", NO_ARGUMENT),
+    ("`AUTH` without a mechanism", NEEDS_MECHANISM),
+    ("`AUTH` with another one than `PLAIN` and `LOGIN`", OTHER_MECHANISM),
+    ("`*` as an answer to a challenge", AUTH_CANCELLED),
+    ("an answer that is not base64, or not in the form of the mechanism", AUTH_MALFORMED),
+    ("`AUTH PLAIN` on behalf of another name; counts as a failed sign-in", OTHER_IDENTITY),
+    ("`MAIL` without `FROM:`", NEEDS_FROM),
+    ("`RCPT` without `TO:`", NEEDS_TO),
+    ("`MAIL` with something that is no address, with an address literal, or without a domain with a dot", BAD_SENDER),
+    ("`RCPT` with such a thing", BAD_RECIPIENT),
+    ("`RCPT TO:<postmaster>`", NO_POSTMASTER),
+    ("a parameter with a wrong value, or twice", BAD_PARAMETER),
+    ("a parameter that `EHLO` does not offer, or of another command", UNKNOWN_PARAMETER),
+    ("an address with other letters than those of ASCII, without `SMTPUTF8`", NEEDS_SMTPUTF8),
+    ("`BDAT` with a size and something else than `LAST`", BAD_CHUNK),
+    ("`BDAT` with a size that can't be read; closes the connection", CHUNK_LOST),
+    ("`BDAT` behind one of the same message that was refused", CHUNK_FAILED),
+)
+"""What is said of commands that are wrong in themselves. What becomes of a message, and what ends the connection, is
+documented with the rest of submission: :mod:`zegel.journey.arrival.refusals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +494,8 @@ class _Transaction:
     """The driver said yes to content and was not told of an end."""
     refused: bool = False
     """A step was refused, so that what was pipelined behind it comes out of sequence."""
+    consequences: int = 0
+    """How much of what came out of sequence was not held against the client."""
     smtputf8: bool = False
     recipients: int = 0
     size: int = 0
@@ -759,14 +796,18 @@ class Server:
         return None if command in LEGAL[self.state] else _OUT_OF_SEQUENCE[self.state, command]
 
     def _object(self, command: Command, objection: Reply) -> None:
-        """Refuses. What was pipelined behind a refused step is a consequence, not another error (RFC 2920)."""
+        """Refuses. What was pipelined behind a refused step is a consequence, not another error (RFC 2920): as much as
+        one group may hold. Without an end to it, who can't sign in could go on for ever."""
+        transaction = self._transaction
         if command is Command.MAIL:
-            self._transaction.refused = True
+            transaction.refused, transaction.consequences = True, 0
         if (
-            self._transaction.refused
+            transaction.refused
+            and transaction.consequences <= self.profile.max_recipients  # all of them, and DATA
             and objection.code == 503
             and command in (Command.RCPT, Command.DATA, Command.BDAT)
         ):
+            transaction.consequences += 1
             self._say(objection)
         else:
             self._refuse(objection)
@@ -915,7 +956,7 @@ class Server:
     # The envelope
 
     def _mail(self, argument: str) -> None:
-        self._transaction.refused = False
+        self._transaction.refused, self._transaction.consequences = False, 0
         event = self._parse_mail(argument)
         if isinstance(event, Reply):
             self._transaction.refused = True
@@ -1116,8 +1157,8 @@ class Server:
 
 
 def legal_as_markdown() -> str:
-    """``docs/smtp.md``: :data:`LEGAL`, :data:`GATES` and :data:`AFTERWARDS` as tables and as a diagram."""
-    return "\n".join([*_introduction(), *_legal_table(), *_sentences(), *_gates_table(), *_diagram()])
+    """``docs/smtp.md``: :data:`LEGAL`, :data:`GATES`, :data:`COMPLAINTS` as tables, :data:`AFTERWARDS` in a diagram."""
+    return "\n".join([*_introduction(), *_legal_table(), *_sentences(), *_gates_table(), *_complaints(), *_diagram()])
 
 
 def _introduction() -> list[str]:
@@ -1180,6 +1221,17 @@ def _gates_table() -> list[str]:
         names = ", ".join(command.name for command in Command if command in gate.commands)
         lines.append(f"| {names} | {gate.when} | `{gate.reply}` |")
     return [*lines, ""]
+
+
+def _complaints() -> list[str]:
+    return [
+        "## What is wrong with a command",
+        "",
+        "| what stands there | reply |",
+        "|---|---|",
+        *(f"| {what} | `{reply}` |" for what, reply in COMPLAINTS),
+        "",
+    ]
 
 
 def _diagram() -> list[str]:

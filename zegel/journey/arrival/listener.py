@@ -31,6 +31,7 @@ from zegel.journey.arrival.record import AcceptedRecipient
 from zegel.journey.arrival.sender import (
     AUTHENTICATED,
     BAD_CREDENTIALS,
+    NOT_KNOWN_NOW,
     OTHER_DOMAIN,
     Submitter,
     authenticate,
@@ -224,7 +225,7 @@ class Session(smtp_door.Session):
             found = await place.readers.read(lambda: authenticate(username, password, self.peer))
         except Exception as cause:
             log(Broken("sign-in", cause))
-            return Reply(454, "4.7.0", "Temporary authentication failure; try again later")  # RFC 4954 §6
+            return NOT_KNOWN_NOW
         if isinstance(found, str):
             return await self._refuse_sign_in(found)
         self._submitter = found

@@ -1,4 +1,5 @@
-"""Every refusal a submitting server can meet beyond the grammar of SMTP: when, and in which words.
+"""Every refusal a submitting server can meet beyond the grammar of SMTP: when, and in which words. Those of control
+fields stand in ``docs/control-fields.md``.
 
 ``docs/submission.md`` prints this table; the replies themselves stand where they are decided.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from zegel.core.mail import fields
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.submitting import (
     AUTHENTICATION_REQUIRED,
@@ -35,16 +37,23 @@ from zegel.journey.arrival.sender import (
     NO_ACCOUNT,
     NO_DOMAIN,
     NOT_BOUND,
+    NOT_KNOWN_NOW,
     OTHER_DOMAIN,
     SPF_TOO,
 )
 
 assert AUTH_FIRST == AUTHENTICATION_REQUIRED, "one refusal before authentication"
 
+
+def _of_header(sentence: str) -> Reply:
+    return Reply(550, "5.6.0", sentence)
+
+
 REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("`MAIL`, `RCPT` or `AUTH` before TLS", TLS_FIRST),
     ("`MAIL` without sign-in, where SPF proves nothing either", AUTHENTICATION_REQUIRED),
     ("credentials are unknown, wrong, disabled, or bound to other networks", BAD_CREDENTIALS),
+    ("credentials, while the database can't be asked", NOT_KNOWN_NOW),
     ("five failed sign-ins on a connection; a sixth from one network within an hour", TOO_MANY_SIGN_INS),
     ("SPF: fail, softfail, neutral or none", SPF_REPLIES[Spf.FAIL]),
     ("SPF: permerror", SPF_REPLIES[Spf.PERMERROR]),
@@ -63,6 +72,21 @@ REFUSALS: Final[tuple[tuple[str, Reply], ...]] = (
     ("the message, or `SIZE`, is larger than `submission.max_size`", TOO_LARGE),
     ("the header section is too large", HEADER_TOO_LONG),
     ("bare CR, bare LF or NUL in the content", BAD_CONTENT),
+    ("no `From` field, or more than one", _of_header(fields.ONE_FROM)),
+    ("more than one address in it", _of_header(fields.TWO_AUTHORS)),
+    ("a group in it", _of_header(fields.GROUP)),
+    (
+        "no address in it, or one without a domain, on an IP address, or on a name without a dot",
+        _of_header(fields.NOT_AN_ADDRESS),
+    ),
+    ("an address beside that in angle brackets, in a comment, or encoded", _of_header(fields.TWO_READINGS)),
+    ("a `From` field of more than 8192 octets", _of_header(fields.LONG_FROM)),
+    (
+        "a line above the first empty one that is no field, also with space before the colon",
+        _of_header(fields.NO_FIELD),
+    ),
+    ("a header section that begins with a folded line", _of_header(fields.BEGINS_WITH_SPACE)),
+    ("a header section that begins as in an mbox file", _of_header(fields.MBOX_SEPARATOR)),
     ("our own marker, or more than 100 `Received` fields", LOOP),
     ("less room than 16 MiB on the disk, or none", DISK_FULL),
     ("the database or the disk fails", LOCAL_PROBLEM),

@@ -17,6 +17,7 @@ from zegel.core.secret import Secret
 from zegel.edge import rows
 
 AUTHENTICATED: Final = Reply(235, "2.7.0", "Authentication succeeded")
+NOT_KNOWN_NOW: Final = Reply(454, "4.7.0", "Temporary authentication failure; try again later")  # RFC 4954 §6
 BAD_CREDENTIALS: Final = Reply(535, "5.7.8", "These credentials are not known or were disabled")
 DISABLED: Final = Reply(
     535, "5.7.8", "These credentials were disabled or may not be used from here; ask your administrator"
