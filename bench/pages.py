@@ -18,7 +18,8 @@ from typing import Any, Final
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from bench.profiled import Observer
-from zegel import compose
+from zegel.compose import process
+from zegel.compose.web import web_application
 
 _TABLE: Final = re.compile(r'(SELECT|INSERT|UPDATE|DELETE)\b.*?(?:FROM|INTO|UPDATE) "(\w+)"', re.DOTALL)
 
@@ -79,8 +80,8 @@ def queries(application: WSGIApplication, one: dict[str, str]) -> list[str]:
 def main() -> None:
     """The command."""
     config, asked_for, found, times = sys.argv[1:]
-    compose.use(Path(config), role="web")
-    application = compose.web_application()
+    process.use(Path(config), role="web")
+    application = web_application()
     pages: list[dict[str, str]] = json.loads(Path(asked_for).read_text())
     for one in pages:
         asked(application, one)  # what is made once, or noted once a minute, is not counted

@@ -87,11 +87,11 @@ def _function(frame: FrameType) -> Function:
 
 def load_everything(config: Path) -> None:
     """What is imported now is not imported later, when it would be counted."""
-    from zegel import compose
     from zegel.cli.base import settings_of
+    from zegel.compose import process
 
     settings_of(config)
-    compose.start_django()
+    process.start_django()
     for name in ROLES:
         importlib.import_module(name)
 

@@ -34,7 +34,7 @@ from tests.peers.dns import Nsd, Unbound
 from tests.peers.gateway import HOST, ORGANISATION, SENDING_DOMAIN, Gateway
 from tests.peers.opendkim import OpenDkim
 from tests.peers.postfix import OWNER, Postfix
-from zegel.compose import WRITERS
+from zegel.compose.database import WRITERS
 from zegel.edge.sqlite import use_current_sqlite
 from zegel.local.authority import LocalAuthority
 from zegel.settings import Delivery

@@ -28,8 +28,8 @@ BREACHES: Final = [
     ("layers", "console/views.py", "from zegel import compose"),
     ("layers", "console/views.py", "from zegel.api import views"),
     ("layers", "api/views.py", "from zegel.console import words"),
-    ("layers", "compose.py", "from zegel.cli import main"),
-    ("layers", "compose.py", "from zegel.local import mx"),
+    ("layers", "compose/running.py", "from zegel.cli import main"),
+    ("layers", "compose/parts.py", "from zegel.local import mx"),
     ("layers", "cli/main.py", "import zegel.__main__"),
     ("layers", "local/mx.py", "from zegel import compose"),
     ("local", "local/mx.py", "from zegel.edge import tls"),
@@ -64,6 +64,7 @@ BREACHES: Final = [
     ("unseal", "journey/arrival/intake.py", "from zegel.journey.custody.unseal import Unsealer"),
     ("unseal", "journey/decision/decide.py", "from zegel.journey.custody import unseal"),
     ("unseal", "journey/custody/jobs.py", "from zegel.journey.custody.unseal import Unsealer"),
+    ("unseal", "compose/submission.py", "from zegel.journey.custody.unseal import Unsealer"),
     ("unseal", "console/views.py", "from zegel.journey.custody import unseal"),
     ("unseal-indirectly", "journey/custody/models.py", "from zegel.journey.custody import unseal"),
     ("unseal-indirectly", "console/trace.py", "from zegel.journey.portal import reader"),
@@ -72,6 +73,7 @@ BREACHES: Final = [
     ("unseal-indirectly", "accounts/models.py", "from zegel.journey.report import tell"),
     ("unseal-indirectly", "web/views.py", "from zegel.journey.custody.unseal import Unsealer"),
     ("cycles", "core/mail/address.py", "from zegel.core.mail import dsn"),
+    ("cycles", "compose/process.py", "from zegel.compose import state"),
     ("cycles", "journey/custody/models.py", "from zegel.journey.custody import jobs"),
 ]
 

@@ -14,9 +14,9 @@ PASSWORD = "een paraplu op het dak"
 
 MAKE = """
 import os, sys
-from zegel import compose
-compose.use(None)
-compose.start_django()
+from zegel.compose import process
+process.use(None)
+process.start_django()
 from zegel.accounts.models import *
 from zegel.accounts.sign_in import enrol_totp
 SendingDomain.objects.update(in_place=True)
@@ -26,9 +26,9 @@ Account.objects.create_user("begonnen@eigen.test", "een paraplu op het dak")
 """
 SHOW = """
 import sys
-from zegel import compose
-compose.use(None)
-compose.start_django()
+from zegel.compose import process
+process.use(None)
+process.start_django()
 from zegel.accounts.models import *
 from zegel.accounts.sign_in import has_second_factor
 one = Account.objects.get(email=sys.argv[1])

@@ -20,13 +20,13 @@ from zegel.edge.journal import Erased, Journal
 
 AT: Final = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ERASE: Final = """
-from zegel import compose
-compose.start_django()
+from zegel.compose import clock, process
+process.start_django()
 import uuid
 from django.db import transaction
 from zegel.journey.custody import erasures
 with transaction.atomic():
-    erasures.note(erasures.Kind.CONVERSATION, [uuid.uuid4() for _ in range(2)], at=compose.now())
+    erasures.note(erasures.Kind.CONVERSATION, [uuid.uuid4() for _ in range(2)], at=clock.now())
 """
 
 

@@ -164,8 +164,8 @@ def test_a_first_run_that_was_interrupted_is_told_with_the_commands_that_go_on(p
 def test_the_administrator_can_sign_in_and_the_organisation_speaks_its_language(place: Place) -> None:
     place.init({}, "--language", "en")
     script = """
-from zegel import compose
-compose.start_django()
+from zegel.compose import process
+process.start_django()
 from zegel.accounts.models import Account
 one = Account.objects.select_related("organisation").get()
 print(one.email, one.role, one.check_password(input()), one.organisation.language)

@@ -19,7 +19,7 @@ from tests.installing.page import shown_under
 from tests.needs import not_here
 from tests.peers import free_port
 from zegel.cli.supervise import STOP_LIMIT, tell_service_manager
-from zegel.compose import FILES
+from zegel.compose.process import FILES
 
 UNITS: Final = Path("packaging/systemd")
 CONTAINERFILE: Final = Path("packaging/Containerfile")

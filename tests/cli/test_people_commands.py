@@ -9,9 +9,9 @@ from tests.cli.test_submission_commands import ORGANISATION, Shell
 
 PASSWORD = "een paraplu op het dak"
 MAKE = """
-from zegel import compose
-compose.use(None)
-compose.start_django()
+from zegel.compose import process
+process.use(None)
+process.start_django()
 from zegel.accounts.models import *
 from zegel.accounts.sign_in import enrol_totp
 SendingDomain.objects.update(in_place=True)
@@ -19,9 +19,9 @@ for account in Account.objects.exclude(is_functional=True):
     enrol_totp(account)
 """
 JOBS = """
-from zegel import compose
-compose.use(None)
-compose.start_django()
+from zegel.compose import process
+process.use(None)
+process.start_django()
 from zegel.accounts.models import *
 from zegel.journey.custody.models import Job
 print(Job.objects.filter(kind="mailbox").count(), MailboxProof.objects.filter(used_at=None).count(),

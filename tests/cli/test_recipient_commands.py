@@ -16,8 +16,8 @@ from django.db import connections
 from tests.cli.test_submission_commands import ORGANISATION, Shell
 from tests.journey.delivery_ground import Post, a_post
 from tests.journey.portal_ground import Clock
-from zegel import compose
 from zegel.accounts.models import DomainMinimum
+from zegel.compose.clock import now
 
 ADDRESS: Final = "ontvanger@example.org"
 NUMBER: Final = "+31612345678"
@@ -270,7 +270,7 @@ def post(transactional_db: None, tmp_path: Path, clock: Clock) -> Iterator[Post]
 @pytest.fixture
 def clock() -> Clock:
     """What the program itself reads; it moves on between two of them."""
-    return Clock(compose.now())
+    return Clock(now())
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_a_number_that_is_entered_lets_a_held_recipient_go(post: Post, beside: T
     name = post.ground.organisation.name
     code, _, err = beside.typed(NUMBER, "recipients", "add", ADDRESS, "--method", "sms", "--organisation", name)
     assert code == 0, err
-    post.clock.at = compose.now()
+    post.clock.at = now()
     post.settle()
     found = post.recipient(ADDRESS)
     assert (found.state, found.method, found.masked) == ("notified", "sms", "+31 6 ****5678")
@@ -310,6 +310,6 @@ def test_a_laxer_policy_lets_a_held_recipient_go_and_a_stricter_one_does_not(pos
     post.settle()
     assert post.recipient(ADDRESS).state == "held"
     beside("policy", "minimum", "example.org", "none", *ours)
-    post.clock.at = compose.now()
+    post.clock.at = now()
     post.settle()
     assert (post.recipient(ADDRESS).state, post.recipient(ADDRESS).method) == ("notified", "email")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zegel.compose import sms_driver
+from zegel.compose.parts import sms_driver
 from zegel.core.secret import Secret
 from zegel.edge.sms import FolderSms, NoSms, SmsFailed
 from zegel.local.authority import LocalAuthority

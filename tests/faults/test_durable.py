@@ -278,8 +278,8 @@ def test_one_commit_serves_many(prepared: Prepared, tmp_path: Path) -> None:
 
 CONNECTION: Final = """
 import threading
-from zegel import compose
-compose.start_django()
+from zegel.compose import process
+process.start_django()
 from django.db import connection
 from zegel.edge.database import Readers, Writer
 def pragmas():

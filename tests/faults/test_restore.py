@@ -29,13 +29,13 @@ SIZES: Final = (1_000, 5_000, 150_000)  # octets; the last ones are files
 BEFORE: Final = 12
 REVOKE: Final = """
 import sys
-from zegel import compose
-compose.start_django()
+from zegel.compose import clock, process
+process.start_django()
 from django.db import transaction
 from zegel.journey import milestones
 from zegel.journey.custody import revoking
 from zegel.journey.custody.models import Conversation, Recipient
-now = compose.now()
+now = clock.now()
 with transaction.atomic():
     found = Conversation.objects.get(submission__message_id=sys.argv[2])
     if sys.argv[1] == "all":

@@ -46,7 +46,7 @@ from tests.journey.nta_ground import decide_over_nta
 from tests.journey.portal_ground import Clock
 from tests.peers import free_port, until
 from tests.peers.gateway import ORGANISATION, SENDER, Gateway
-from zegel.compose import _policy_fetcher
+from zegel.compose.doers import policy_fetcher
 from zegel.core.mail.address import Domain
 from zegel.core.policy.mta_sts import Mode, policy_of
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
@@ -178,7 +178,7 @@ def stand_in_the_world(post: Post, world: World, situation: Situation) -> None:
     dns = DnsResolver(world.validating if situation.is_validated else world.plain, trusted=True)
     post.delivery.dns = dns
     post.delivery.nta = NtaLookup(dns, "zegel.test", post.clock)
-    fetch = _policy_fetcher(settings_of(world))
+    fetch = policy_fetcher(settings_of(world))
     post.delivery.policies = Policies(dns, fetch, post.writer, post.readers, post.clock)
 
 

@@ -8,8 +8,8 @@ import sys
 ASKED = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "zegel.web.settings"
-from zegel import compose
-compose.start_django()
+from zegel.compose import process
+process.start_django()
 from django.contrib.auth.hashers import make_password
 print(make_password("an umbrella on the roof"))
 """

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zegel import compose
 from zegel.cli.base import config_option, ready, tells_trouble
+from zegel.compose import clock
 from zegel.core.policy.alarms import Alarm, Severity
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _standing(settings: Settings) -> Iterator[tuple[str, Alarm]]:
     from zegel.accounts.models import Organisation
     from zegel.journey.watch import standing_of, standing_of_gateway
 
-    now = compose.now()
+    now = clock.now()
     for alarm in standing_of_gateway(settings, now=now):
         yield "", alarm
     for organisation in Organisation.objects.order_by("name", "id"):

@@ -8,9 +8,9 @@ from typing import TextIO
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import organisation_named
+from zegel.compose import clock
 from zegel.core.policy.audit import (
     LONGEST_TERM,
     SHORTEST_TERM,
@@ -92,7 +92,7 @@ def audit_term(organisation_name: str, days: str | None, config: Path | None, *,
     owner = organisation_named(organisation_name)
     if days is not None:
         wanted = days_or_always(days)
-        if not is_meant and (count := log.over(owner, wanted, now=compose.now())):
+        if not is_meant and (count := log.over(owner, wanted, now=clock.now())):
             raise Trouble(f"{count} entries would be removed. Export the log first, then say --yes.")
         log.keep(owner, wanted)
     click.echo(f"kept: {f'{owner.audit_days} days' if owner.audit_days else ALWAYS}")

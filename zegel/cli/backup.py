@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zegel import VERSION, compose
+from zegel import VERSION
 from zegel.cli.base import Trouble, act_as_user, config_option, ready, settings_of, tells_trouble
 from zegel.cli.supervise import Supervisor
+from zegel.compose import clock, process, state
+from zegel.compose.database import has_database
+from zegel.compose.state import erasure_journal, refuse_half_restored
 from zegel.core.clock import Instant
 from zegel.edge import keyring, postgresql
 from zegel.edge.journal import Erased, Journal, agree
@@ -100,7 +103,7 @@ def backup(folder: Path, config: Path | None) -> None:
     The keys have a backup of their own (`zegel keys backup`); keep the two apart. Restore with `zegel restore`.
     """
     settings = settings_of(config)
-    compose.start_django()
+    process.start_django()
     _require_gateway(settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Trouble(f"{folder} is not empty. Name a new folder, like {folder}/$(date +%F); nothing is overwritten.")
@@ -145,9 +148,9 @@ def make(settings: Settings, folder: Path) -> tuple[Manifest, list[uuid.UUID]]:
     """
     from zegel.journey.custody import erasures
 
-    journal = compose.erasure_journal(settings)
+    journal = erasure_journal(settings)
     erasures.write_journal(journal)
-    made_at = compose.now()
+    made_at = clock.now()
     files: dict[str, Copied] = {}
     if settings.postgresql is None:
         name, names = DATABASE, _copy_database(folder / DATABASE)
@@ -170,9 +173,9 @@ def make(settings: Settings, folder: Path) -> tuple[Manifest, list[uuid.UUID]]:
 
 
 def _require_gateway(settings: Settings) -> None:
-    compose.refuse_half_restored(settings)
+    refuse_half_restored(settings)
     keyring.opening_keys(settings.keys)
-    if not compose.has_database(settings):
+    if not has_database(settings):
         where = settings.folder if settings.postgresql is None else settings.database_url
         raise Trouble(f"There is no database in {where}: nothing to copy. Name the configuration in use.")
 
@@ -375,14 +378,14 @@ def restore(folder: Path, other: Path | None, config: Path | None, *, without_er
     _require_kind(settings, manifest)
     held = Supervisor(settings, config)
     held.take_folder()  # until this ends
-    compose.start_django()
+    process.start_django()
     _require_room(settings)
     _require_keys(settings, manifest)
     lines = _known_erasures(settings, folder, manifest, other, without=without_erasures)
     settings.restoring.touch(mode=0o600)
     _sync(settings.folder)
     _put_back(settings, folder, manifest)
-    compose.prepare(settings, restores=True)
+    state.prepare(settings, restores=True)
     act_as_user(settings.log_level)
     done = _make_good(settings, lines)
     settings.restoring.unlink()
@@ -407,7 +410,7 @@ def _require_room(settings: Settings) -> None:
             path.unlink(missing_ok=True)
         if settings.postgresql is not None:
             _drop_tables()
-    if settings.postgresql is not None and compose.has_database(settings):
+    if settings.postgresql is not None and has_database(settings):
         raise Trouble(
             f"There is a gateway in {settings.database_url}, which would be overwritten. Name an empty database in the "
             "setting database_url."
@@ -520,12 +523,12 @@ def _make_good(settings: Settings, lines: Sequence[Erased]) -> Restored:
     from zegel.journey.custody import erasures, restoring, retention
 
     with transaction.atomic():
-        done = restoring.make_good(lines, now=compose.now())
+        done = restoring.make_good(lines, now=clock.now())
     waste, lost = restoring.missing(uuid.UUID(hex=path.name) for path in settings.blobs.glob("??/*"))
     for name in waste:
         (settings.blobs / name.hex[-2:] / name.hex).unlink()
     retention.empty_log()
-    journal = compose.erasure_journal(settings)
+    journal = erasure_journal(settings)
     _replace_older(journal, lines)
     erasures.write_journal(journal)
     connection.close()
@@ -626,7 +629,7 @@ def queue_end(config: Path | None) -> None:
     from zegel.journey.custody import restoring
 
     with transaction.atomic():
-        count = restoring.end(now=compose.now())
+        count = restoring.end(now=clock.now())
     ring(settings.run)
     click.echo(f"Ended. Undeliverable, and their senders are told: {count} recipients.")
 

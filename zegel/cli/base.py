@@ -13,8 +13,10 @@ from typing import ParamSpec, TypeVar
 import click
 from django.db import DatabaseError
 
-from zegel import compose
 from zegel.cli.supervise import CONFIGURATION
+from zegel.compose import process, state
+from zegel.compose.database import unusable_database
+from zegel.compose.process import NotReady
 from zegel.core.policy.audit import Actor, ActorKind
 from zegel.edge.journal import JournalTrouble
 from zegel.edge.keyring import KeyTrouble
@@ -51,10 +53,10 @@ def tells_trouble(command: Callable[P, R]) -> Callable[P, R]:
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (BadSettings, KeyTrouble, JournalTrouble, CertificateTrouble, compose.NotReady) as cause:
+        except (BadSettings, KeyTrouble, JournalTrouble, CertificateTrouble, NotReady) as cause:
             raise Trouble(str(cause)) from cause
         except DatabaseError as cause:
-            raise Trouble(compose.unusable_database(cause)) from cause
+            raise Trouble(unusable_database(cause)) from cause
         except OSError as cause:
             if cause.errno == errno.EPIPE:  # whoever read what we print went away; click knows what to do
                 raise
@@ -77,7 +79,7 @@ def _remedy(cause: OSError) -> str:
 def settings_of(config: Path | None) -> Settings:
     """The settings of a configuration file; this process then uses that file."""
     settings = load(config) if config is not None else load_from_environment()
-    compose.use(config)
+    process.use(config)
     return settings
 
 
@@ -85,8 +87,8 @@ def ready(config: Path | None) -> Settings:
     """As :func:`settings_of`, with Django started and folders, keys and schema in place."""
     settings = settings_of(config)
     configure(settings.log_level)  # on standard error, beside what is printed for people
-    compose.start_django()
-    compose.prepare(settings)
+    process.start_django()
+    state.prepare(settings)
     act_as_user(settings.log_level)
     return settings
 

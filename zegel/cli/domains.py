@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import domain_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.sending_domain import PATIENCE, PREVIOUS_STAYS, State, safe_to_end
 from zegel.edge import keyring
 
@@ -51,7 +51,7 @@ def domain_add(name: str, organisation_name: str, config: Path | None) -> None:
     owner = organisation_named(organisation_name)
     parsed = domain_named(name)
     try:
-        added = domains.add(owner, parsed, sealing=keyring.submission_keys(settings.keys).sealing, now=compose.now())
+        added = domains.add(owner, parsed, sealing=keyring.submission_keys(settings.keys).sealing, now=clock.now())
     except domains.NotAdded as cause:
         raise Trouble(str(cause)) from cause
     print_records(added, settings)
@@ -140,7 +140,7 @@ def domain_rotate_dkim(name: str, organisation_name: str | None, config: Path | 
 
     found = _named(name, organisation_name)
     try:
-        domains.rotate_dkim(found, sealing=keyring.submission_keys(settings.keys).sealing, now=compose.now())
+        domains.rotate_dkim(found, sealing=keyring.submission_keys(settings.keys).sealing, now=clock.now())
     except domains.StillRotating as cause:
         raise Trouble(
             f"Keys of {found} are being renewed already. See: zegel domain list; "
@@ -191,7 +191,7 @@ def domain_end_previous_dkim(name: str, organisation_name: str | None, config: P
 
     found = _named(name, organisation_name)
     try:
-        selector = domains.end_previous_dkim(found, now=compose.now(), may_be_early=early)
+        selector = domains.end_previous_dkim(found, now=clock.now(), may_be_early=early)
     except domains.NothingToEnd as cause:
         raise Trouble(f"{found} has no previous keys. Renew them first: zegel domain rotate-dkim {found}") from cause
     except domains.TooEarly as cause:
@@ -224,14 +224,14 @@ def check_domain(found: SendingDomain, settings: Settings, *, quiet: bool = Fals
     from zegel.edge.dns import DnsResolver
 
     domains.complete(found, sealing=keyring.submission_keys(settings.keys).sealing)
-    began = compose.now()
+    began = clock.now()
     wanted = domains.all_records(found, settings.hostname, now=began)
 
     async def look() -> tuple[domains.Finding, ...]:
         return await domains.look(wanted, dns=DnsResolver(settings.resolver()), within=WITHIN)
 
     findings = asyncio.run(look())
-    domains.conclude(found, findings, now=compose.now(), looked_at=began)
+    domains.conclude(found, findings, now=clock.now(), looked_at=began)
     if not quiet:
         for one in findings:
             _print(one)

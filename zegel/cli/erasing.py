@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 from zegel.edge.blobs import Blobs
 from zegel.edge.wake import ring
 
@@ -33,7 +33,7 @@ def recipients_export(address: str, organisation_name: str, config: Path | None)
 
     owner, mailbox = organisation_named(organisation_name), mailbox_named(address)
     known = known_of(owner, mailbox)
-    note(Act.RECIPIENT_EXPORTED, owner, str(mailbox), {"messages": len(known["messages"])}, now=compose.now())
+    note(Act.RECIPIENT_EXPORTED, owner, str(mailbox), {"messages": len(known["messages"])}, now=clock.now())
     click.echo(json.dumps(known, ensure_ascii=False, indent=2))
 
 
@@ -59,7 +59,7 @@ def recipients_erase(address: str, organisation_name: str, config: Path | None, 
             abort=True,
         )
     with transaction.atomic():
-        done = forget_recipient(owner, mailbox, now=compose.now())
+        done = forget_recipient(owner, mailbox, now=clock.now())
     retention.empty_log()
     ring(settings.run)
     click.echo(
@@ -91,9 +91,9 @@ def organisation_erase(name: str, report: Path | None, confirmed: str | None, co
     if report is not None and report.exists():
         raise Trouble(f"{report} is there already. Name a file that isn't.")
     blobs = Blobs(settings.blobs)
-    done = forgetting.erase(found, now=compose.now, remove=blobs.remove, tell=_progress)
+    done = forgetting.erase(found, now=clock.now, remove=blobs.remove, tell=_progress)
     is_empty = retention.empty_log()
-    told = {"organisation": name, "at": compose.now().isoformat(timespec="seconds"), **asdict(done)}
+    told = {"organisation": name, "at": clock.now().isoformat(timespec="seconds"), **asdict(done)}
     if report is not None:
         report.write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
     ring(settings.run)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named
+from zegel.compose.parts import dry_run
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.fields import HeaderTooLong
 from zegel.core.policy.explain import (
@@ -96,7 +96,7 @@ def _foresee(
     from zegel.journey.explain import Asking, Foreseen, OtherAuthor, TurnedAway, foresee, header_of
 
     keys = keyring.opening_keys(settings.keys)
-    surroundings = compose.dry_run(settings, Unsealer(keys, Blobs(settings.blobs)).field, keys.marker)
+    surroundings = dry_run(settings, Unsealer(keys, Blobs(settings.blobs)).field, keys.marker)
     try:
         found = foresee(Asking(str(author), recipients, header_of(_pieces(message))), surroundings)
     except HeaderTooLong:

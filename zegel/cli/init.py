@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, act_as_user, settings_of, tells_trouble
 from zegel.cli.configuration import Values, written
 from zegel.cli.domains import print_records
+from zegel.compose import process, state
+from zegel.compose.database import has_database
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import MAY, Capability, Role
@@ -142,16 +143,16 @@ def init(config: Path, **given: Any) -> None:
     try:
         settings = _tried(part, _values(answers, given))
         password = given["password"] or _ask_password()
-        compose.use(part)
-        compose.start_django()
+        process.use(part)
+        process.start_django()
         _require_password(password)
         _require_new(settings)
         os.link(part, config)  # never over one that is there
     finally:
         part.unlink(missing_ok=True)
-    compose.use(config)
+    process.use(config)
     click.echo(f"Wrote {config}.")
-    compose.prepare(settings)
+    state.prepare(settings)
     made = "keys and database" if settings.postgresql is None else f"the tables in {settings.database_url}, and keys"
     click.echo(f"Made {made} in {settings.folder}.")
     _make_first(answers, given["language"], password, settings)
@@ -263,7 +264,7 @@ def _tried(part: Path, values: Values) -> Settings:
 
 def _require_new(settings: Settings) -> None:
     """With PostgreSQL once Django is started."""
-    if compose.has_database(settings):
+    if has_database(settings):
         where, other = (
             (settings.folder, "folder") if settings.postgresql is None else (settings.database_url, "database")
         )
@@ -311,8 +312,8 @@ def _tell_next(config: Path) -> None:
 def _tell_what_is_there(config: Path) -> None:
     settings = settings_of(config)
     click.echo(f"{config} is there, and stays as it is: host name {settings.hostname}, folder {settings.folder}.")
-    compose.start_django()
-    if not compose.has_database(settings):
+    process.start_django()
+    if not has_database(settings):
         click.echo(f"There is no database yet. Make it with: zegel migrate --config {config}")
         return
     from zegel.accounts.models import Organisation

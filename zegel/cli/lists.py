@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, assert_never
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import organisation_named
+from zegel.compose import clock
+from zegel.compose.parts import release_held
 from zegel.core.policy.domain_list import MAX_OCTETS
 from zegel.core.policy.permitting import NotAPolicy, parse_level, written_level
 from zegel.core.policy.transport import PROVEN, Authentication, Tls, TransportSecurity
@@ -52,10 +53,10 @@ def add(
     if (url is None) == (file is None):
         raise Trouble("A list is of a URL or of a file: name one of --url and --file.")
     owner, least = organisation_named(organisation_name), _level(level)
-    gained = compose.release_held(settings)
+    gained = release_held(settings)
     try:
         if file is not None:
-            added = lists.add_file(owner, _name(name), _octets(file), now=compose.now(), level=least, gained=gained)
+            added = lists.add_file(owner, _name(name), _octets(file), now=clock.now(), level=least, gained=gained)
             click.echo(f"Added {added}: {_count(added.domains.count())}.")
             return
         added = lists.add_url(owner, _name(name), url or "", level=least)
@@ -65,7 +66,7 @@ def add(
         raise Trouble(f"{owner} has a list {name!r} already. Remove it first, or choose another name.") from cause
     except lists.TooManyLists as cause:
         raise Trouble(f"{owner} has {lists.MOST_LISTS} lists, and can't have more. Remove one first.") from cause
-    outcome = lists.refresh(added, lists.fetcher(settings), now=compose.now, gained=gained)
+    outcome = lists.refresh(added, lists.fetcher(settings), now=clock.now, gained=gained)
     click.echo(f"Added {added}; it is read again every hour.")
     if not _print_outcome(added, outcome):
         raise click.exceptions.Exit(1)
@@ -108,10 +109,10 @@ def refresh(name: str | None, organisation_name: str | None, config: Path | None
         raise Trouble("--may-be-empty is said of one list: name it.")
     else:
         found = [one for one in _lists(None, organisation_name) if one.url]
-    fetch, gained = lists.fetcher(settings), compose.release_held(settings)
+    fetch, gained = lists.fetcher(settings), release_held(settings)
     are_read = True
     for one in found:
-        outcome = lists.refresh(one, fetch, now=compose.now, may_be_empty=may_be_empty, gained=gained)
+        outcome = lists.refresh(one, fetch, now=clock.now, may_be_empty=may_be_empty, gained=gained)
         are_read = _print_outcome(one, outcome) and are_read
     if not are_read:
         raise click.exceptions.Exit(1)
@@ -135,9 +136,9 @@ def read(name: str, file: Path, organisation_name: str | None, config: Path | No
     outcome = lists.read_file(
         one,
         _octets(file),
-        now=compose.now(),
+        now=clock.now(),
         may_be_empty=may_be_empty,
-        gained=compose.release_held(settings),
+        gained=release_held(settings),
     )
     if not _print_outcome(one, outcome):
         raise click.exceptions.Exit(1)
@@ -216,7 +217,7 @@ def _print_list(one: DirectDeliveryList) -> None:
     from zegel.accounts.lists import Problem, level_of
     from zegel.journey.decision.facts import LIST_LAPSES
 
-    lapsed = one.url and one.read_at is not None and one.read_at <= compose.now() - LIST_LAPSES
+    lapsed = one.url and one.read_at is not None and one.read_at <= clock.now() - LIST_LAPSES
     state = "never read" if one.read_at is None else f"read {_moment(one.read_at)}"
     click.echo(
         f"{one.name}  {_count(one.domains.count())}, {state}{', LAPSED: it counts no more' if lapsed else ''}  "

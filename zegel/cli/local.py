@@ -23,9 +23,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble
 from zegel.cli.supervise import Supervisor, require_free
+from zegel.compose import process, state
+from zegel.compose.process import NotReady
 from zegel.core.mail.address import Domain
 from zegel.core.policy.roles import Role
 from zegel.core.secret import Secret
@@ -113,15 +114,15 @@ def run_local(folder: Path, *, shows_log: bool, move_ports: int = 0) -> None:
     config, ports = _configuration(folder, around, Ports.moved(move_ports))
     if move_ports and ports != Ports.moved(move_ports):
         click.echo(f"The ports stay those of the first start in {folder}. Other ports: name another --folder.")
-    compose.use(config)
+    process.use(config)
     settings = load(config)
     with _log_file(around, shows_log=shows_log) as log_file:
         supervisor = Supervisor(settings, config, stderr=log_file)
         supervisor.take_folder()
         _require_free(ports, settings.submission.listen, settings.inbound.listen, settings.portal.listen)
-        compose.start_django()
-        compose.prepare(settings)
-        compose.release_leases()
+        process.start_django()
+        state.prepare(settings)
+        state.release_leases()
         is_first = not (around / "demo.json").exists()
         demo = _make_demo(settings, around / "demo.json") if is_first else Demo.read(around / "demo.json")
         try:
@@ -159,7 +160,7 @@ def _start(supervisor: Supervisor, settings: Settings, around: Path, ports: Port
     supervisor.start()
     domain = SendingDomain.objects.get(name=SENDING_DOMAIN)
     if not domain.in_place and not check_domain(domain, settings, quiet=True):
-        raise compose.NotReady("The local DNS zone doesn't answer as it should; see the log in the local folder.")
+        raise NotReady("The local DNS zone doesn't answer as it should; see the log in the local folder.")
     supervisor.add("submission")
     if settings.inbound.listen:
         supervisor.add("inbound")
@@ -180,7 +181,7 @@ def _configuration(folder: Path, around: Path, ports: Ports) -> tuple[Path, Port
             Listen(host="127.0.0.1", port=port) for port in (ports.submission, ports.inbound, ports.portal)
         )
         _require_free(ports, [submission], [inbound], portal)
-    except compose.NotReady as cause:
+    except NotReady as cause:
         raise Trouble(f"{cause} Or move all ports: --move-ports 10000; see README.") from cause
     authority = LocalAuthority.load_or_create(around / "ca")
     certificate, key = authority.issue([HOST, "localhost", "127.0.0.1"], around / "certificates")
@@ -291,7 +292,7 @@ def _send_first_message(settings: Settings, demo: Demo, around: Path) -> None:
             client.login(demo.username, demo.secret)
             client.send_message(message, SENDER, [BY_SMS, READABLE, BY_EMAIL])
     except (OSError, smtplib.SMTPException) as cause:
-        raise compose.NotReady(f"The first message was not accepted ({cause}); see {around / 'zegel.log'}.") from cause
+        raise NotReady(f"The first message was not accepted ({cause}); see {around / 'zegel.log'}.") from cause
 
 
 def _tell(settings: Settings, demo: Demo, ports: Ports, around: Path, *, is_first: bool, seconds: float) -> None:
@@ -340,8 +341,8 @@ def _tell(settings: Settings, demo: Demo, ports: Ports, around: Path, *, is_firs
 @click.option("--ports", required=True)
 def surroundings(folder: Path, ports: str) -> None:
     """The DNS zone, the receiving mail servers and the pages of local mode; started by `zegel local`."""
-    compose.start_django()
-    threading.Thread(target=compose.end_with_stdin, daemon=True).start()
+    process.start_django()
+    threading.Thread(target=process.end_with_stdin, daemon=True).start()
     asyncio.run(_surround(folder, Ports(**json.loads(ports))))
 
 

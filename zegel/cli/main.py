@@ -8,7 +8,7 @@ from typing import cast
 
 import click
 
-from zegel import VERSION, compose
+from zegel import VERSION
 from zegel.cli import (
     alarms,
     audit,
@@ -34,6 +34,10 @@ from zegel.cli import (
 from zegel.cli.base import config_option, ready, settings_of, tells_trouble
 from zegel.cli.local import run_local, surroundings
 from zegel.cli.supervise import Supervisor, require_free, tell_service_manager
+from zegel.compose import process, state
+from zegel.compose.metrics import count
+from zegel.compose.process import ROLE_VARIABLE, Role
+from zegel.compose.running import run_role
 from zegel.edge.log import configure
 from zegel.settings import Settings
 
@@ -65,8 +69,8 @@ def run(config: Path | None, role: str | None) -> None:
     """
     if role is not None:
         settings = settings_of(config)
-        os.environ[compose.ROLE_VARIABLE] = role
-        compose.run_role(settings, cast(compose.Role, role))
+        os.environ[ROLE_VARIABLE] = role
+        run_role(settings, cast(Role, role))
         return
     settings = settings_of(config)
     supervisor = supervisor_for(settings, config)
@@ -89,9 +93,9 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
         ]
     )
     configure(settings.log_level)
-    compose.start_django()
-    compose.prepare(settings)
-    compose.release_leases()
+    process.start_django()
+    state.prepare(settings)
+    state.release_leases()
     if submission.has_recorder:
         supervisor.add("recorder")
     supervisor.add("submission", submission.processes)
@@ -103,7 +107,7 @@ def supervisor_for(settings: Settings, config: Path | None) -> Supervisor:
         supervisor.add("certificates")
     if settings.metrics.listen is not None:
         supervisor.add("metrics")
-    compose.count(settings, "supervisor")
+    count(settings, "supervisor")
     return supervisor
 
 

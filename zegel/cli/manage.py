@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.audit import Act
 from zegel.core.policy.roles import Role
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
@@ -162,7 +162,7 @@ def _take_in(guest: Account, owner: Organisation, display_name: str, password: s
             display_name=display_name,
             role=role,
             password=None if is_finished else accepted(password),
-            now=compose.now(),
+            now=clock.now(),
         )
     except taking_in.StaysItsOwn as cause:
         raise Trouble(str(cause)) from cause
@@ -326,7 +326,7 @@ def print_caps(whose: Organisation | SmtpCredential) -> None:
     """Those that there are, with what was used."""
     from zegel.accounts import submitting
 
-    used = submitting.used_by(whose, now=compose.now())
+    used = submitting.used_by(whose, now=clock.now())
     caps = submitting.caps_of(whose)
     for what, now, hour, today, day in (
         ("messages", used.messages_this_hour, caps.messages_per_hour, used.messages_today, caps.messages_per_day),
@@ -374,7 +374,7 @@ def print_text_caps(owner: Organisation | SmtpCredential) -> None:
     from zegel.accounts import submitting
     from zegel.accounts.models import Organisation
 
-    used, caps = submitting.texts_used_by(owner, now=compose.now()), submitting.text_caps_of(owner)
+    used, caps = submitting.texts_used_by(owner, now=clock.now()), submitting.text_caps_of(owner)
     for so_far, most, span in (
         (used.this_hour, caps.texts_per_hour, "this hour"),
         (used.today, caps.texts_per_day, "a day"),

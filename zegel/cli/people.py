@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.manage import accepted
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.roles import Role
 from zegel.edge.wake import ring
 
@@ -83,7 +83,7 @@ def account_invite(
     existing = Account.objects.filter(key=mailbox.key).exclude(organisation=None).first()
     if existing is not None:
         with _objections(str(mailbox)):
-            inviting.invite_again(existing, by=None, now=compose.now())
+            inviting.invite_again(existing, by=None, now=clock.now())
     elif organisation_name is None:
         raise Trouble(f"{mailbox} has no account yet. Say of which organisation it is to be: --organisation NAME")
     else:
@@ -95,7 +95,7 @@ def account_invite(
                 display_name=display_name,
                 language=language or "",
                 by=None,
-                now=compose.now(),
+                now=clock.now(),
             )
     ring(settings.run)
     click.echo(f"Invited {mailbox}. The link in the mail holds for seven days; earlier ones don't any more.")
@@ -112,7 +112,7 @@ def account_withdraw_invitation(address: str, config: Path | None) -> None:
 
     found = _account(address)
     with _objections(address):
-        is_withdrawn = people.withdraw_invitation(found, by=None, now=compose.now())
+        is_withdrawn = people.withdraw_invitation(found, by=None, now=clock.now())
     if not is_withdrawn:
         raise Trouble(f"No invitation of {found.email} is open. To send one: zegel account invite {found.email}")
     click.echo(f"Withdrawn. To invite again: zegel account invite {found.email}")
@@ -130,7 +130,7 @@ def account_suspend(address: str, config: Path | None) -> None:
 
     found = _account(address)
     with _objections(address):
-        was_active = people.suspend(found, by=None, now=compose.now())
+        was_active = people.suspend(found, by=None, now=clock.now())
     click.echo(f"Suspended {found}." if was_active else f"{found} was suspended already.")
 
 
@@ -186,7 +186,7 @@ def account_successor(leaver: str, successor: str, config: Path | None, *, yes: 
             abort=True,
         )
     with _objections(leaver):
-        people.pass_on(old, new, by=None, now=compose.now())
+        people.pass_on(old, new, by=None, now=clock.now())
     click.echo(f"Passed on: {new} reads the mailbox of {old}, which is suspended.")
 
 
@@ -216,10 +216,10 @@ def account_second_factor_reset(address: str, password: str | None, config: Path
     with _objections(address):
         if password is not None:
             new = accepted(None if password == "ask" else password)  # noqa: S105
-            people.take_factors_away(found, by=None, now=compose.now(), password=new)
+            people.take_factors_away(found, by=None, now=clock.now(), password=new)
             click.echo(f"Reset {found}: it sets up a second factor when it signs in with the new password.")
             return
-        inviting.reset(found, by=None, now=compose.now())
+        inviting.reset(found, by=None, now=clock.now())
     ring(settings.run)
     click.echo(f"Reset {found}. An invitation is on its way to it, which holds for seven days.")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from zegel import compose
 from zegel.cli.audit import ALWAYS, days_or_always
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.manage import cap, cap_texts, caps_options, price_texts, print_caps, print_text_caps, rule
 from zegel.cli.named import domain_named, organisation_named
+from zegel.compose import clock
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
 from zegel.core.policy.audit import LONGEST_TERM, SHORTEST_TERM
@@ -355,7 +355,7 @@ def trace_term(organisation_name: str, days: str | None, config: Path | None, *,
     owner = organisation_named(organisation_name)
     if days is not None:
         wanted = days_or_always(days)
-        if not is_meant and (count := traces.over(owner, wanted, now=compose.now())):
+        if not is_meant and (count := traces.over(owner, wanted, now=clock.now())):
             raise Trouble(f"Traces of {count} messages would be removed. Export the proofs you need, then say --yes.")
         terms.keep(owner, wanted)
     click.echo(f"kept: {f'{owner.trace_days} days' if owner.trace_days else ALWAYS}")
@@ -374,7 +374,7 @@ def _change(settings: Settings, owner: Organisation, change: Callable[[], bool],
     with transaction.atomic():
         is_laxer = _understood(change)
         if is_laxer:
-            milestones.supplied(held_of(owner, domain=domain), now=compose.now())
+            milestones.supplied(held_of(owner, domain=domain), now=clock.now())
     if is_laxer:
         ring(settings.run)
 

@@ -18,9 +18,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, settings_of, tells_trouble
 from zegel.cli.supervise import answers, is_running, trouble_binding
+from zegel.compose import clock, process
+from zegel.compose.database import SQLITE_REMEDY, database_remedy, has_database, words_of_database
+from zegel.compose.parts import is_trusted
+from zegel.compose.process import NotReady
+from zegel.compose.state import MINIMUM_FREE, erasure_journal
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge import keyring, postgresql, sqlite
 from zegel.edge.certificates import Fault, acme_files, acme_folder, self_signed_files
@@ -67,7 +71,7 @@ def doctor(config: Path | None) -> None:
     Exit code 1 when something is bad.
     """
     settings = settings_of(config)
-    compose.start_django()
+    process.start_django()
     worst = 0
     for check in examine(settings):
         sign, colour = _SIGNS[check.verdict]
@@ -176,7 +180,7 @@ def _disk(settings: Settings) -> Iterator[Check]:
         return
     free = shutil.disk_usage(settings.folder).free
     text = f"disk: {free / 1e9:.1f} GB free at {settings.folder}"
-    if free < compose.MINIMUM_FREE:
+    if free < MINIMUM_FREE:
         yield Check("bad", text, "Mail is refused with 452 until there is room. Free some space.")
     elif free < LOW_SPACE:
         yield Check("look", text, "Below 16 MB mail is refused with 452. Free some space in time.")
@@ -187,8 +191,8 @@ def _disk(settings: Settings) -> Iterator[Check]:
 def _has_database(settings: Settings) -> bool:
     """Also ``False`` where it can't be reached, which :func:`_database` tells."""
     try:
-        return compose.has_database(settings)
-    except compose.NotReady:
+        return has_database(settings)
+    except NotReady:
         return False
 
 
@@ -201,18 +205,18 @@ def _database(settings: Settings) -> Iterator[Check]:
     elif not sqlite.is_safe():
         yield Check("bad", "database: this SQLite can lose data", "Install the locked requirements.")
     try:
-        if not compose.has_database(settings):
+        if not has_database(settings):
             yield Check("look", "database: not made yet", "`zegel run` makes it at its first start.")
             return
-    except compose.NotReady:  # told above
+    except NotReady:  # told above
         return
     if settings.postgresql is None and not os.access(settings.database, os.W_OK):
-        yield Check("bad", f"database: {settings.database} can't be written", compose.SQLITE_REMEDY)
+        yield Check("bad", f"database: {settings.database} can't be written", SQLITE_REMEDY)
         return
     try:
         executor = MigrationExecutor(connection)
     except DatabaseError as cause:
-        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
+        yield Check("bad", f"database: can't be used ({words_of_database(cause)})", database_remedy())
         return
     known = executor.loader.disk_migrations or {}
     if any(key not in known for key in executor.loader.applied_migrations or {}):
@@ -233,7 +237,7 @@ def _server(place: DatabasePlace) -> Iterator[Check]:
         faults = [*postgresql.faults(postgresql.ask), *postgresql.undurable(postgresql.ask)]
         seen = postgresql.looked_at(postgresql.ask)
     except DatabaseError as cause:
-        yield Check("bad", f"database: can't be used ({compose.words_of_database(cause)})", compose.database_remedy())
+        yield Check("bad", f"database: can't be used ({words_of_database(cause)})", database_remedy())
         return
     for fault in faults:
         yield Check("bad", f"database: {fault.what}", fault.remedy)
@@ -269,7 +273,7 @@ def _erasures(settings: Settings) -> Iterator[Check]:
 
     if not _has_database(settings) or not keyring.is_there(settings.keys):
         return
-    journal = compose.erasure_journal(settings)
+    journal = erasure_journal(settings)
     try:
         missing = len(erasures.after(journal.last() if journal.path.exists() else 0))
     except DatabaseError:  # told above
@@ -353,7 +357,7 @@ def _certificate_check(what: str, certificate: Path, key: Path, *, wanted: Seque
         found = examine_certificate((certificate, key))
     except CertificateTrouble as cause:
         return Check("bad", what, str(cause))
-    now = compose.now()
+    now = clock.now()
     for fault in found.faults(wanted, now):
         verdict: Verdict = "bad" if fault is Fault.EXPIRED else "look"
         return Check(verdict, f"{what}: {certificate} {found.say(fault, wanted)}", "Put a better one in its place.")
@@ -375,9 +379,9 @@ def _resolver(settings: Settings) -> Iterator[Check]:
     from zegel.edge.dns import Trouble as DnsTrouble
 
     name = settings.delivery.resolver or "of this machine"
-    is_trusted = compose.is_trusted(settings)
+    trusted = is_trusted(settings)
     try:
-        resolver = DnsResolver(settings.resolver(), trusted=is_trusted)
+        resolver = DnsResolver(settings.resolver(), trusted=trusted)
         started = time.monotonic()
         answer = asyncio.run(resolver.ask("test" if settings.testing else "nl", "SOA"))
     except Exception as cause:
@@ -393,7 +397,7 @@ def _resolver(settings: Settings) -> Iterator[Check]:
     took = f"{(time.monotonic() - started) * 1000:.0f} ms"
     if isinstance(answer, Found) and answer.secure:
         yield Check("good", f"resolver {name}: validates, answered in {took}")
-    elif is_trusted:
+    elif trusted:
         remedy = "Without DNSSEC no DANE. Install unbound, or name a resolver that validates."
         yield Check("look", f"resolver {name}: answered in {took}, and does not validate", remedy)
     else:
@@ -444,7 +448,7 @@ def reverse_name(address: str) -> str:
 
 
 def _clock(settings: Settings) -> Iterator[Check]:
-    year = compose.now().year
+    year = clock.now().year
     newest = max((path.stat().st_mtime for path in settings.folder.glob("*")), default=0)
     if year < 2026 or newest > time.time() + 60:
         yield Check(
@@ -516,7 +520,7 @@ def _of_checks(domain: SendingDomain) -> Iterator[Check]:
     """What stored checks found, and what waits for somebody."""
     from zegel.core.policy.sending_domain import LONGEST, PATIENCE, safe_to_end
 
-    what, now = f"domain {domain.name}", compose.now()
+    what, now = f"domain {domain.name}", clock.now()
     if domain.in_place and domain.missing_since is not None:
         remedy = f"Put them back; see what is expected with: zegel domain check {domain.name}"
         until = f"{domain.missing_since + PATIENCE:%Y-%m-%d %H:%M} UTC"
@@ -572,7 +576,7 @@ def _lists(settings: Settings) -> Iterator[Check]:
         found = list(DirectDeliveryList.objects.exclude(url="").select_related("organisation").order_by("pk"))
     except DatabaseError:  # told above
         return
-    late = compose.now() - 2 * EVERY - timedelta(seconds=SPREAD)
+    late = clock.now() - 2 * EVERY - timedelta(seconds=SPREAD)
     for one in found:
         what = f"list {one.name} of {one.organisation}"
         problem = Problem.of(one.problem)
@@ -580,7 +584,7 @@ def _lists(settings: Settings) -> Iterator[Check]:
         remedy = f"{why} Try it with: zegel lists refresh {one.name!r}"
         if one.read_at is None:
             yield Check("bad", f"{what}: never read, no domain of it counts", remedy)
-        elif one.read_at <= compose.now() - LIST_LAPSES:
+        elif one.read_at <= clock.now() - LIST_LAPSES:
             days = LIST_LAPSES.days
             yield Check(
                 "bad", f"{what}: lapsed, it could not be read for {days} days; its domains count no more", remedy
@@ -724,7 +728,7 @@ def keys_backup(file: Path, config: Path | None) -> None:
         raise Trouble(f"{file} can't be written: {cause.strerror}.") from cause
     mark = settings.keys / BACKUP_MARK
     mark.touch(mode=0o600)
-    mark.write_text(f"{compose.now():%F} {keyring.fingerprint(settings.keys)}\n", "ascii")
+    mark.write_text(f"{clock.now():%F} {keyring.fingerprint(settings.keys)}\n", "ascii")
     click.echo(f"Wrote {file}. Keep it offline, apart from the backups of the data folder.")
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import domain_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.identity import Kind, NotAProvider
 from zegel.core.secret import Secret
 
@@ -68,7 +68,7 @@ def provider_add(
         factor_contexts=contexts,
     )
     try:
-        made = providers.add(organisation_named(organisation_name), wanted, now=compose.now())
+        made = providers.add(organisation_named(organisation_name), wanted, now=clock.now())
     except NotAProvider as cause:
         raise Trouble(str(cause)) from None
     click.echo(str(made.pk))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.access_code import (
     LONGEST,
     LONGEST_HINT,
@@ -103,7 +103,7 @@ def recipients_add(address: str, organisation_name: str, method: str, config: Pa
             verification,
             account=None,
             origin=VerificationData.Origin.ADMINISTRATOR,
-            now=compose.now(),
+            now=clock.now(),
             sealing=keyring.submission_keys(settings.keys).sealing,
         )
         _decide_again(row)
@@ -133,7 +133,7 @@ def recipients_correct(identity: uuid.UUID, organisation_name: str, config: Path
             row,
             verification,
             origin=VerificationData.Origin.ADMINISTRATOR,
-            now=compose.now(),
+            now=clock.now(),
             sealing=keyring.submission_keys(settings.keys).sealing,
         )
         _decide_again(row)
@@ -180,7 +180,7 @@ def recipients_import(
     settings = ready(config)
     from zegel.journey import importing
 
-    owner, octets, began = organisation_named(organisation_name), _octets(file), compose.now()
+    owner, octets, began = organisation_named(organisation_name), _octets(file), clock.now()
     layout = read_layout(octets[: 4 * MAX_RECORD], is_utf8=_is_utf8(octets))
     if isinstance(layout, Refused):
         raise Trouble(layout.said("en"))
@@ -265,7 +265,7 @@ def _carry_out(
             "An import of this organisation is not over. Confirm or cancel it in the console first."
         ) from None
     done = row
-    for done in import_here(row, octets, now=compose.now, sealing=sealing):
+    for done in import_here(row, octets, now=clock.now, sealing=sealing):
         _progress("imported", done.passed, done.rows)
     _progress("imported", done.passed, 0)
     ring(settings.run)
@@ -303,7 +303,7 @@ def _decide_again(row: VerificationData) -> None:
     from zegel.journey import milestones
     from zegel.journey.custody.held import held_of
 
-    milestones.supplied(held_of(row.organisation, key=row.key), now=compose.now())
+    milestones.supplied(held_of(row.organisation, key=row.key), now=clock.now())
 
 
 def _read(method: Method, owner: Organisation, *, with_hint: bool) -> SmsCode | AccessCode:

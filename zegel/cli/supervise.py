@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final
 
-from zegel.compose import ROLE_VARIABLE, NotReady
+from zegel.compose.process import ROLE_VARIABLE, NotReady
 from zegel.edge.log import ProcessEnded, log
 from zegel.settings import CONFIG_VARIABLE, Listen, Settings
 

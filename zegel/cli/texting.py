@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, settings_of, tells_trouble
+from zegel.compose import clock
+from zegel.compose.parts import sms_driver
 from zegel.core.policy.phone import NotAMobileNumber, mask_phone, parse_mobile
 from zegel.core.secret import Secret
 from zegel.edge.sms import SmsFailed
@@ -29,7 +30,7 @@ def sms_test(number: str, config: Path | None) -> None:
         raise Trouble(f"This is no number of a mobile telephone: {cause}. Write it like +31612345678.") from cause
     text = f"{settings.hostname}: text messages work."
     try:
-        compose.sms_driver(settings).send(Secret(to), Secret(text), key=uuid.uuid4().hex, at=compose.now())
+        sms_driver(settings).send(Secret(to), Secret(text), key=uuid.uuid4().hex, at=clock.now())
     except SmsFailed as cause:
         raise Trouble(f"It was not sent: {cause}. See docs/sms.md.") from cause
     click.echo(f"{settings.sms.driver} took a text message for {mask_phone(to)}.")

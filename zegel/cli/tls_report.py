@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
+from zegel.compose import clock
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
 from zegel.core.smtp.tls_report import Reporter, as_json, report
 
@@ -37,7 +37,7 @@ def tls_report(
     settings = ready(config)
     from zegel.journey.delivery.tls_results import counted_on
 
-    today = compose.now().astimezone(UTC).date()
+    today = clock.now().astimezone(UTC).date()
     if day.date() > today:
         raise Trouble("That day is still to come. Days are in UTC.")
     host = settings.hostname

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 
 if TYPE_CHECKING:
     from zegel.accounts.models import Account, ApiToken
@@ -80,7 +80,7 @@ def token_add(
         description[:200],
         scopes=asked,
         life=timedelta(days=days),
-        now=compose.now(),
+        now=clock.now(),
     )
     click.echo(made.secret.reveal())
     click.echo(
@@ -119,7 +119,7 @@ def token_disable(name: str, config: Path | None) -> None:
     found = ApiToken.objects.filter(name=name).first()
     if found is None:
         raise Trouble(f"There is no token {name!r}. See: zegel token list")
-    tokens.disable(found, now=compose.now())
+    tokens.disable(found, now=clock.now())
     click.echo(f"Disabled {name}.")
 
 
@@ -135,7 +135,7 @@ def _account(address: str) -> Account:
 def _state(one: ApiToken) -> str:
     if one.disabled_at is not None:
         return "disabled"
-    return "in force" if compose.now() < one.expires_at else "expired"
+    return "in force" if clock.now() < one.expires_at else "expired"
 
 
 COMMANDS: Sequence[click.Command] = (token,)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
+from zegel.compose import clock
 from zegel.core.policy.explain import LANGUAGES, Said, said_in
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _told(submission: Submission, pdf: Path | None, recipient: str | None, langu
 
     only = _only(submission, recipient) if recipient else None
     if pdf is not None:
-        made = proving.proof_of_delivery(submission, language=language, now=compose.now(), only=only)
+        made = proving.proof_of_delivery(submission, language=language, now=clock.now(), only=only)
         if not isinstance(made, Proof):
             raise Trouble(f"The PDF was not made: {made.value}. Try --recipient, or --json.")
         _write(pdf, made.octets)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zegel import compose
 from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
+from zegel.compose import clock
 from zegel.core.policy.webhooks import CHOICE, EVENTS
 from zegel.edge import keyring
 from zegel.edge.wake import ring
@@ -45,7 +45,7 @@ def webhooks_add(
     wanted = hooks.Wanted(description[:200], url, frozenset(EVENTS[one] for one in events or EVENT_NAMES))
     sealing = keyring.sealing_key(settings.keys)
     try:
-        made = hooks.add(organisation_named(organisation_name), wanted, sealing=sealing, now=compose.now())
+        made = hooks.add(organisation_named(organisation_name), wanted, sealing=sealing, now=clock.now())
     except hooks.NotAWebhook as cause:
         raise Trouble(f"{cause} Such as {hooks.EXAMPLE}") from None
     _show(made)
@@ -94,7 +94,7 @@ def webhooks_test(webhook: uuid.UUID, config: Path | None) -> None:
     from zegel.journey.custody import outbox
 
     with transaction.atomic():
-        identity = outbox.try_out(_named(webhook), now=compose.now())
+        identity = outbox.try_out(_named(webhook), now=clock.now())
     ring(settings.run)
     click.echo(f"A test with webhook-id {identity} is sent in a moment. See: zegel webhooks requests {webhook}")
 
@@ -109,7 +109,7 @@ def webhooks_renew(webhook: uuid.UUID, config: Path | None) -> None:
     from zegel.accounts import webhooks as hooks
 
     try:
-        made = hooks.renew(_named(webhook), sealing=keyring.sealing_key(settings.keys), now=compose.now())
+        made = hooks.renew(_named(webhook), sealing=keyring.sealing_key(settings.keys), now=clock.now())
     except hooks.StillRenewing:
         raise Trouble(f"Two secrets are valid already. First: zegel webhooks end-previous {webhook}") from None
     _show(made)
@@ -130,7 +130,7 @@ def webhooks_end_previous(webhook: uuid.UUID, config: Path | None) -> None:
         one = _named(webhook)
         if one.previous_secret is None:
             raise Trouble("There is no previous secret.")
-        hooks.end_previous(one, now=compose.now())
+        hooks.end_previous(one, now=clock.now())
     click.echo("Requests are signed with the new secret alone.")
 
 
@@ -144,7 +144,7 @@ def webhooks_remove(webhook: uuid.UUID, config: Path | None) -> None:
     from zegel.accounts import webhooks as hooks
 
     one = _named(webhook)
-    hooks.remove(one, now=compose.now())
+    hooks.remove(one, now=clock.now())
     click.echo(f"Removed {one.url}.")
 
 
@@ -170,7 +170,7 @@ def alarms_to(
         raise Trouble(f"{hooks.MOST_ADDRESSES} addresses at most: let the rest read a shared mailbox.")
     asked = None if administrators else [mailbox_named(one) for one in addresses]
     with transaction.atomic():
-        hooks.set_alarm_addresses(organisation_named(name), asked, now=compose.now())
+        hooks.set_alarm_addresses(organisation_named(name), asked, now=clock.now())
     click.echo("Stored.")
 
 

@@ -1,4 +1,4 @@
-"""Opening, with the private key. Importable by delivery, portal, report and compose alone (import-linter)."""
+"""Opening, with the private key. Importable by delivery, portal, report and those who wire them (import-linter)."""
 
 from __future__ import annotations
 
