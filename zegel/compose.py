@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -516,7 +516,7 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         now=now,
         tell=tls_results.ended,
     )
-    nta = NtaLookup(dns, settings.hostname, now)
+    nta, patience = NtaLookup(dns, settings.hostname, now), settings.delivery.patience()
     decision = Decision(writer, readers, open_field=unsealer.field, sealing=keys.sealing, nta=nta, now=now)
     delivery = Delivery(
         writer=writer,
@@ -529,11 +529,19 @@ async def dispatch(settings: Settings, ready: Callable[[], None]) -> None:
         places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
         url=settings.portal.url,
-        first_retry=timedelta(seconds=settings.delivery.retry_first),
+        patience=patience,
         now=now,
         passed_over=tls_results.passed_over,
     )
-    telling = Telling(writer, readers, unsealer, hostname=settings.hostname, url=settings.portal.url, now=now)
+    telling = Telling(
+        writer,
+        readers,
+        unsealer,
+        hostname=settings.hostname,
+        url=settings.portal.url,
+        now=now,
+        give_up_after=patience.notification.give_up_after,
+    )
     mailbox_mails = MailboxMails(writer, readers, unsealer, url=settings.portal.url, now=now)
     texting = Texting(writer, readers, unsealer, sms_driver(settings), now=now)
     retention = Retention(writer, blobs, now=now)

@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from zegel.accounts.domains import dkim_context, ed25519_context
 from zegel.accounts.models import Account, SendingDomain
-from zegel.core.clock import Duration, Instant
+from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.dkim import SigningKey
 from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
@@ -40,6 +40,7 @@ from zegel.core.policy.carriage import (
 from zegel.core.policy.destinations import Later
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify
+from zegel.core.policy.retry import Patience
 from zegel.core.policy.shrinking import LINK_FROM, USUAL_LIMIT, become_links, smallest
 from zegel.core.policy.transport import NO_DEMAND
 from zegel.core.policy.verification import Method
@@ -120,7 +121,7 @@ class Delivery:
     places: Places
     dialler: Dialler
     url: str
-    first_retry: Duration
+    patience: Patience
     now: Callable[[], Instant]
     passed_over: mx.Tell = mx.tell_nobody
     _keys: dict[Domain, tuple[Instant, tuple[tuple[str, bytes], ...], tuple[SigningKey, ...]]] = field(
@@ -178,7 +179,7 @@ class Delivery:
     # --- gather ---------------------------------------------------------------------------------------------------
 
     def _gather(self, leased: Sequence[Leased]) -> list[Task | None]:
-        return gather(leased, first_retry=self.first_retry, now=self.now())
+        return gather(leased, patience=self.patience, now=self.now())
 
     # --- try ------------------------------------------------------------------------------------------------------
 
