@@ -46,14 +46,14 @@ _MAX_NAME: Final = 253  # characters that a name in the DNS can have
 _BLANK: Final = rb"(?:(?:\r\n)?[ \t])"  # a piece of FWS, RFC 6376 §2.8
 _WORD: Final = rb"[!-:<-~\x80-\xff]++"  # tval of RFC 6376 §3.2, UTF-8 too (RFC 8616 §5)
 _TAG: Final = re.compile(  # tag-spec of RFC 6376 §3.2
-    rb"%(blank)b*+(?P<name>[A-Za-z][A-Za-z0-9_]*+)%(blank)b*+="
-    rb"(?P<room>%(blank)b*+(?P<value>(?:%(word)b(?:%(blank)b++%(word)b)*+)?+)%(blank)b*+)(?:;|\Z)"
+    rb"%(blank)b*(?P<name>[A-Za-z][A-Za-z0-9_]*+)%(blank)b*="
+    rb"(?P<room>%(blank)b*(?P<value>(?:%(word)b(?:%(blank)b+%(word)b)*)?)%(blank)b*)(?:;|\Z)"
     % {b"blank": _BLANK, b"word": _WORD}
 )
-_NOTHING: Final = re.compile(_BLANK + rb"*+")
+_NOTHING: Final = re.compile(_BLANK + rb"*")
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")  # RFC 6376 §3.5, t= and x=
 _FIELD_NAME: Final = re.compile(rb"[!-9<-~]+")  # RFC 5322 §2.2, less the semicolon
-_QUOTED: Final = re.compile(rb"(?:[^=]|=[0-9A-Fa-f]{2})*+")  # RFC 6376 §2.11, without its white space
+_QUOTED: Final = re.compile(rb"(?:[^=]++|=[0-9A-Fa-f]{2})*")  # RFC 6376 §2.11, without its white space
 _HEX_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 

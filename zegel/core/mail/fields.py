@@ -16,7 +16,7 @@ from zegel.core.mail.address import Mailbox, NotAMailbox
 
 MAX_HEADER_SECTION: Final = 262_144  # octets; twice what the largest header sections of today need
 
-_FIELD: Final = re.compile(rb"([!-9;-~]++):[^\r\n\0]*+(?:\r\n[ \t][^\r\n\0]*+)*+\r\n")  # RFC 5322 §2.2, §2.2.3
+_FIELD: Final = re.compile(rb"([!-9;-~]++):[^\r\n\0]*+(?:\r\n[ \t][^\r\n\0]*+)*\r\n(?![ \t])")  # RFC 5322 §2.2, §2.2.3
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LONGEST_MESSAGE_ID: Final = 998
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~\u00a1-\U0010ffff]+@[!-;=?A-~\u00a1-\U0010ffff]+>")  # RFC 5322 §3.6.4
@@ -317,7 +317,7 @@ class _Token:
 _TOKEN: Final = re.compile(
     r"""(?P<space>[ \t\r\n]+)
     |(?P<word>=\?[^?\s"<>()@,:;]{1,150}\?[BbQq]\?[^?\s"]*\?=)
-    |(?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*+")
+    |(?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*")
     |(?P<special>[<>@,:;.()\[\]"\\])
     |(?P<atom>[^ \t\r\n<>@,:;.()\[\]"\\]+)""",
     re.VERBOSE | re.DOTALL,
@@ -338,7 +338,7 @@ _TWO_READINGS: Final = "the From field can be read in more than one way"
 
 # What nearly every From, To and Cc looks like: nothing in it has two readings. All else goes the long way.
 _SIMPLE: Final = re.compile(
-    r"""[ \t]*+(?:(?:"(?P<quoted>[ !#-'*-;?A-\[\]^-~]*+)"|(?P<atoms>[A-Za-z0-9-]++(?:[ ][A-Za-z0-9-]++)*+))[ ])?
+    r"""[ \t]*+(?:(?:"(?P<quoted>[ !#-'*-;?A-\[\]^-~]*+)"|(?P<atoms>[A-Za-z0-9-]++(?:[ ][A-Za-z0-9-]++)*))[ ])?
     (?:<(?P<inside>[A-Za-z0-9._+-]++@[A-Za-z0-9.-]++)>|
     (?<![" A-Za-z0-9-])(?P<bare>[A-Za-z0-9._+-]++@[A-Za-z0-9.-]++))[ \t]*+""",
     re.VERBOSE,

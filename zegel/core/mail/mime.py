@@ -79,17 +79,17 @@ def _plain_values(kind: bytes, charset: bytes, encoding: bytes) -> tuple[str, st
 # A name ends before a line is too long for a delimiter, so that both can be told from the same octets.
 _FIELD_BEGIN: Final = rb"(?!--)(?:[ \t]|[!-9;-~]{0,%d}+:)" % MAX_DELIMITER_LINE
 _FIELD_START: Final = re.compile(_FIELD_BEGIN)
-_FIELD_LINES: Final = re.compile(rb"(?:%b[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n)*+" % _FIELD_BEGIN)
+_FIELD_LINES: Final = re.compile(rb"(?:%b[^\r]*+(?:\r(?!\n)[^\r]*+)*\r\n)*" % _FIELD_BEGIN)
 _MIME_FIELD: Final = re.compile(
-    rb"\r\n(?i:content-(type|transfer-encoding|disposition|id)):([^\r]*+(?:\r\n[ \t][^\r]*+|\r(?!\n)[^\r]*+)*+)"
+    rb"\r\n(?i:content-(type|transfer-encoding|disposition|id)):([^\r]*+(?:\r\n[ \t][^\r]*+|\r(?!\n)[^\r]*+)*)"
 )
 _TYPE: Final = re.compile(  # tokens of RFC 2045 §5.1, lengths of RFC 6838 §4.2
     rb"[ \t]*([!#-'*+\-.0-9A-Z^-~]{1,127})[ \t]*/[ \t]*([!#-'*+\-.0-9A-Z^-~]{1,127})(?=[ \t;(]|\Z)"
 )
 _TOKEN: Final = re.compile(rb"[ \t]*([!#-'*+\-.0-9A-Z^-~]{1,127})")
-_BETWEEN: Final = re.compile(rb"(?:[ \t\r\n;]|\([^()]*\))*+")
+_BETWEEN: Final = re.compile(rb"(?:[ \t\r\n;]|\([^()]*\))*")
 _PARAMETER: Final = re.compile(
-    rb'([!#-\'*+\-.0-9A-Z^-~]{1,127}+)[ \t\r\n]*+=[ \t\r\n]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"?+|([^;]*+))[^;]*+',
+    rb'([!#-\'*+\-.0-9A-Z^-~]{1,127}+)[ \t\r\n]*+=[ \t\r\n]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*)"?+|([^;]*+))[^;]*+',
     re.DOTALL,
 )
 _ESCAPE: Final = re.compile(rb'\\(["\\])')  # others stay: Windows paths are written without escapes

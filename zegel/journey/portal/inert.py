@@ -92,7 +92,7 @@ _LEAVES_OPEN: Final = frozenset({"table", *_CELLS})  # what a new block, item or
 
 # How things are written
 
-_TAG: Final = re.compile(r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""")
+_TAG: Final = re.compile(r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>"']++|"[^"]*+"|'[^']*+')*)>""")
 _TAG_BEGINS: Final = re.compile("</?[A-Za-z]")
 _TAG_WITH_OPEN_QUOTE: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)([^>]*+)>")
 _ATTRIBUTE: Final = re.compile(
@@ -101,8 +101,8 @@ _ATTRIBUTE: Final = re.compile(
 _COLOUR: Final = r"(?:rgb|rgba|hsl|hsla)\([0-9.,%/ ]{1,60}\)"
 _LOOK: Final = re.compile(
     # No backslash, no url(), no negative length, and none that pushes the rest of the message out of sight.
-    rf"(?:{_COLOUR}|(?<![\d.])\d{{1,3}}(?:\.\d{{1,8}})?(?!\d)|(?<!\d)\.\d{{1,8}}(?!\d)|[A-Za-z]+(?:-[A-Za-z]+)*"
-    r"|#[0-9A-Fa-f]{3,8}|[ ,%'\"!/])++"
+    rf"(?:{_COLOUR}|(?<![\d.])\d{{1,3}}(?:\.\d{{1,8}})?(?!\d)|(?<!\d)\.\d{{1,8}}(?!\d)|[A-Za-z]++(?:-[A-Za-z]++)*"
+    r"|#[0-9A-Fa-f]{3,8}+|[ ,%'\"!/])+"
 )
 _EDGES: Final = ("", "-top", "-right", "-bottom", "-left")
 _PROPERTIES: Final = frozenset(

@@ -8,7 +8,7 @@ from typing import Final
 
 from zegel.journey.portal.inert import Inert, words
 
-_TOKEN: Final = re.compile(r"""<(/?)([a-z][a-z0-9]*)((?:[^>"]++|"[^"]*+")*+)>|<!--.*?-->""", re.DOTALL)
+_TOKEN: Final = re.compile(r"""<(/?)([a-z][a-z0-9]*)((?:[^>"]++|"[^"]*+")*)>|<!--.*?-->""", re.DOTALL)
 _ALTERNATIVE: Final = re.compile(r'\salt="([^"]*)"')
 _APART: Final = words("p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre figure hr")
 _BLOCK: Final = _APART | words(
