@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,7 @@ from pydantic_settings import (
 )
 
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, NotAMailbox
+from zegel.core.policy.retry import Patience
 from zegel.core.sms import OWN_BODY, OWN_HEADERS, PROVIDERS, is_account, is_header, is_sender
 
 CONFIG_VARIABLE = "ZEGEL_CONFIG"
@@ -289,7 +291,20 @@ class Delivery(_Section):
     mx_port: int = Field(default=25, ge=1, le=65535)  # other than 25 only while testing
     extra_ca: Path | None = None  # PEM, trusted besides the system's; only while testing
     retry_first: float = Field(default=900.0, gt=0)  # seconds; below 60 only while testing
+    give_up_after: float = Field(default=432_000.0, ge=3_600, le=1_209_600)  # seconds of trying; two fifths if readable
+    warn_after: float = Field(default=14_400.0, gt=0)  # seconds of trying until the sender hears that it takes long
     timeout: float = Field(default=60.0, gt=0)  # seconds for each SMTP command, RFC 5321 §4.5.3.2 bounds it from below
+
+    def patience(self) -> Patience:
+        """How long mail is tried. Raises ``ValueError`` where these settings contradict each other."""
+        try:
+            return Patience.of(
+                first=timedelta(seconds=self.retry_first),
+                give_up_after=timedelta(seconds=self.give_up_after),
+                warn_after=timedelta(seconds=self.warn_after),
+            )
+        except (ValueError, OverflowError):
+            raise ValueError("delivery.retry_first is at most two fifths of delivery.give_up_after") from None
 
 
 class Portal(_Section):
@@ -406,6 +421,7 @@ class Settings(BaseSettings):
         ]
         if used and not self.testing:
             raise ValueError(f"{', '.join(used)}: only for tests; set testing = true, or remove it")
+        self.delivery.patience()
         if self.sms.driver == "folder" and self.sms.folder is None:
             raise ValueError('sms.folder: the driver "folder" needs a folder to write to')
         if self.sms.driver in PROVIDERS:

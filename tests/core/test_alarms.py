@@ -143,6 +143,8 @@ def test_what_stands_is_said_in_both_languages_with_its_numbers() -> None:
 def test_a_name_with_braces_is_only_a_name(about: str, number: int) -> None:
     for condition in Condition:
         said = Alarm(condition, about, number).what
+        if about in {one.value for one in TextLimit}:  # these are said in other words
+            continue
         if "{about}" in condition.what.en and not condition.value.startswith("certificate"):
             assert about in said.en and about in said.nl
 

@@ -13,6 +13,7 @@ from zegel.core.policy.retry import (
     CODE_RETRIES,
     NOTIFICATION_RETRIES,
     READABLE_RETRIES,
+    Patience,
     RetryPolicy,
     is_warning_due,
     next_try,
@@ -77,6 +78,30 @@ def test_spread_only_lengthens() -> None:
 
 def test_a_readable_step_leaves_time_for_the_notification() -> None:
     assert times_of_tries(READABLE_RETRIES)[-1] <= NOTIFICATION_RETRIES.give_up_after / 2
+
+
+def test_a_try_comes_when_the_sender_is_to_hear_of_the_delay() -> None:
+    """Whether it is one depends on that try; the one after it may be three hours away."""
+    assert 4 * HOUR in times_of_tries(NOTIFICATION_RETRIES)
+    assert 4 * HOUR in times_of_tries(READABLE_RETRIES)
+    wait = next_try(NOTIFICATION_RETRIES, 5, age=4 * HOUR - MINUTE, spread=0)
+    assert wait == NOTIFICATION_RETRIES.first
+
+
+def test_the_settings_are_kept_to_and_a_readable_step_has_its_share_of_them() -> None:
+    found = Patience.of(first=5 * MINUTE, give_up_after=DAY, warn_after=HOUR)
+    assert found.notification.give_up_after == DAY
+    assert times_of_tries(found.readable)[-1] <= DAY * 2 / 5
+    for policy in (found.readable, found.notification):
+        assert (policy.first, policy.warn_after) == (5 * MINUTE, HOUR)
+        assert HOUR in times_of_tries(policy)
+    assert Patience.of(first=15 * MINUTE, give_up_after=5 * DAY, warn_after=4 * HOUR) == Patience()
+
+
+@pytest.mark.parametrize(("first", "end"), [(30 * MINUTE, HOUR), (DAY, DAY), (3 * DAY, 5 * DAY)])
+def test_a_first_wait_beyond_the_share_of_a_readable_step_is_refused(first: Duration, end: Duration) -> None:
+    with pytest.raises(ValueError, match="retry policy"):
+        Patience.of(first=first, give_up_after=end, warn_after=HOUR)
 
 
 def test_a_mail_with_a_code_is_tried_again_soon_and_not_after_the_code_died() -> None:

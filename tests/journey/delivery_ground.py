@@ -35,6 +35,7 @@ from zegel.accounts.models import Account, DirectDeliveryDomain, SendingDomain
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.destinations import Scope
+from zegel.core.policy.retry import Patience
 from zegel.edge.database import Readers, Writer
 from zegel.edge.dns import Found
 from zegel.edge.fetch import Failed, Fetch, NotFetched
@@ -97,7 +98,7 @@ class Post:
     stack: ExitStack
     zone: Zone = field(default_factory=Zone)
     web: dict[str, Fetch] = field(default_factory=dict)  # by address
-    first_retry: timedelta = timedelta(minutes=15)
+    patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
         self.clock: Clock = self.ground.clock
@@ -146,12 +147,20 @@ class Post:
             places=Places(PLACES, now),
             dialler=self.dialler,
             mails=Mails(self.writer, self.readers, self.readers, unsealer, signing, PORTAL, now),
-            first_retry=self.first_retry,
+            patience=self.patience,
             now=now,
         )
         self.answers = Answers(self.writer, self.readers, unsealer, url=PORTAL, now=now)
         self.continuing = Continuing(self.writer, self.readers, now=now)
-        self.telling = Telling(self.writer, self.readers, unsealer, hostname="zegel.test", url=PORTAL, now=now)
+        self.telling = Telling(
+            self.writer,
+            self.readers,
+            unsealer,
+            hostname="zegel.test",
+            url=PORTAL,
+            now=now,
+            give_up_after=self.patience.notification.give_up_after,
+        )
         self.doers = {
             Kind.DECIDE: self.decision.decide,
             Kind.RELEASE: self.decision.release,

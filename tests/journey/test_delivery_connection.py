@@ -315,7 +315,10 @@ def test_the_group_of_the_key_exchange_is_in_the_evidence(
 ) -> None:
     """Where it isn't the first that we offer TLS 1.3 takes a HelloRetryRequest."""
     tls = server_tls(certificates.good, maximum=version)
-    tls.set_ecdh_curve(curve)
+    try:
+        tls.set_ecdh_curve(curve)
+    except ssl.SSLError:  # Debian 12's can't name this one; without a name it comes first
+        assert curve == "X25519"
     with ScriptedMx(tls=tls) as server:
         for needs in (PROVEN, NO_DEMAND):
             result = once(run, sender(server), needs)

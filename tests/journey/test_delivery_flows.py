@@ -25,6 +25,7 @@ from tests.journey.delivery_ground import (
 )
 from tests.journey.delivery_peers import Answer, Hangup, server_tls
 from tests.journey.portal_ground import Clock
+from zegel.core.policy.retry import Patience
 from zegel.core.policy.transport import NO_DEMAND, PROVEN, Authentication, Tls
 from zegel.edge.dns import Found, Trouble
 from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
@@ -518,7 +519,9 @@ def test_every_recipient_of_a_bad_server_ends_in_one_final_state(
     post: Post, verb: str, bad: str, fields: tuple[tuple[str, str], ...]
 ) -> None:
     """P7: after five days nothing waits, and the sender has heard of whatever was not taken."""
-    post.delivery.first_retry = timedelta(hours=12)  # the same end after fewer tries
+    post.delivery.patience = Patience.of(  # the same end after fewer tries
+        first=timedelta(hours=12), give_up_after=timedelta(days=5), warn_after=timedelta(hours=4)
+    )
     server = post.proven(answers={verb: BAD_ANSWERS[bad]})
     post.submit(READER, fields=fields)
     accepted = post.clock.at

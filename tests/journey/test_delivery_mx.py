@@ -11,17 +11,20 @@ from typing import Final
 import pytest
 
 from tests.journey.delivery_peers import ScriptedMx
+from tests.journey.zone import Zone
 from tests.needs import needs, not_here
 from tests.peers import free_port
 from tests.peers.dns import Nsd, Unbound, signed
 from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy.carriage import Accepted
 from zegel.core.policy.transport import NO_DEMAND
+from zegel.core.smtp.dane import records
 from zegel.edge.dns import DnsResolver, Found, NotThere, Trouble
 from zegel.edge.tls import opportunistic_context, verifying_context
 from zegel.journey.delivery.connection import Contexts, Dialler, Mail
 from zegel.journey.delivery.mx import (
     MOST_HOSTS,
+    Dane,
     NextHop,
     NextHops,
     NoSuchDomain,
@@ -82,6 +85,17 @@ SIGNED: Final = (
     "$TTL 5\n"
     + SOA
     + '@ IN MX 10 mx\n@ IN TXT "words"\nmx IN A 127.0.0.60\nbare IN A 127.0.0.61\nout IN MX 10 first.test.\n'
+    + f"""own IN A 127.0.0.62
+_25._tcp.own IN TLSA 3 1 1 {"ab" * 32}
+lent IN MX 10 mx.lent
+mx.lent IN CNAME b.order.test.
+_25._tcp.mx.lent IN TLSA 3 1 1 {"ab" * 32}
+_25._tcp.out IN TLSA 3 1 1 {"ab" * 32}
+whole IN MX 10 ta
+named IN CNAME whole
+ta IN A 127.0.0.63
+_25._tcp.ta IN TLSA 2 1 1 {"cd" * 32}
+"""
 )
 
 
@@ -233,6 +247,47 @@ def test_an_mx_in_signed_dns_is_secure_wherever_its_host_lives(resolver: Unbound
 
 def test_a_domain_without_an_mx_is_never_led_to_by_one(resolver: Unbound) -> None:
     assert ask(resolver, "bare.signed.test") == (NextHop("bare.signed.test", "127.0.0.61"),)
+
+
+# --- TLSA records -------------------------------------------------------------------------------------------------
+
+
+def test_a_domain_that_is_its_own_host_may_have_them_too(resolver: Unbound) -> None:
+    """RFC 7672 §2.2.2: nothing but the address leads there, and that is signed."""
+    known = Dane("own.signed.test", ("own.signed.test",), records([f"3 1 1 {'ab' * 32}"]))
+    assert ask(resolver, "own.signed.test") == (NextHop("own.signed.test", "127.0.0.62", dane=known),)
+    assert ask(resolver, "own.signed.test", trusted=False) == (NextHop("own.signed.test", "127.0.0.62"),)
+
+
+def test_a_host_that_is_a_signed_alias_of_an_unsigned_one_may_have_them_under_its_own_name(resolver: Unbound) -> None:
+    """RFC 7672 §2.2.2: who lends the machine has no signed zone, who named it has."""
+    known = Dane("mx.lent.signed.test", ("mx.lent.signed.test", "lent.signed.test"), records([f"3 1 1 {'ab' * 32}"]))
+    assert ask(resolver, "lent.signed.test") == (
+        NextHop("mx.lent.signed.test", "127.0.0.22", mx_is_secure=True, dane=known),
+    )
+
+
+def test_where_it_can_t_be_known_whether_an_alias_is_signed_its_host_is_out_of_reach() -> None:
+    """Else who keeps that answer away keeps the records away, and with them what they demand (RFC 7672 §2.1.2)."""
+    zone = Zone(
+        {
+            ("veilig.test", "MX"): Found(("10 mx.veilig.test.",), secure=True),
+            ("mx.veilig.test", "A"): Found(("127.0.0.64",), by_alias=True),
+            ("mx.veilig.test", "CNAME"): Trouble("SERVFAIL"),
+        }
+    )
+    found = asyncio.run(next_hops(Domain.parse("veilig.test"), dns=zone))
+    assert found == NotKnownNow("CNAME of mx.veilig.test: SERVFAIL")
+
+
+def test_an_anchor_s_server_may_be_named_for_what_the_domain_is_an_alias_of(resolver: Unbound) -> None:
+    """RFC 7672 §3.2.2: the host, the domain, and where its aliases lead."""
+    (hop,) = ask(resolver, "named.signed.test")  # type: ignore[misc]
+    assert hop.dane is not None
+    assert hop.dane.names == ("ta.signed.test", "named.signed.test", "whole.signed.test")
+    (plain,) = ask(resolver, "whole.signed.test")  # type: ignore[misc]
+    assert plain.dane is not None
+    assert plain.dane.names == ("ta.signed.test", "whole.signed.test")
 
 
 def test_text_and_its_absence_are_told_apart(resolver: Unbound) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Self
 
 from zegel.compose.clock import now
@@ -105,7 +104,7 @@ def delivering(shared: Shared) -> tuple[Delivery, TlsResults]:
         places=Places(max(1, settings.delivery.connections * 4 // 5), now),
         dialler=dialler,
         mails=mails,
-        first_retry=timedelta(seconds=settings.delivery.retry_first),
+        patience=settings.delivery.patience(),
         now=now,
         passed_over=tls_results.passed_over,
     )
@@ -124,7 +123,15 @@ def doers(
     settings, writer, readers, unsealer = shared.settings, shared.writer, shared.readers, shared.unsealer
     sealing, url = shared.keys.sealing, settings.portal.url
     decision = Decision(writer, readers, open_field=unsealer.field, sealing=sealing, nta=shared.nta, now=now)
-    telling = Telling(writer, readers, unsealer, hostname=settings.hostname, url=url, now=now)
+    telling = Telling(
+        writer,
+        readers,
+        unsealer,
+        hostname=settings.hostname,
+        url=url,
+        now=now,
+        give_up_after=settings.delivery.patience().notification.give_up_after,
+    )
     mailbox_mails = MailboxMails(writer, readers, unsealer, url=url, now=now)
     texting = Texting(writer, readers, unsealer, sms_driver(settings), now=now)
     answers = Answers(writer, readers, unsealer, url=url, now=now)

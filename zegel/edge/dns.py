@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import dns.asyncresolver
@@ -17,10 +17,12 @@ LIFETIME: Final = 10.0  # seconds for one question with all its retries
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Records; for MX ``preference host``, for TXT the joined strings. ``secure``: a trusted validator set AD."""
+    """Records; for MX ``preference host``, for TXT the joined strings. ``secure``: a trusted validator set AD.
+    ``by_alias``: they stand under another name, to which a CNAME led."""
 
     records: tuple[str, ...]
     secure: bool = False
+    by_alias: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +88,4 @@ class DnsResolver:
         secure = self._trusted and bool(answer.response.flags & dns.flags.AD)
         if kind == "TXT":
             return Found(tuple(b"".join(one.strings).decode("utf-8", "replace") for one in answer.rrset), secure)
-        return Found(tuple(one.to_text() for one in answer.rrset), secure)
+        return Found(tuple(one.to_text() for one in answer.rrset), secure, answer.canonical_name != answer.qname)

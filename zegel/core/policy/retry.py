@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -30,14 +30,17 @@ def next_try(policy: RetryPolicy, tries: int, *, age: Duration, spread: float) -
     """How long to wait after ``tries`` tries that failed; ``None``: give up.
 
     ``age`` counts from acceptance (or release from a hold). ``spread`` in [0, 1) lengthens the wait by up to a quarter.
-    No wait is shorter than ``policy.first``, and the last try comes no later than ``give_up_after``. A clock that ran
-    backwards (a negative age) makes no wait longer or shorter.
+    No wait is shorter than ``policy.first``, and the last try comes no later than ``give_up_after``. One comes when the
+    sender is to hear of the delay: that depends on how it ends. A clock that ran backwards (a negative age) makes no
+    wait longer or shorter.
     """
     grown = policy.first.total_seconds() * policy.factor ** min(max(tries, 1) - 1, 40)
     wait = timedelta(seconds=min(grown, policy.most.total_seconds()) * (1 + _SPREAD * spread))
     left = policy.give_up_after - age
     if left < policy.first:
         return None
+    if policy.warn_after is not None and age < policy.warn_after < age + wait:
+        wait = max(policy.warn_after - age, policy.first)
     return min(wait, left)
 
 
@@ -64,6 +67,27 @@ READABLE_RETRIES: Final = RetryPolicy(
     give_up_after=timedelta(days=2),
     warn_after=timedelta(hours=4),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long mail is tried, by the settings."""
+
+    readable: RetryPolicy = READABLE_RETRIES
+    notification: RetryPolicy = NOTIFICATION_RETRIES  # and whatever else nobody waits for at a screen
+
+    @classmethod
+    def of(cls, *, first: Duration, give_up_after: Duration, warn_after: Duration) -> Patience:
+        """``first``: until the second try; ``give_up_after``: of a recipient as a whole. Raises ``ValueError`` where
+        the first wait is longer than a readable message is tried."""
+        share = give_up_after * (READABLE_RETRIES.give_up_after / NOTIFICATION_RETRIES.give_up_after)
+
+        def adapted(policy: RetryPolicy, end: Duration) -> RetryPolicy:
+            most = min(max(policy.most, first), end)
+            return replace(policy, first=first, most=most, give_up_after=end, warn_after=warn_after)
+
+        return cls(adapted(READABLE_RETRIES, share), adapted(NOTIFICATION_RETRIES, give_up_after))
+
 
 # Somebody sits before the screen, and the code dies after ten minutes.
 CODE_RETRIES: Final = RetryPolicy(

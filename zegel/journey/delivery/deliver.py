@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from zegel.accounts.models import Account
-from zegel.core.clock import Duration, Instant
+from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy import precedence
 from zegel.core.policy.carriage import (
@@ -34,6 +34,7 @@ from zegel.core.policy.carriage import (
 from zegel.core.policy.destinations import Later
 from zegel.core.policy.ended import Ended
 from zegel.core.policy.precedence import Notify
+from zegel.core.policy.retry import Patience
 from zegel.core.policy.transport import NO_DEMAND
 from zegel.core.seal.wrap import CannotOpen
 from zegel.edge.chance import made_at
@@ -104,7 +105,7 @@ class Delivery:
     places: Places
     dialler: Dialler
     mails: Mails
-    first_retry: Duration
+    patience: Patience
     now: Callable[[], Instant]
     passed_over: mx.Tell = mx.tell_nobody
 
@@ -159,7 +160,7 @@ class Delivery:
     # --- gather ---------------------------------------------------------------------------------------------------
 
     def _gather(self, leased: Sequence[Leased]) -> list[Task | None]:
-        return gather(leased, first_retry=self.first_retry, now=self.now())
+        return gather(leased, patience=self.patience, now=self.now())
 
     # --- try ------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ class Dane:
     else (RFC 7672 §2.2)."""
 
     base: str  # the name they stand under: what the server is asked for (SNI)
-    names: tuple[str, ...]  # what a certificate under an anchor may be for: the base, the next-hop domain
+    names: tuple[str, ...]  # what a certificate under an anchor may be for: the base, the domain, what that leads to
     records: tuple[Tlsa, ...]
 
 
@@ -102,6 +102,7 @@ async def next_hops(
     hosts that are passed over for what they promise about TLS."""
     asked = Asked(domain, policy)
     answer = await dns.ask(domain.ascii, "MX")
+    has_mx = isinstance(answer, Found)
     match answer:
         case Trouble(reason=reason):
             return NotKnownNow(f"MX: {reason}")
@@ -120,11 +121,10 @@ async def next_hops(
             for host in unnamed[:1]:
                 tell(PassedOver(asked, host, HOST_NOT_NAMED))
             return NoneIsNamed()
-    has_mx = isinstance(answer, Found)
     hops: list[NextHop] = []
     trouble = ""
     for host in hosts:
-        found = await _hops(host, asked, dns=dns, is_secure=secure, by_policy=is_enforced)
+        found = await _hops(host, asked, dns=dns, is_secure=secure, has_mx=has_mx, by_policy=is_enforced)
         if isinstance(found, NotKnownNow):
             trouble = trouble or found.reason
             if found.tlsa_base:
@@ -139,13 +139,14 @@ async def next_hops(
 
 
 async def _hops(
-    host: str, asked: Asked, *, dns: Resolver, is_secure: bool, by_policy: bool
+    host: str, asked: Asked, *, dns: Resolver, is_secure: bool, has_mx: bool, by_policy: bool
 ) -> tuple[NextHop, ...] | NotKnownNow:
-    """TLSA records are looked for where the way to the host is protected by DNSSEC all along (RFC 7672 §2.2)."""
-    addresses, are_secure, trouble = await _addresses(host, dns=dns)
+    """TLSA records are looked for where the way to the host is protected by DNSSEC all along (RFC 7672 §2.2). No MX
+    leads to a domain that is its own host: its address says enough (RFC 7672 §2.2.2)."""
+    addresses, are_secure, by_alias, trouble = await _addresses(host, dns=dns)
     known: Dane | None = None
-    if is_secure and are_secure:
-        found = await dane_of(host, asked.domain, dns=dns)
+    if (is_secure or not has_mx) and (are_secure or by_alias):
+        found = await dane_of(host, asked.domain, dns=dns, are_secure=are_secure)
         if isinstance(found, NotKnownNow):  # perhaps there are records: the host is as good as unreachable
             return found
         known = found
@@ -178,40 +179,65 @@ def alternating(addresses: Sequence[str]) -> list[str]:
     return [one for one in chain.from_iterable(zip_longest(six, four)) if one is not None][:MOST_ADDRESSES]
 
 
-async def _addresses(host: str, *, dns: Resolver) -> tuple[list[str], bool, str]:
-    """Addresses; whether all of them are secure; and what is wrong, where something is."""
+async def _addresses(host: str, *, dns: Resolver) -> tuple[list[str], bool, bool, str]:
+    """Addresses; whether all of them are secure; whether an alias led to one; and what is wrong, where something is."""
     found: list[str] = []
-    secure, trouble = True, ""
+    secure, by_alias, trouble = True, False, ""
     for kind in ("AAAA", "A"):
         match await dns.ask(host, kind):
-            case Found(records=records, secure=is_secure):
+            case Found(records=records, secure=is_secure, by_alias=is_led):
                 found.extend(records)
-                secure = secure and is_secure
+                secure, by_alias = secure and is_secure, by_alias or is_led
             case Trouble(reason=reason):
                 trouble = f"{kind} of {host}: {reason}"
             case NotThere():
                 pass
-    return found, bool(found) and secure, trouble
+    return found, bool(found) and secure, by_alias, trouble
 
 
 # --- DANE ---------------------------------------------------------------------------------------------------------
 
 
-async def dane_of(host: str, next_hop_domain: Domain, *, dns: Resolver) -> Dane | NotKnownNow | None:
-    """The secure TLSA records of a host whose addresses are secure: under the name that its aliases lead to, if those
-    are secure all the way, else under its own. ``None``: it has none."""
-    expanded = await _expanded(host, dns)
-    if isinstance(expanded, NotKnownNow):
-        return expanded
-    for base in dict.fromkeys((expanded, host)):
+async def dane_of(
+    host: str, next_hop_domain: Domain, *, dns: Resolver, are_secure: bool = True
+) -> Dane | NotKnownNow | None:
+    """The secure TLSA records of a host: under the name that its aliases lead to, if those are secure all the way, else
+    under its own. ``are_secure``: its addresses. ``None``: it has none."""
+    first = await (_expanded(host, dns) if are_secure else _lent(host, dns))
+    if isinstance(first, NotKnownNow):
+        return first
+    for base in dict.fromkeys((first, host)) if first else ():
         match await dns.ask(f"_25._tcp.{base}", "TLSA"):
             case Trouble(reason=reason):
                 return NotKnownNow(f"TLSA of {base}: {reason}", base)
             case Found(records=texts, secure=True):
-                return Dane(base, tuple(dict.fromkeys((base, next_hop_domain.ascii))), dane.records(texts))
+                return await _dane(base, next_hop_domain, dane.records(texts), dns)
             case Found() | NotThere():
                 pass
     return None
+
+
+async def _dane(base: str, next_hop_domain: Domain, records: tuple[Tlsa, ...], dns: Resolver) -> Dane | NotKnownNow:
+    """Whose certificate it may be is asked only where a name counts: under an anchor (RFC 7672 §3.2.2)."""
+    names = [base, next_hop_domain.ascii]
+    if any(one.is_usable and one.usage == dane.DANE_TA for one in records):
+        expanded = await _expanded(next_hop_domain.ascii, dns)
+        if isinstance(expanded, NotKnownNow):
+            return expanded
+        names.append(expanded)
+    return Dane(base, tuple(dict.fromkeys(names)), records)
+
+
+async def _lent(host: str, dns: Resolver) -> str | NotKnownNow:
+    """Of a host whose addresses are not secure: its own name, if that is a secure alias of somebody else's machine
+    (RFC 7672 §2.2.2); else empty."""
+    match await dns.ask(host, "CNAME"):
+        case Found(secure=True):
+            return host
+        case Trouble(reason=reason):
+            return NotKnownNow(f"CNAME of {host}: {reason}")
+        case Found() | NotThere():
+            return ""
 
 
 async def _expanded(host: str, dns: Resolver) -> str | NotKnownNow:

@@ -17,7 +17,7 @@ from zegel.core.mail.address import Domain, Mailbox
 from zegel.core.policy import precedence
 from zegel.core.policy.carriage import Carried, CodeMail, Stage
 from zegel.core.policy.precedence import Notify, Plan, plan_from_json
-from zegel.core.policy.retry import CODE_RETRIES, NOTIFICATION_RETRIES, READABLE_RETRIES, RetryPolicy, is_warning_due
+from zegel.core.policy.retry import CODE_RETRIES, Patience, RetryPolicy, is_warning_due
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
 from zegel.core.secret import Secret
 from zegel.edge import rows
@@ -154,11 +154,10 @@ class Task:
         return self.transmission.kind == Kind.CODE or warning or self.age >= self.retries.give_up_after
 
 
-def gather(leased: Sequence[Leased], *, first_retry: Duration, now: Instant) -> list[Task | None]:
-    """For each its task; ``None``: nothing is left to do. ``first_retry``: how soon, by the settings, another try
-    follows the first. Reads only."""
+def gather(leased: Sequence[Leased], *, patience: Patience, now: Instant) -> list[Task | None]:
+    """For each its task; ``None``: nothing is left to do. Reads only."""
     found = _outgoing([one.subject for one in leased])
-    return [_task(one, found.get(one.subject), first_retry, now) for one in leased]
+    return [_task(one, found.get(one.subject), patience, now) for one in leased]
 
 
 class Standing(Enum):
@@ -208,24 +207,24 @@ def link_in(mail: bytes) -> Secret[str] | None:
     return Secret(found[1].decode("ascii")) if found else None
 
 
-def _task(leased: Leased, transmission: Outgoing | None, first_retry: Duration, now: Instant) -> Task | None:
+def _task(leased: Leased, transmission: Outgoing | None, patience: Patience, now: Instant) -> Task | None:
     if transmission is None:
         return None
     if transmission.kind in (Kind.READABLE, Kind.NOTIFICATION):
-        return _step(leased, transmission, first_retry, now)
+        return _step(leased, transmission, patience, now)
     if transmission.kind in (Kind.ANSWER, Kind.READABLE_ANSWER):
-        return _answer(leased, transmission, first_retry, now)
+        return _answer(leased, transmission, patience, now)
     if transmission.kind == Kind.REMINDER and not _is_unread(transmission.recipient):
         return None
     if transmission.kind == Kind.AGAIN and not _can_be_notified_again(transmission.recipient, now):
         return None
-    policy = CODE_RETRIES if transmission.kind == Kind.CODE else _from(first_retry, NOTIFICATION_RETRIES)
+    policy = CODE_RETRIES if transmission.kind == Kind.CODE else patience.notification
     needs = transmission.needs
     carried = CodeMail(needs if needs != NO_DEMAND else None)
     return Task(leased, transmission, carried, needs, policy, now - transmission.created_at)
 
 
-def _step(leased: Leased, transmission: Outgoing, first_retry: Duration, now: Instant) -> Task | None:
+def _step(leased: Leased, transmission: Outgoing, patience: Patience, now: Instant) -> Task | None:
     recipient = transmission.recipient
     assert recipient is not None
     if recipient.state != Recipient.State.DECIDED or recipient.step != transmission.step:
@@ -238,14 +237,14 @@ def _step(leased: Leased, transmission: Outgoing, first_retry: Duration, now: In
         transmission,
         step,
         step.needs if isinstance(step, precedence.Readable) else NO_DEMAND,
-        _from(first_retry, READABLE_RETRIES if is_readable else NOTIFICATION_RETRIES),
+        patience.readable if is_readable else patience.notification,
         now - recipient.decided_at,  # not while it was held
         recipient.plan,
         _reached_before(recipient) if transmission.step > 0 else None,  # none comes before the first step
     )
 
 
-def _answer(leased: Leased, transmission: Outgoing, first_retry: Duration, now: Instant) -> Task | None:
+def _answer(leased: Leased, transmission: Outgoing, patience: Patience, now: Instant) -> Task | None:
     """Answers are few: each is read by itself. One travels by a step of the recipient's plan; word of one that isn't a
     fall-back is a mail of ours of which nothing more is asked: its step was taken when the message arrived."""
     recipient = transmission.recipient
@@ -258,7 +257,7 @@ def _answer(leased: Leased, transmission: Outgoing, first_retry: Duration, now: 
     age = now - transmission.created_at  # who waits for the message waits for its answers
     if transmission.kind == Kind.ANSWER:
         carried = step if isinstance(step, Notify) and transmission.step != recipient.step else CodeMail()
-        return Task(leased, transmission, carried, NO_DEMAND, _from(first_retry, NOTIFICATION_RETRIES), age)
+        return Task(leased, transmission, carried, NO_DEMAND, patience.notification, age)
     own, content = own_address(row.organisation), row.answer.content
     if not isinstance(step, precedence.Readable) or own is None:
         return None
@@ -270,14 +269,10 @@ def _answer(leased: Leased, transmission: Outgoing, first_retry: Duration, now: 
         transmission,
         step,
         step.needs,
-        _from(first_retry, READABLE_RETRIES),
+        patience.readable,
         age,
         readable_answer=ReadableAnswer(own, row.answer.conversation.author.mailbox),
     )
-
-
-def _from(first: Duration, policy: RetryPolicy) -> RetryPolicy:
-    return replace(policy, first=first, most=max(policy.most, first))
 
 
 def _is_unread(recipient: Addressee | None) -> bool:

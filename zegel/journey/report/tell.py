@@ -101,13 +101,16 @@ class Telling:
         hostname: str,
         url: str,
         now: Callable[[], Instant],
+        give_up_after: Duration = NOTIFICATION_RETRIES.give_up_after,
     ) -> None:
+        """``give_up_after``: how long mail is tried, as reports of a delay say."""
         self._writer = writer
         self._readers = readers
         self._unsealer = unsealer
         self._hostname = hostname
         self._url = url
         self._now = now
+        self._give_up_after = give_up_after
 
     async def report(self, leased: Leased) -> None:
         """A recipient can't be served: the reverse-path gets a report, unless it is null or asked for none."""
@@ -210,7 +213,7 @@ class Telling:
         message_id = _message_id(author)
         report = Report(
             to=to,
-            about=(_ABOUT[action](recipient, _last_attempt(recipient)),),
+            about=(self._about(action, recipient, _last_attempt(recipient)),),
             original_header=self._header(recipient.conversation),
             reporting_mta=_host(self._hostname, author),
             arrival=submission.accepted_at,
@@ -218,6 +221,15 @@ class Telling:
         )
         octets = compose_report(report, author=author, boundary=_boundary(), message_id=message_id, at=self._now())
         return Outgoing(submission.organisation, submission, Transmission.Kind.REPORT, to, octets, message_id)
+
+    def _about(self, action: Action, recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
+        match action:
+            case "failed":
+                return _failed(recipient, last)
+            case "delayed":
+                return _delayed(recipient, last, self._give_up_after)
+            case _:
+                return _relayed(recipient, last)
 
     def _header(self, conversation: Conversation) -> bytes:
         """The header section as stored: control fields and Bcc were never in it."""
@@ -378,8 +390,8 @@ def _failed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
     return _about(recipient, last, "failed", status, reason=sentences, remedy=remedy)  # a reason ends with the remedy
 
 
-def _delayed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
-    until = (recipient.decided_at or recipient.submission.accepted_at) + NOTIFICATION_RETRIES.give_up_after
+def _delayed(recipient: Recipient, last: Attempt | None, give_up_after: Duration) -> ReportedRecipient:
+    until = (recipient.decided_at or recipient.submission.accepted_at) + give_up_after
     status = _DELAYS.get(last.outcome if last is not None else "", "4.4.1")
     return _about(recipient, last, "delayed", status, until=until)
 
@@ -414,11 +426,6 @@ def _about(
     )
 
 
-_ABOUT: Final[dict[Action, Callable[[Recipient, Attempt | None], ReportedRecipient]]] = {
-    "failed": _failed,
-    "delayed": _delayed,
-    "relayed": _relayed,
-}
 _DELAYS: Final = {"DnsTrouble": "4.4.3", "Deferred": "4.3.0", "InsufficientSecurity": "4.7.5"}  # RFC 3463 §3
 _TAKEN: Final[dict[str, Sentences]] = {
     "delivered": (
