@@ -139,7 +139,7 @@ def identity(name: str, folder: Path) -> Identity:
     return own
 
 
-@dataclass(slots=True)
+@dataclass
 class Gateway:
     """Takes mail only over TLS and only from one login; keeps who signed in and what came."""
 

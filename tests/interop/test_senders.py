@@ -109,7 +109,7 @@ class Elsewhere:
             controller.stop()
 
 
-@dataclass(slots=True)
+@dataclass
 class FalseZegel:
     """Listens where Zegel is expected, offers to take passwords and mail from anybody, and keeps what it is shown."""
 
