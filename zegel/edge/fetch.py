@@ -201,7 +201,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 class Fetcher:
     """Fetches; never raises for what a server or the DNS does. For a thread of its own: it waits."""
 
-    trust: ssl.SSLContext
+    trust: ssl.SSLContext  # for fetching alone: it is adapted
     resolve: Resolve
     most: int  # octets
     reaches_private: bool = False  # only while testing
@@ -210,6 +210,10 @@ class Fetcher:
     kind: str = ""  # the media type that it must be of; empty: any
     within: float = WITHIN
     clock: Callable[[], float] = field(default=time.monotonic)
+
+    def __post_init__(self) -> None:
+        # Set by Python before 3.11.4, and so by Debian 12's: a connection that somebody cut would count as ended.
+        self.trust.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
 
     @classmethod
     def of(

@@ -179,7 +179,6 @@ def verifying_context(extra_ca: Path | None, *, named: str = "delivery.extra_ca"
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # set by Python before 3.11.4: who cuts a connection says no end
     context.set_ciphers(SUITES_TLS_1_2)
     context.load_default_certs()
     if extra_ca is not None:
