@@ -166,6 +166,8 @@ class _TlsFirst:
         while True:
             try:
                 accepted, _ = await loop.sock_accept(listening)
+            except ConnectionError:  # it went before it was let in
+                continue
             except OSError as cause:  # no more files: those that are open go on
                 log(Broken("listener", cause))
                 await asyncio.sleep(ACCEPT_AGAIN)
