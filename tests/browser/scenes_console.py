@@ -524,7 +524,7 @@ def console_sign_in(stage: Stage) -> Iterator[str]:
 
 @scene("console:look", "portal:guest")
 def console_look(stage: Stage) -> Iterator[str]:
-    """A colour that can't be read, one that can, a logo; and what a guest then sees."""
+    """A colour that can't be read, one that can, a logo, own words; and what a guest then sees."""
     stage.administrator()
     stage.go("console:look")
     yield "as it comes"
@@ -541,6 +541,17 @@ def console_look(stage: Stage) -> Iterator[str]:
     stage.page.locator("[name=logo]").set_input_files(logo)
     stage.send()
     yield "with a logo"
+    stage.send(help_nl="Kijk op www.voorbeeld.test.")
+    yield "an address on the web"
+    stage.send(
+        introduction_nl="Het Voorbeeldziekenhuis mailt medische gegevens alleen beveiligd.",
+        introduction_en="The hospital mails medical data only when it is protected.",
+        help_nl="Bel 030 123 4567, op werkdagen van 9 tot 17 uur, of mail naar balie@voorbeeld.test.",
+        help_en="Call 030 123 4567 on weekdays from 9 to 17 hours, or mail balie@voorbeeld.test.",
+    )
+    yield "own words"
+    stage.page.locator("summary").first.click()
+    yield "a notification as it is now"
     stage.page.locator("[name=version]").evaluate("one => { one.value = 'x' }")
     stage.send()
     yield "stale"

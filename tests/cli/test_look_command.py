@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.cli.test_submission_commands import ORGANISATION, Shell
 from tests.core.test_look import png
 
+NO_TEXTS = "introduction nl: none\nintroduction en: none\nhelp nl: none\nhelp en: none\n"
+
 
 def test_colour_and_logo_are_checked_set_and_taken_away(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
@@ -18,8 +20,21 @@ def test_colour_and_logo_are_checked_set_and_taken_away(tmp_path: Path) -> None:
     assert "can't be read" in shell.refusal(*look, "--logo", str(logo))
     logo.write_bytes(b"GIF89a")
     assert "is not a PNG" in shell.refusal(*look, "--colour", "#8a1f5c", "--logo", str(logo))
-    assert shell(*look) == "colour: default\nlogo: none\n"
+    assert shell(*look) == "colour: default\nlogo: none\n" + NO_TEXTS
     logo.write_bytes(png())
-    assert shell(*look, "--colour", "8A1F5C", "--logo", str(logo)) == "colour: #8a1f5c\nlogo: shown\n"
-    assert shell(*look, "--logo", "none") == "colour: #8a1f5c\nlogo: none\n"
-    assert shell(*look, "--colour", "default") == "colour: default\nlogo: none\n"
+    assert shell(*look, "--colour", "8A1F5C", "--logo", str(logo)) == "colour: #8a1f5c\nlogo: shown\n" + NO_TEXTS
+    assert shell(*look, "--logo", "none") == "colour: #8a1f5c\nlogo: none\n" + NO_TEXTS
+    assert shell(*look, "--colour", "default") == "colour: default\nlogo: none\n" + NO_TEXTS
+
+
+def test_own_words_are_checked_kept_beside_each_other_and_taken_away(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    shell("organisation", "add", ORGANISATION)
+    look = ("policy", "look", "--organisation", ORGANISATION)
+    refusal = shell.refusal(*look, "--colour", "#8a1f5c", "--text", "help", "nl", "Zie www.voorbeeld.test")
+    assert "'www.voorbeeld.test' would become a link" in refusal
+    assert "colour: default" in shell(*look)
+    shell(*look, "--text", "help", "nl", "Bel 030 123 4567.", "--text", "help", "en", "Call 030 123 4567.")
+    told = shell(*look, "--text", "introduction", "nl", "Wij mailen veilig.")
+    assert "introduction nl: Wij mailen veilig.\nintroduction en: none\nhelp nl: Bel 030 123 4567.\n" in told
+    assert "help nl: none\nhelp en: Call 030 123 4567.\n" in shell(*look, "--text", "help", "nl", "")

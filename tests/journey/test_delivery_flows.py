@@ -25,6 +25,8 @@ from tests.journey.delivery_ground import (
 )
 from tests.journey.delivery_peers import Answer, Hangup, server_tls
 from tests.journey.portal_ground import Clock
+from zegel.accounts import look as looks
+from zegel.core.own_texts import OwnTexts
 from zegel.core.policy.retry import Patience
 from zegel.core.policy.transport import NO_DEMAND, PROVEN, Authentication, Tls
 from zegel.edge.dns import Found, Trouble
@@ -93,6 +95,24 @@ def test_a_listed_domain_whose_server_is_not_safe_now_gets_a_notification(post: 
     assert post.heard() == []
     ask_for_a_code(post, READER)
     assert len(server.taken) == 2
+
+
+def test_own_words_of_an_organisation_stand_in_what_the_gateway_writes_and_in_no_message(post: Post) -> None:
+    """Nothing is ever added to a readable message."""
+    begins, ends = "Het Voorbeeldziekenhuis mailt veilig – ook u.", "Bel 030 123 4567."
+    looks.say(post.ground.organisation, OwnTexts(introduction_nl=begins, help_nl=ends, help_en="Call us."))
+    post.list_domain("veilig.test")
+    server = post.proven()
+    post.submit(READER)
+    post.settle()
+    server.tls = None
+    post.submit(other := "tweede@veilig.test")
+    post.settle()
+    ask_for_a_code(post, other)
+    readable, notification, code = (everything_in(one) for one in server.messages())
+    assert SENTENCE in readable and begins not in readable and ends not in readable
+    assert begins in notification and ends in notification and "Call us." not in notification
+    assert ends in code and begins not in code
 
 
 def test_tls_that_comes_back_is_used_again(post: Post) -> None:

@@ -13,7 +13,9 @@ import pytest
 from django.db import close_old_connections, connection, connections
 
 from tests.journey.portal_ground import NOON, Clock, Ground, Visitor, dump, mail, words
+from zegel.accounts import look as looks
 from zegel.core.mail.mime import as_text
+from zegel.core.own_texts import OwnTexts
 from zegel.core.secret import Secret
 from zegel.journey.custody.models import (
     Challenge,
@@ -693,3 +695,28 @@ def test_asking_fifty_times_at_once_sends_one_code(ground: Ground) -> None:
     for one in threads:
         one.join()
     assert Sms.objects.count() == Challenge.objects.count() == 1
+
+
+# Where to turn
+
+
+def test_a_guest_reads_where_to_turn_in_their_own_language_and_a_stranger_nothing(
+    ground: Ground, recipient: Recipient, token: str
+) -> None:
+    looks.say(ground.organisation, OwnTexts(help_nl="Bel 030 123 4567.", help_en="Call <us> on 030 123 4567."))
+    english, stranger = Visitor(ground), Visitor(ground)
+    english.follow(token)
+    page = english.get(english.page("guest", recipient))
+    assert "Questions, or help needed?" in words(page)
+    assert "Call &lt;us&gt; on 030 123 4567." in page.content.decode() and "Bel 030" not in page.content.decode()
+    english.client.defaults["HTTP_ACCEPT_LANGUAGE"] = "nl"
+    dutch = words(english.get(english.page("guest", recipient)))
+    assert "Vragen of hulp nodig? Bel 030 123 4567." in dutch and "Call" not in dutch
+    assert "help needed" not in words(stranger.follow("B" * 43)), "of whom would be known only with a link"
+
+
+def test_nothing_is_said_where_the_organisation_says_nothing(ground: Ground, recipient: Recipient, token: str) -> None:
+    looks.say(ground.organisation, OwnTexts(help_nl="Bel 030 123 4567."))
+    visitor = Visitor(ground)
+    visitor.follow(token)
+    assert "help needed" not in words(visitor.get(visitor.page("guest", recipient)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.core.test_look import png
 from tests.web.api_ground import KEY, Office, Program, is_told_well
 from zegel.accounts import credentials as smtp_credentials
 from zegel.accounts.models import (
@@ -98,6 +100,7 @@ BODIES: Final[dict[str, Any]] = {
     "change-credential": {"networks": []},
     "change-account": {"display_name": "x"},
     "put-policy": {},
+    "put-look": {},
     "put-text-caps": {},
     "put-direct-delivery": {},
     "put-minimum": {"method": "sms"},
@@ -396,6 +399,38 @@ def test_a_policy_is_put_in_the_place_of_another(program: Program) -> None:
     assert put.status_code == 200, put.content
     assert put.json()["allowed_methods"] == ["account", "sms"] and put.json()["hold_days"] == 7
     assert program.get("policies/recipients").json() == put.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"colour": "#ffcc00"}, "colour"),
+        ({"logo": "R0lGODlh"}, "logo"),
+        ({"logo": "geen base64"}, "logo"),
+        ({"texts": {"help_nl": "Zie www.voorbeeld.test"}}, "texts.help_nl"),
+        ({"texts": {"introduction_en": "a" * 401}}, "texts.introduction_en"),
+    ],
+)
+def test_a_look_that_can_not_be_is_refused_as_a_whole(program: Program, body: Any, field: str) -> None:
+    held = program.get("policies/look")
+    refused = program.ask("PUT", "policies/look", {"colour": "#8a1f5c"} | body, if_match=held.headers["ETag"])
+    assert refused.status_code == 422
+    assert [one["field"] for one in refused.json()["errors"]] == [field]
+    assert program.get("policies/look").json() == held.json()
+
+
+def test_a_look_is_put_in_the_place_of_another(program: Program) -> None:
+    held = program.get("policies/look")
+    assert held.json()["colour"] is None and held.json()["logo"] is None and not any(held.json()["texts"].values())
+    logo = b64encode(png()).decode()
+    body = {"colour": "8A1F5C", "logo": logo, "texts": {"help_nl": "Bel  030 123 4567."}}
+    put = program.ask("PUT", "policies/look", body, if_match=held.headers["ETag"])
+    assert put.status_code == 200, put.content
+    assert (put.json()["colour"], put.json()["logo"]) == ("#8a1f5c", logo)
+    assert put.json()["texts"]["help_nl"] == "Bel 030 123 4567."
+    assert program.get("policies/look").json() == put.json()
+    assert program.ask("PUT", "policies/look", {}, if_match=held.headers["ETag"]).status_code == 412
+    assert program.ask("PUT", "policies/look", {}, if_match=put.headers["ETag"]).json() == held.json()
 
 
 @pytest.mark.parametrize("path", ["policies/direct-delivery", "policies/minimums"])

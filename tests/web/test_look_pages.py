@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from io import BytesIO
 from typing import Any
 
@@ -12,9 +13,11 @@ from django.test import Client
 from tests.core.test_look import chunk, png
 from tests.web.conftest import PASSWORD, give_password, signed_in
 from zegel.accounts import look as looks
-from zegel.accounts.models import Account, Organisation, OrganisationLogo
+from zegel.accounts.models import Account, AuditEntry, Organisation, OrganisationLogo
 from zegel.core.look import parse_logo, sheet_name
 from zegel.core.mail.texts import PLAIN
+from zegel.core.own_texts import OwnTexts
+from zegel.core.policy.audit import Act
 
 ACCENT = "#8a1f5c"
 PAGE = "/console/look/"
@@ -125,3 +128,46 @@ def test_a_colour_that_a_later_version_refuses_breaks_no_page_and_no_mail(
     assert linked(client.get("/console/").content) == []
     organisation.refresh_from_db()
     assert looks.palette_of(organisation) is None and PLAIN.light.accent
+
+
+# --- own words ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("Zie www.voorbeeld.test.", "would become a link"), ("a" * 401, "has 401 characters; at most 400")],
+)
+def test_words_that_can_not_stand_in_a_mail_are_refused_and_shown_again(
+    client: Client, organisation: Organisation, text: str, told: str
+) -> None:
+    answer = store(client, help_nl=text, introduction_nl="Wij mailen veilig.")
+    assert answer.status_code == 422
+    shown = answer.content.decode()
+    assert "Where to turn, in Dutch: " in shown and told in shown and text in shown
+    organisation.refresh_from_db()
+    assert organisation.own_texts == {}
+
+
+def test_words_changed_meanwhile_are_not_overwritten(client: Client, organisation: Organisation) -> None:
+    found = re.search(r'name="version" value="([0-9a-f]+)"', client.get(PAGE).content.decode())
+    assert found is not None
+    looks.say(organisation, OwnTexts(help_nl="Bel 030 123 4567."))
+    assert store(client, version=found[1], help_nl="").status_code == 409
+    organisation.refresh_from_db()
+    assert organisation.own_texts == {"help_nl": "Bel 030 123 4567."}
+
+
+def test_words_are_shown_as_they_will_be_sent_and_who_changed_them_stands_in_the_log(
+    client: Client, organisation: Organisation
+) -> None:
+    text = "Wij mailen veilig & <b>gratis</b>."
+    assert store(client, introduction_nl=f"  {text}\n", help_en="Call 030 123 4567.").status_code == 302
+    organisation.refresh_from_db()
+    assert organisation.own_texts == {"introduction_nl": text, "help_en": "Call 030 123 4567."}
+    shown = client.get(PAGE).content.decode()
+    example = re.search(r"<pre[^>]*>(.*?)</pre>", shown, re.DOTALL)
+    assert example is not None and escape(text) in example[1] and "Bericht openen" in example[1]
+    assert "Call 030" not in example[1], "the example is in the language of the organisation"
+    entry = AuditEntry.objects.filter(act=Act.LOOK_CHANGED.value).latest("pk")
+    assert entry.details["introduction_nl"] == text and entry.details["help_en"] == "Call 030 123 4567."
+    assert "introduction in Dutch" in client.get("/console/audit/").content.decode()

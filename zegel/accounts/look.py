@@ -1,7 +1,9 @@
-"""What an administrator decides about the look of pages and mails. One place for console and command line."""
+"""What an administrator decides about the look of pages and mails, and about the organisation's own words in them. One
+place for console, API and command line."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Protocol
 
 from django.db import transaction
@@ -9,6 +11,7 @@ from django.db import transaction
 from zegel.accounts.audit import note
 from zegel.accounts.models import Organisation, OrganisationLogo
 from zegel.core.look import Logo, NotALook, Palette, palette
+from zegel.core.own_texts import NO_WORDS, OwnTexts, Words, kept, stored
 from zegel.core.policy.audit import Act, changes
 
 
@@ -49,3 +52,30 @@ def show_logo(organisation: Organisation, logo: Logo | None) -> None:
     organisation.save(update_fields=["logo_name"])
     if changed:
         note(Act.LOOK_CHANGED, organisation, details=changed)
+
+
+def say(organisation: Organisation, texts: OwnTexts) -> None:
+    """Other words in mails and on pages; what is empty isn't said."""
+    changed = changes(asdict(texts_of(organisation)), asdict(texts))
+    organisation.own_texts = kept(texts)
+    with transaction.atomic():
+        organisation.save(update_fields=["own_texts"])
+        if changed:
+            note(Act.LOOK_CHANGED, organisation, details=changed)
+
+
+class Worded(Protocol):
+    """An organisation, or what was read of it."""
+
+    @property
+    def own_texts(self) -> object: ...
+
+
+def texts_of(organisation: Worded) -> OwnTexts:
+    """Its own texts."""
+    return stored(organisation.own_texts)
+
+
+def own_words(organisation: Worded, language: str) -> Words:
+    """What it says in that language."""
+    return texts_of(organisation).within(language) if organisation.own_texts else NO_WORDS

@@ -76,6 +76,7 @@ class Organisation(_Capped):
     alarm_addresses = models.JSONField(null=True, default=None)  # list; null: its administrators
     accent = models.CharField(max_length=7, blank=True, default="")  # "#0f5666"; empty: the style sheet's own
     logo_name = models.CharField(max_length=64, blank=True, default="")  # OrganisationLogo.name, or empty
+    own_texts = models.JSONField(default=dict)  # core.own_texts.kept
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,6 +16,7 @@ from zegel.cli.named import domain_named, organisation_named
 from zegel.compose import clock
 from zegel.core.look import LARGEST_LOGO, NotALook, parse_colour, parse_logo
 from zegel.core.mail.address import NotADomain
+from zegel.core.own_texts import NotAnOwnText, parse_own_text
 from zegel.core.policy.audit import LONGEST_TERM, SHORTEST_TERM
 from zegel.core.policy.holding import LONGEST_HOLD
 from zegel.core.policy.permitting import (
@@ -239,10 +240,24 @@ def minimum(name: str, method: str, organisation_name: str, config: Path | None)
 @organisation_option
 @click.option("--colour", metavar=f"HEX|{DEFAULT}", help="Of links and buttons, such as '#0f5666'.")
 @click.option("--logo", metavar=f"FILE|{NO_MINIMUM}", help="A PNG image, at most 100 kB and 1200 by 400 pixels.")
+@click.option(
+    "--text",
+    "texts",
+    type=(click.Choice(["introduction", "help"]), click.Choice(["nl", "en"]), str),
+    multiple=True,
+    metavar="introduction|help nl|en TEXT",
+    help="Own words in mails and at the foot of pages; an empty TEXT takes them away. May be given several times.",
+)
 @config_option
 @tells_trouble
-def look(organisation_name: str, colour: str | None, logo: str | None, config: Path | None) -> None:
-    """Set the colour and the logo of pages and notifications. What isn't named stays."""
+def look(
+    organisation_name: str,
+    colour: str | None,
+    logo: str | None,
+    texts: tuple[tuple[str, str, str], ...],
+    config: Path | None,
+) -> None:
+    """Set the colour, the logo and the own words of pages and notifications. What isn't named stays."""
     ready(config)
     from django.db import transaction
 
@@ -252,15 +267,20 @@ def look(organisation_name: str, colour: str | None, logo: str | None, config: P
     try:
         accent = None if colour is None else "" if colour == DEFAULT else parse_colour(colour)
         wanted = None if logo in (None, NO_MINIMUM) else parse_logo(_file(str(logo)))
+        said = {f"{place}_{language}": parse_own_text(text) for place, language, text in texts}
         with transaction.atomic():
             if accent is not None:
                 looks.paint(owner, accent)
             if logo is not None:
                 looks.show_logo(owner, wanted)
-    except NotALook as cause:
+            if said:
+                looks.say(owner, replace(looks.texts_of(owner), **said))
+    except (NotALook, NotAnOwnText) as cause:
         raise Trouble(f"{str(cause)[0].upper()}{str(cause)[1:]}.") from cause
     click.echo(f"colour: {owner.accent or DEFAULT}")
     click.echo(f"logo: {'shown' if owner.logo_name else NO_MINIMUM}")
+    for name, text in asdict(looks.texts_of(owner)).items():
+        click.echo(f"{name.replace('_', ' ')}: {text or NO_MINIMUM}")
 
 
 def _file(name: str) -> bytes:

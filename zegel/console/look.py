@@ -1,12 +1,14 @@
-"""The administrator's page about the look of what recipients meet: one colour, and a logo."""
+"""The administrator's page about the look of what recipients meet: one colour, a logo, and some words of their own."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import InMemoryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
@@ -36,9 +38,42 @@ from zegel.core.look import (
     parse_colour,
     parse_logo,
 )
+from zegel.core.mail.address import Mailbox
+from zegel.core.mail.texts import Language, Mail, Notification, notification_mail
+from zegel.core.own_texts import LONGEST, HoldsAnAddress, NotAnOwnText, OwnTexts, TooLong, parse_own_text
 from zegel.core.policy.roles import Capability
+from zegel.core.secret import Secret
 
 _OWN: Final = "#0f5666"  # of the style sheet
+
+
+class _OwnTextField(forms.CharField):
+    """Plain text of the organisation's own; empty: nothing is said there."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.Textarea(attrs={"rows": "3"})
+        super().__init__(required=False, widget=widget, **options)
+
+    def clean(self, value: Any) -> str:
+        """Raises a validation error for what can't stand in these mails."""
+        label = self.label
+        try:
+            return parse_own_text(super().clean(value))
+        except TooLong as cause:
+            raise forms.ValidationError(
+                _("%(field)s: this text has %(length)d characters; at most %(most)d are shown.")
+                % {"field": label, "length": cause.length, "most": LONGEST}
+            ) from None
+        except HoldsAnAddress as cause:
+            raise forms.ValidationError(
+                _(
+                    "%(field)s: “%(word)s” would become a link, and the only link of these mails is the way to the "
+                    "message. Name a telephone number or an e-mail address."
+                )
+                % {"field": label, "word": cause.word[:60]}
+            ) from None
+        except NotAnOwnText:
+            raise forms.ValidationError(_("%(field)s: this can’t be used.") % {"field": label}) from None
 
 
 class LookForm(forms.Form):
@@ -64,6 +99,22 @@ class LookForm(forms.Form):
         widget=forms.FileInput(attrs={"accept": "image/png"}),
     )
     no_logo = forms.BooleanField(required=False, label=gettext_lazy("Show no logo any more"))
+    introduction_nl = _OwnTextField(
+        label=gettext_lazy("Introduction in Dutch"),
+        help_text=gettext_lazy(
+            "Your own words at the beginning of a notification and a reminder, such as who you are and why you send "
+            "mail this way. Everybody to whom you write reads them, and they are not protected. Empty: nothing."
+        ),
+    )
+    introduction_en = _OwnTextField(label=gettext_lazy("Introduction in English"))
+    help_nl = _OwnTextField(
+        label=gettext_lazy("Where to turn, in Dutch"),
+        help_text=gettext_lazy(
+            "At the end of these mails and of those with a code, and at the foot of the pages of recipients: a "
+            "telephone number, opening hours, an e-mail address. No address on the web. Empty: nothing."
+        ),
+    )
+    help_en = _OwnTextField(label=gettext_lazy("Where to turn, in English"))
 
     def clean_accent(self) -> str:
         """Raises a validation error for what is no colour, or one that can't be read."""
@@ -134,7 +185,8 @@ def look(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
     def checked(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
-            return _page(request, organisation, LookForm(initial={"accent": organisation.accent}))
+            initial = {"accent": organisation.accent, **asdict(looks.texts_of(organisation))}
+            return _page(request, organisation, LookForm(initial=initial))
         form = LookForm(request.POST, request.FILES)
         if not form.is_valid():
             return _page(request, organisation, form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -156,11 +208,12 @@ def _store(organisation: Organisation, form: LookForm, version: str) -> bool:
         looks.paint(current, form.cleaned_data["accent"])
         if form.cleaned_data["logo"] is not None or form.cleaned_data["no_logo"]:
             looks.show_logo(current, form.cleaned_data["logo"])
+        looks.say(current, OwnTexts(**{name: form.cleaned_data[name] for name in asdict(OwnTexts())}))
     return True
 
 
 def _version(organisation: Organisation) -> str:
-    return version_of((organisation.accent, organisation.logo_name))
+    return version_of((organisation.accent, organisation.logo_name, *asdict(looks.texts_of(organisation)).values()))
 
 
 def _page(
@@ -177,7 +230,25 @@ def _page(
         "form": form,
         "organisation": organisation,
         "accent": organisation.accent or _OWN,
+        "example": _example(organisation),
         "version": _version(organisation),
         "is_stale": is_stale,
     }
     return show(request, "look", context, status=status)
+
+
+def _example(organisation: Organisation) -> Mail:
+    """A notification as it would be sent now, of a sender and a link that don't exist."""
+    language: Language = "en" if organisation.language == "en" else "nl"
+    told = Notification(
+        sender_display=_("Name of the sender"),
+        sender_address=Mailbox.parse("afzender@voorbeeld.test"),
+        organisation=organisation.name,
+        link=Secret(f"{settings.ZEGEL.portal.url}/m/{_('example')}"),
+        expires=None,
+        subject=None,
+        method="email",
+        masked=None,
+        own=looks.own_words(organisation, language),
+    )
+    return notification_mail(told, language)

@@ -6,13 +6,16 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import translation
 
 from zegel.core.look import NotALook, sheet_name
+from zegel.core.own_texts import stored
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
     """``brand``: whose pages these are; a view's own goes before it. ``look_sheet`` and ``look_logo``: names of its
-    colours and its logo, or empty. ``testing``: settings for tests are on.
+    colours and its logo, or empty. ``own_help``: where that organisation says to turn with questions, to who is not one
+    of its own people. ``testing``: settings for tests are on.
 
     A view that speaks for another organisation than the visitor's own sets ``request.organisation``.
     """
@@ -35,4 +38,14 @@ def page(request: HttpRequest) -> dict[str, Any]:
     def look_logo() -> str:
         return getattr(whose(), "logo_name", "")
 
-    return {"brand": brand, "look_sheet": look_sheet, "look_logo": look_logo, "testing": settings.ZEGEL.testing}
+    def own_help() -> str:
+        told = stored(getattr(getattr(request, "organisation", None), "own_texts", None))
+        return told.within(translation.get_language() or "nl").help
+
+    return {
+        "brand": brand,
+        "look_sheet": look_sheet,
+        "look_logo": look_logo,
+        "own_help": own_help,
+        "testing": settings.ZEGEL.testing,
+    }

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from zegel.core.clock import Duration, Instant
 from zegel.core.look import Palette, Shades
 from zegel.core.mail.address import Mailbox
+from zegel.core.own_texts import LONGEST as LONGEST_OWN
+from zegel.core.own_texts import NO_WORDS, Words
 from zegel.core.secret import Secret
 
 Language = Literal["nl", "en"]
@@ -62,6 +64,7 @@ class Notification:
     is_anonymous: bool = False  # the subject of the mail names nobody
     is_reminder: bool = False  # an earlier mail said so already
     palette: Palette = PLAIN  # of the organisation
+    own: Words = NO_WORDS  # of the organisation, in the language of the mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class CodeMail:
     organisation: str
     sent: Instant
     valid: Duration = timedelta(minutes=10)
+    own: Words = NO_WORDS  # of the organisation, in the language of the mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class AnswerWaits:
     masked: str | None
     is_anonymous: bool = False  # the subject of the mail names nobody
     palette: Palette = PLAIN  # of the organisation
+    own: Words = NO_WORDS  # of the organisation, in the language of the mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +370,7 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
         rows.append((say("Te openen tot", "Open before"), _when(told.expires, say, zone)))
     blocks: list[_Block] = [
         _Facts(tuple(rows)),
+        *_introduction(told.own),
         _Paragraph(
             say(
                 "Het bericht staat niet in deze e-mail. U leest het op een beveiligde pagina.",
@@ -383,6 +389,7 @@ def notification_mail(told: Notification, language: Language, *, zone: tzinfo = 
                 "sender, but it is not protected.",
             ),
         ),
+        *_help(told.own, say),
     ]
     title = say(f"{sender} stuurde u een beveiligd bericht", f"{sender} sent you a secure message")
     if told.is_reminder:
@@ -431,11 +438,24 @@ def answer_waits_mail(told: AnswerWaits, language: Language, *, zone: tzinfo = U
                 f"{sender}, but it is not protected.",
             ),
         ),
+        *_help(told.own, say),
     ]
     title = say(f"{answerer} heeft geantwoord", f"{answerer} has answered")
     if is_sender:
         title = say(f"{sender} schreef u opnieuw", f"{sender} wrote to you again")
     return _mail(f"{line}: {subject}" if subject else line, title, blocks, language, palette=told.palette)
+
+
+def _introduction(own: Words) -> list[_Block]:
+    """What the organisation says before everything else, where it says anything."""
+    text = _one_line(own.introduction, LONGEST_OWN)
+    return [_Paragraph(text)] if text else []
+
+
+def _help(own: Words, say: _Say) -> list[_Block]:
+    """Where the organisation says to turn with questions."""
+    text = _one_line(own.help, LONGEST_OWN)
+    return [_Section(say("Vragen of hulp nodig?", "Questions, or help needed?"), text)] if text else []
 
 
 def _genuine(beginning: str, say: _Say) -> _Section:
@@ -519,6 +539,7 @@ def code_mail(told: CodeMail, language: Language, *, zone: tzinfo = UTC) -> Mail
                 "closed. Give the code to nobody, not even to someone who calls for it.",
             ),
         ),
+        *_help(told.own, say),
     ]
     line = say(f"Uw code voor het bericht van {sender}", f"Your code for the message from {sender}")
     return _mail(line, line, blocks, language)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from zegel.accounts import addresses
-from zegel.accounts.look import palette_of
+from zegel.accounts.look import own_words, palette_of
 from zegel.accounts.models import Organisation
 from zegel.core.clock import Instant
 from zegel.core.mail import compose
@@ -323,6 +323,7 @@ def words_of(
         masked=recipient.masked or None,
         is_anonymous=organisation.subject == Organisation.Subject.HIDDEN,
         palette=palette_of(organisation) or PLAIN,
+        own=own_words(organisation, language_of(organisation)),
     )
     return _written(
         answer_waits_mail(told, language_of(organisation), zone=ZONE),

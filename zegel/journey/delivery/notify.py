@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from zegel.accounts.look import palette_of
+from zegel.accounts.look import own_words, palette_of
 from zegel.accounts.models import Organisation
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
@@ -52,6 +52,7 @@ def prepare(transmission: Outgoing, recipient: Addressee, *, unsealer: Unsealer,
     head = unsealer.head(message.content, unsealer.message_key(message, key))
     link = unsealer.make_link(recipient, key)
     organisation = conversation.organisation
+    language = language_of(organisation)
     author, display = Mailbox.parse(head.author_address), writable(head.author)
     told = Notification(
         sender_display=display,
@@ -65,8 +66,9 @@ def prepare(transmission: Outgoing, recipient: Addressee, *, unsealer: Unsealer,
         is_anonymous=organisation.subject == Organisation.Subject.HIDDEN,
         is_reminder=transmission.kind == Transmission.Kind.REMINDER,
         palette=palette_of(organisation) or PLAIN,
+        own=own_words(organisation, language),
     )
-    words = notification_mail(told, language_of(organisation), zone=ZONE)
+    words = notification_mail(told, language, zone=ZONE)
     octets = compose(
         author=(display, author),
         to=Mailbox.parse(transmission.address),

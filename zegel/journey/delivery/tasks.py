@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class Presented:
     subject: str
     language: str
     accent: str
+    own_texts: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,7 @@ t.created_at, t.expires_at, t.warned,
 r.id, r.state, r.step, CAST(r.plan AS text), r.opened_at, r.revoked_at, r.notify, r.method, r.masked,
 r.decided_at, s.accepted_at, s.requires_tls,
 a.email, c.id, c.gateway_slot, c.expires_at, c.destroyed_at,
-o.remind_after_days, o.name, o.subject, o.language, o.accent,
+o.remind_after_days, o.name, o.subject, o.language, o.accent, CAST(o.own_texts AS text),
 m.id, m.key, k.id, k.size, k.header_size, k.sealed, k.head"""
 
 
@@ -345,7 +347,7 @@ def _transmission(identity: uuid.UUID, row: Sequence[Any]) -> Outgoing:
 
 def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
     identity, state, step, plan, opened, revoked, notify, method, masked, decided, accepted, requires_tls, *rest = row
-    sender, conversation, slot, expires, destroyed, remind, name, subject, language, accent, *message = rest
+    sender, conversation, slot, expires, destroyed, remind, name, subject, language, accent, own_texts, *message = rest
     return Addressee(
         rows.found(identity),
         state,
@@ -365,7 +367,7 @@ def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
             rows.instant(expires),
             rows.instant(destroyed),
             remind,
-            Presented(name, subject, language, accent),
+            Presented(name, subject, language, accent, json.loads(own_texts)),
         ),
         _message(message) if message[0] is not None else None,
     )

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from zegel.accounts import submitting
+from zegel.accounts.look import own_words
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.texts import CodeMail, Language, NotWords, code_mail, sms_text
@@ -137,7 +138,14 @@ def _put_sms(recipient: Recipient, phone: Secret[str], code: Secret[str], langua
 def _put_mail(recipient: Recipient, code: Secret[str], language: Language, now: Instant) -> Transmission:
     conversation = recipient.conversation
     organisation, author = conversation.organisation, conversation.author
-    told = CodeMail(code, author.display_name, author.mailbox, organisation.name, conversation.created_at)
+    told = CodeMail(
+        code,
+        author.display_name,
+        author.mailbox,
+        organisation.name,
+        conversation.created_at,
+        own=own_words(organisation, language),
+    )
     mail = OwnMail(
         organisation,
         Mailbox.parse(recipient.address),
