@@ -42,6 +42,11 @@ for message_id, addresses in sent:
             state="sent", address=address, message_id="<m@x>", created_at=at,
         )
         Attempt.objects.create(
+            transmission=mail, at=at, host="mx2.example.net", address="192.0.2.26", outcome="InsufficientSecurity",
+            tls=12, protocol="TLSv1.2", cipher="ECDHE-RSA-AES256-GCM-SHA384", key_exchange="secp384r1",
+            reply="certificate: certificate has expired",
+        )
+        Attempt.objects.create(
             transmission=mail, at=at, host="mx.example.net", address="192.0.2.25", outcome="Accepted", tls=13,
             authentication=3, protocol="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384", reply="250 2.0.0 Ok",
         )
@@ -91,6 +96,7 @@ def test_one_message_is_told_for_each_recipient_with_its_evidence(shell: Explain
         MESSAGE, "gast@example.org\n", "stil@example.org\n",
         "Delivered readable to mx.example.net over TLS 1.3, certificate checked by DANE",
         "Whether it was read is not known.", "mx.example.net [192.0.2.25], TLSv1.3", "250 2.0.0 Ok",
+        "mx2.example.net [192.0.2.26], TLSv1.2, ECDHE-RSA-AES256-GCM-SHA384, secp384r1", "certificate has expired",
     ):  # fmt: skip
         assert shown in told, shown
     dutch = shell("trace", MESSAGE, "--language", "nl", "--recipient", "stil@example.org")

@@ -25,7 +25,15 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from zegel.edge.certificates import self_signed
-from zegel.edge.tls import CertificateTrouble, opportunistic_context, server_context, shown_by, verifying_context
+from zegel.edge.tls import (
+    CertificateTrouble,
+    ClientTls,
+    NotVerified,
+    opportunistic_context,
+    server_context,
+    shown_by,
+    verifying_context,
+)
 
 NAME = "mx.voorbeeld.test"
 GOOD = {
@@ -238,6 +246,26 @@ def test_a_certificate_with_something_wrong_is_not_believed(
 def test_a_stranger_is_not_believed(server: ssl.SSLContext) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         meet(server, verifying_context(None))
+
+
+@pytest.mark.parametrize("suite", ["TLS 1.3", *sorted(GOOD)])
+def test_a_stranger_s_handshake_is_described_as_one_that_is_believed(tmp_path: Path, suite: str) -> None:
+    """OpenSSL itself names version and suite after the one, and (with TLS 1.2) neither after the other."""
+    key = rsa.generate_private_key(65537, 3072) if "RSA" in suite.split("-") else None
+    server = server_context(*certificate(tmp_path, key=key))
+    if suite != "TLS 1.3":
+        server.maximum_version = ssl.TLSVersion.TLSv1_2
+        server.set_ciphers(suite)
+    with pytest.raises(NotVerified) as caught:
+        meet(server, verifying_context(None))
+    believed = meet(server, trusting(tmp_path))
+    assert isinstance(believed, ClientTls)
+    said, cipher = caught.value, believed.cipher()
+    assert cipher is not None
+    assert (said.protocol, said.cipher) == (believed.version(), cipher[0]) == believed.chosen
+    assert said.protocol == ("TLSv1.3" if suite == "TLS 1.3" else "TLSv1.2")
+    assert said.key_exchange == believed.key_exchange != ""
+    assert len(said.shown) == 1
 
 
 def test_a_wildcard_covers_one_label(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ class Seen:
     host: str
     protocol: str
     cipher: str
+    key_exchange: str
     certificate: str
 
     def __str__(self) -> str:
@@ -150,7 +151,8 @@ def judge(row: Row, server: Server, seen: Sequence[Seen], reports: Sequence[Emai
     assert server.contents() == row.saw
     for one in seen:
         assert one.host in {host_of(row.situation), ""}
-        assert bool(one.protocol) is bool(one.cipher)
+        assert bool(one.protocol) is bool(one.cipher) is bool(one.certificate)
+        assert one.key_exchange or one.protocol != "TLSv1.3"
         assert (one.outcome != "Accepted" or one.tls == Tls.NONE) or "sha256 " in one.certificate
         if one.authentication in {Authentication.CERTIFICATE, Authentication.SIGNED_MX} and one.outcome == "Accepted":
             assert domain_of(row.situation) in one.certificate.partition("; issued by ")[0]
@@ -216,6 +218,7 @@ def seen_by(post: Post, address: str) -> list[Seen]:
             one.host,
             one.protocol,
             one.cipher,
+            one.key_exchange,
             one.certificate,
         )
         for one in post.attempts(address)
@@ -302,7 +305,7 @@ class Running:
 
     def seen(self, row: Row, earlier: int = 0) -> list[Seen]:
         statement = (
-            "SELECT made.kind, outcome, stage, tls, authentication, host, protocol, cipher, certificate "
+            "SELECT made.kind, outcome, stage, tls, authentication, host, protocol, cipher, key_exchange, certificate "
             "FROM custody_attempt JOIN custody_transmission AS made ON made.id = transmission_id "
             "WHERE made.address = ? ORDER BY custody_attempt.id"
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
+import socket
 import ssl
 import subprocess
 import threading
@@ -22,6 +24,7 @@ from tests.journey.delivery_peers import (
     NAME,
     Answer,
     Certificates,
+    Chain,
     Hangup,
     ScriptedMx,
     Silence,
@@ -323,6 +326,10 @@ def test_the_group_of_the_key_exchange_is_in_the_evidence(
         for needs in (PROVEN, NO_DEMAND):
             result = once(run, sender(server), needs)
             assert (result.outcome, result.evidence.key_exchange) == (Accepted(), GROUPS[curve])
+        tls.load_cert_chain(*certificates.unknown_authority)
+        unbelieved = once(run, sender(server), PROVEN)
+        assert isinstance(unbelieved.outcome, InsufficientSecurity)
+        assert described(unbelieved) == described(result)
 
 
 @parameters(PROVES_1_3, {"tls1.3": STRICT})
@@ -369,17 +376,122 @@ def test_mail_without_a_demand_is_encrypted_even_to_a_server_that_proves_nothing
         assert re.fullmatch(UNBELIEVED, result.evidence.certificate)
 
 
+def described(result: Result) -> tuple[str, str, str]:
+    evidence = result.evidence
+    return evidence.protocol, evidence.cipher, evidence.key_exchange
+
+
 @parameters(UNPROVEN, {"proven": PROVEN})
 def test_a_certificate_that_is_not_believed_is_in_the_evidence(
     run: Run[Any], sender: Sending, certificates: Certificates, setup: Setup, needs: TransportSecurity
 ) -> None:
+    """With version, suite and group, as they would be there had it been believed."""
     with ScriptedMx() as server:
         setup(server, certificates)
-        evidence = once(run, sender(server), needs).evidence
+        result = once(run, sender(server), needs)
         assert len(server.heard) == 1
-    found = re.fullmatch(UNBELIEVED, evidence.certificate)
+        assert server.tls is not None
+        server.tls.load_cert_chain(*certificates.good)
+        believed = once(run, sender(server), needs)
+    assert (type(result.outcome), believed.outcome) == (InsufficientSecurity, Accepted())
+    found = re.fullmatch(UNBELIEVED, result.evidence.certificate)
     assert found is not None
-    assert evidence.detail == f"certificate: {found['why']}"
+    assert result.evidence.detail == f"certificate: {found['why']}"
+    assert described(result) == described(believed)
+    assert all(described(result))
+    assert result.evidence.protocol == server.taken[0].over
+
+
+class AfterAWarning(ssl.SSLContext):
+    """Says first that it doesn't know the name, as some servers do, and that this ends nothing (RFC 5246 §7.2)."""
+
+    def wrap_socket(self, sock: socket.socket, *rest: Any, **named: Any) -> ssl.SSLSocket:
+        sock.recv(1, socket.MSG_PEEK)  # not behind the reply to STARTTLS, where nothing may stand
+        sock.sendall(bytes.fromhex("15030300020170"))
+        return super().wrap_socket(sock, *rest, **named)
+
+
+class InPieces(ssl.SSLContext):
+    """Of its first flight it sends what ``pieces`` says, one after the other, and waits for an answer to each."""
+
+    pieces: Callable[[list[bytes]], list[bytes]]
+
+    def wrap_socket(self, sock: socket.socket, *rest: Any, **named: Any) -> ssl.SSLSocket:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        incoming.write(sock.recv(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.wrap_bio(incoming, outgoing, server_side=True).do_handshake()
+        flight, records = outgoing.read(), list[bytes]()
+        while flight:
+            end = 5 + int.from_bytes(flight[3:5])
+            records.append(flight[:end])
+            flight = flight[end:]
+        for piece in self.pieces(records):
+            sock.sendall(piece)
+            if not sock.recv(65536):
+                break
+        raise Hangup
+
+
+def of_kind(kind: type[ssl.SSLContext], chain: Chain, version: ssl.TLSVersion) -> Any:
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = version
+    context.load_cert_chain(*chain)
+    return context
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_warning_before_the_hello_hides_nothing_of_it(
+    run: Run[Any], sender: Sending, certificates: Certificates, version: ssl.TLSVersion
+) -> None:
+    found = []
+    for chain in (certificates.self_signed, certificates.good):
+        with ScriptedMx(tls=of_kind(AfterAWarning, chain, version)) as server:
+            result = once(run, sender(server), PROVEN)
+            found.append((type(result.outcome), *described(result)))
+    (bad, *chosen), (good, *also) = found
+    assert (bad, good, chosen) == (InsufficientSecurity, Accepted, also)
+    assert all(chosen)
+
+
+def test_a_group_that_comes_after_the_certificate_is_not_waited_for(
+    run: Run[Any], sender: Sending, certificates: Certificates
+) -> None:
+    """With TLS 1.2 the handshake may be over before the server has named it."""
+    tls = of_kind(InPieces, certificates.self_signed, ssl.TLSVersion.TLSv1_2)
+    tls.pieces = lambda records: [b"".join(records[:2]), b"".join(records[2:])]
+    with ScriptedMx(tls=tls) as server:
+        result = once(run, sender(server), PROVEN)
+    assert result.outcome == InsufficientSecurity(TransportSecurity(Tls.TLS_1_2, Authentication.NONE))
+    assert re.fullmatch(UNBELIEVED, result.evidence.certificate)
+    protocol, cipher, group = described(result)
+    assert (protocol, cipher[:11], group) == ("TLSv1.2", "ECDHE-ECDSA", "")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("chain", ["good", "self_signed"])
+def test_a_hello_that_was_changed_on_its_way_proves_nothing(
+    run: Run[Any], sender: Sending, certificates: Certificates, chain: str, version: ssl.TLSVersion
+) -> None:
+    """At random, and always the same: whatever comes, no mail follows, and the evidence is of what came."""
+    chance = random.Random(f"{chain} {version}")
+    for _ in range(40):
+        tls = of_kind(InPieces, getattr(certificates, chain), version)
+        place, octet = chance.randrange(9, 90), chance.randrange(256)
+
+        def changed(records: list[bytes], place: int = place, octet: int = octet) -> list[bytes]:
+            first = records[0][:place] + bytes([octet]) + records[0][place + 1 :]
+            return [first + b"".join(records[1:])]
+
+        tls.pieces = changed
+        with ScriptedMx(tls=tls) as server:
+            result = once(run, sender(server, timeout=SHORT), PROVEN)
+            server.drop()
+            assert not isinstance(result.outcome, Accepted)
+            assert not server.mail_was_begun()
+        assert result.evidence.protocol in ("", "TLSv1.2", "TLSv1.3")
+        assert bool(result.evidence.protocol) is bool(result.evidence.cipher)
+        assert not result.evidence.protocol or result.evidence.certificate.startswith("not valid: ")
 
 
 def test_a_server_without_starttls_is_asked_once_for_mail_without_a_demand(run: Run[Any], sender: Sending) -> None:

@@ -100,6 +100,22 @@ def at(moment: Instant) -> Callable[[], Instant]:
 # --- nothing goes to another server -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("chain", ["good", "expired", "wrong_name", "unknown_authority"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_handshake_with_a_server_that_doesn_t_match_is_described_as_with_one_that_does(
+    run: Run, mx: ScriptedMx, version: ssl.TLSVersion, chain: str
+) -> None:
+    files = getattr(certificates(), chain)
+    mx.tls = server_tls(files, maximum=version)
+    wrong, right = (send(run, mx, a_hop(mx, tlsa_of(one))) for one in (certificates().self_signed[0], files[0]))
+    assert (type(wrong.outcome), right.outcome) == (InsufficientSecurity, Accepted())
+    found = [(one.evidence.protocol, one.evidence.cipher, one.evidence.key_exchange) for one in (wrong, right)]
+    assert found[0] == found[1]
+    assert all(found[0])
+    assert found[0][0] == mx.taken[0].over
+    assert wrong.evidence.certificate.startswith("not valid: ")
+
+
 @pytest.mark.parametrize("needs", DEMANDS.values(), ids=DEMANDS)
 def test_a_server_that_doesn_t_match_gets_nothing_whatever_the_mail_demands(
     run: Run, mx: ScriptedMx, needs: TransportSecurity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.policy
 import json
 import re
+import ssl
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from tests.journey.delivery_ground import (
     SUBJECT,
     Post,
     a_post,
+    certificates,
     everything_in,
     link_in,
     parsed,
@@ -47,6 +49,7 @@ from zegel.journey.custody.models import Attempt, Job, Recipient, Transmission
 from zegel.journey.delivery import deliver, recording
 from zegel.journey.delivery.recording import Ending
 from zegel.journey.portal import codes
+from zegel.journey.tracing import trace_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -369,6 +372,39 @@ def saying(folder: Path, names: list[str], issuer: str) -> tuple[Path, Path]:
     chain.write_bytes(certificate.public_bytes(pem))
     private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return chain, private
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("chain", "why"),
+    [
+        ("self_signed", "self-signed certificate"),
+        ("expired", "certificate has expired"),
+        ("wrong_name", "Hostname mismatch"),
+        ("unknown_authority", "self-signed certificate in certificate chain"),
+    ],
+)
+def test_an_attempt_that_ends_with_a_certificate_that_is_not_valid_leaves_what_was_chosen_before(
+    post: Post, chain: str, why: str, version: ssl.TLSVersion
+) -> None:
+    """As another mail has it that demands nothing, and so goes over the same TLS."""
+    server = post.mx("veilig.test", tls=server_tls(getattr(certificates(), chain), maximum=version))
+    post.submit(READER, fields=[PROVEN_FIELD])
+    post.settle()
+    post.submit("ander@veilig.test", message_id="<tweede@voorbeeld.test>")
+    post.settle()
+    (refused,), (taken,) = post.attempts(READER), post.attempts("ander@veilig.test")
+    assert (refused.outcome, taken.outcome) == ("InsufficientSecurity", "Accepted")
+    assert (refused.tls, refused.authentication) == (Tls.TLS_1_2, Authentication.NONE)  # at least
+    assert refused.protocol == server.taken[0].over
+    kept = (refused.protocol, refused.cipher, refused.key_exchange, refused.certificate)
+    assert kept == (taken.protocol, taken.cipher, taken.key_exchange, taken.certificate)
+    assert all(kept)
+    (recipient,) = trace_json(post.recipient(READER).submission)["recipients"]
+    (told,) = (one for mail in recipient["mails"] for one in mail["attempts"])
+    assert (told["protocol"], told["cipher"], told["key_exchange"]) == kept[:3]
+    assert told["tls"] == "TLS_1_2"
+    assert told["certificate"]["trouble"].startswith(f"not valid: {why}")
 
 
 def test_an_attempt_that_fails_leaves_its_reason(post: Post) -> None:

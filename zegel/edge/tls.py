@@ -124,12 +124,15 @@ def _too_weak(certificate: Path) -> CertificateTrouble:
 
 
 class NotVerified(ssl.SSLCertVerificationError):
-    """What OpenSSL says of a certificate that it doesn't believe, and the certificates that were shown."""
+    """What OpenSSL says of a certificate that it doesn't believe, the certificates that were shown, and what the
+    server chose before it showed them."""
 
-    def __init__(self, said: ssl.SSLCertVerificationError, shown: list[bytes]) -> None:
+    def __init__(self, said: ssl.SSLCertVerificationError, tls: ClientTls) -> None:
         super().__init__(*said.args)
         vars(self).update(vars(said))  # verify_code, verify_message, reason
-        self.shown = shown
+        self.shown = shown_chain(tls)
+        self.protocol, self.cipher = tls.chosen
+        self.key_exchange = tls.key_exchange
 
 
 class ClientTls(ssl.SSLObject):
@@ -151,7 +154,14 @@ class ClientTls(ssl.SSLObject):
         try:
             super().do_handshake()
         except ssl.SSLCertVerificationError as said:
-            raise NotVerified(said, shown_chain(self)) from None
+            raise NotVerified(said, self) from None
+
+    @property
+    def chosen(self) -> tuple[str, str]:
+        """Version and suite by the names that :meth:`version` and :meth:`cipher` give them, which know neither before
+        the handshake is done: only its end proves that nobody changed them. Empty where they are not known."""
+        names = {one["id"] & 0xFFFF: one["name"] for one in self.context.get_ciphers()}
+        return self._hello.version, names.get(self._hello.suite, "")
 
     @property
     def key_exchange(self) -> str:

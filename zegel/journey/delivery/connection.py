@@ -742,9 +742,15 @@ def _rejected(hop: NextHop, cause: ssl.SSLCertVerificationError) -> _Weaker:
     """With who the certificate is for that is not believed, by its own words. At least TLS 1.2 was spoken."""
     why = cause.verify_message or "not valid for this host"
     at_least = TransportSecurity(Tls.TLS_1_2, Authentication.NONE)
-    shown = cause.shown if isinstance(cause, NotVerified) else []
-    certificate = f"not valid: {why[:80]}; {_said_by(shown[0])}" if shown else ""
-    evidence = Evidence(hop.host, hop.address, at_least, certificate=certificate, named_by=_named_by(hop))
+    evidence = Evidence(hop.host, hop.address, at_least, named_by=_named_by(hop))
+    if isinstance(cause, NotVerified):
+        evidence = replace(
+            evidence,
+            protocol=cause.protocol,
+            cipher=cause.cipher,
+            key_exchange=cause.key_exchange,
+            certificate=f"not valid: {why[:80]}; {_said_by(cause.shown[0])}" if cause.shown else "",
+        )
     return _Weaker(f"certificate: {why}", at_least, evidence, failure=of_certificate(cause.verify_code))
 
 
