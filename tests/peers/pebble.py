@@ -17,7 +17,8 @@ class Pebble(Peer):
     """Issues certificates by ACME for whoever answers HTTP-01 on ``http_port`` of the address that ``dns`` gives.
 
     - Its own HTTPS has a certificate of ``authority``, for ``localhost``.
-    - It checks at once, refuses ``nonces_refused`` of a hundred good nonces, and never takes an old authorization.
+    - It checks at once, refuses ``nonces_refused`` of a hundred good nonces, and takes one old authorization in a
+      hundred although it is told to take none: it compares a number from 0 to 99 with that. A restart makes it forget.
     - ``environment`` and ``settings`` (of its configuration) win over what is chosen here.
     """
 
