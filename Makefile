@@ -13,6 +13,9 @@ PICTURES ?= screenshots
 TRY ?= /var/tmp/zegel-installation
 TARGETS ?= smtp_server content address
 
+# What is started a thousand times is compiled once, wherever that was switched off.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-postgresql check format lock clean screenshots bench-submission bench-delivery bench-portal fuzz \
 	try-installation

@@ -34,7 +34,7 @@ from bench.surroundings import (
 from tests.peers.gateway import SENDER
 
 LIMITS: Final = (20, 50, 100, 200)  # of processes that Postfix may run for each service; 100 is its default
-PARTS: Final = ("accept_100", "accept_1", "syncs", "rss", "profile")
+PARTS: Final = ("accept_100", "accept_1", "syncs", "rss", "profile", "floor")
 LARGE: Final = 100_000_000  # octets
 LARGE_SESSIONS: Final = 20
 WARM_UP: Final = 200  # messages, not measured
@@ -81,6 +81,8 @@ class Bench:
                     self._watch_memory()
                 case "profile":
                     self._profile()
+                case "floor":
+                    self._find_floor()
 
     # --- accepting ------------------------------------------------------------------------------------------------
 
@@ -276,6 +278,21 @@ class Bench:
             gateway.drain()
             seconds = time.monotonic() - began
         role.print_top(waiting, waiting / seconds)
+
+    # --- what anything would cost ---------------------------------------------------------------------------------
+
+    def _find_floor(self) -> None:
+        title("What a server in Python costs that does nothing (bench/speaker.py)")
+        row("", "server", "accepted/s", "p50 ms", "p99 ms", "CPU ms each", "others")
+        for per_connection in (100, 1):
+            load = self._options.load(per_connection)
+            for keeps in (False, True):
+                with self._around.speaker(self._options.submission_processes, keeps=keeps) as speaker:
+                    self._send(speaker.door(), replace(load, messages=WARM_UP))
+                    run = measured([speaker], lambda: self._send(speaker.door(), load))  # noqa: B023
+                rate, median, p99, _, spent, others, _ = _cells(run)
+                what = "speaks, commits" if keeps else "speaks"
+                row(per(per_connection), what, rate, median, p99, spent, others)
 
     # --- the machine ----------------------------------------------------------------------------------------------
 

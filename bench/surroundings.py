@@ -458,6 +458,32 @@ class RelayingPostfix(MeasuredPostfix):
         return len(re.findall(r" relay=\S+\[\S+, .*status=sent", self.log()))
 
 
+class Speaker(Peer):
+    """A server that takes whatever comes (:mod:`bench.speaker`), with so many processes; one that ``keeps`` it commits
+    it to a database first."""
+
+    def __init__(self, folder: Path, *, certificate: tuple[Path, Path], processes: int, keeps: bool) -> None:
+        super().__init__(folder, "127.0.0.1")
+        self._certificate, self._processes, self._keeps = certificate, processes, keeps
+
+    def _command(self) -> list[str]:
+        chain, key = self._certificate
+        command = [sys.executable, "-m", "bench.speaker", str(self.port), str(chain), str(key), str(self._processes)]
+        return [*command, str(self.folder / "speaker.sqlite3")] if self._keeps else command
+
+    def _answers(self) -> bool:
+        with suppress(OSError, smtplib.SMTPException), smtplib.SMTP(self.ip, self.port, timeout=1):
+            return True
+        return False
+
+    def door(self) -> Door:
+        """Anybody may sign in."""
+        return Door(self.port, "anybody", "anything")
+
+    def log(self) -> str:
+        return ""
+
+
 def _traced(command: list[str], trace: Path | None) -> list[str]:
     return command if trace is None else [*processes.TRACED, f"--output={trace}", *command]
 
@@ -490,6 +516,11 @@ class Surroundings:
             authority=self.authority.certificate_path,
             signer=signer,
         )
+
+    def speaker(self, processes: int, *, keeps: bool) -> Speaker:
+        """One object for each start."""
+        folder = self.folder / f"speaker-{secrets.token_hex(2)}"
+        return Speaker(folder, certificate=self.certificate, processes=processes, keeps=keeps)
 
     def _postfix_folder(self, process_limit: int) -> Path:
         return self.folder / f"postfix-{process_limit}-{secrets.token_hex(2)}"

@@ -65,14 +65,16 @@ def migrate(settings: Settings) -> None:
     try:
         if settings.postgresql is not None:
             _require_server()
-        loader = MigrationExecutor(connection).loader
+        executor = MigrationExecutor(connection)
+        loader = executor.loader
         unknown = [key for key in loader.applied_migrations if key not in loader.disk_migrations]
         if unknown:
             raise NotReady(
                 "The database was written by a newer version of Zegel. Start that version, or restore the backup from "
                 "before the upgrade."
             )
-        call_command("migrate", interactive=False, verbosity=0)
+        if executor.migration_plan(loader.graph.leaf_nodes()):  # else nothing is to be done, which takes a while too
+            call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as cause:
         raise NotReady(unusable_database(cause)) from cause
     finally:
