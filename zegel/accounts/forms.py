@@ -20,6 +20,7 @@ from allauth.mfa.webauthn.forms import AuthenticateWebAuthnForm as AllauthPasske
 from allauth.mfa.webauthn.forms import EditWebAuthnForm as AllauthRenamePasskeyForm
 from allauth.mfa.webauthn.forms import LoginWebAuthnForm as AllauthPasskeySignInForm
 from allauth.mfa.webauthn.forms import ReauthenticateWebAuthnForm as AllauthPasskeyAgainForm
+from allauth.mfa.webauthn.internal.auth import parse_authentication_response
 from cryptography.exceptions import InvalidSignature
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -158,6 +159,16 @@ class _Passkey(forms.Form):
 
 class PasskeySignInForm(_Passkey, AllauthPasskeySignInForm):  # type: ignore[misc]
     """In the place of address and password."""
+
+    def clean_credential(self) -> Authenticator:
+        """Raises a validation error for a key that did not see its owner's finger, face or PIN too. That was asked,
+        but the question that is answered can be another one of this session: the second step's, to which a touch of
+        the key is enough, and which anybody can have asked who has an account here."""
+        answer = self.cleaned_data["credential"]
+        found = super().clean_credential()
+        if not parse_authentication_response(answer).response.authenticator_data.is_user_verified():
+            raise get_adapter().validation_error("incorrect_code")
+        return found
 
 
 class PasskeyForm(_Passkey, AllauthPasskeyForm):  # type: ignore[misc]
