@@ -63,6 +63,19 @@ def test_text_that_was_hidden_is_seen(source: str) -> None:
         ("https://bänk.test/", "xn--bnk-qla.test"),
         ("mailto:x@evil.test?subject=bank.test", "x@evil.test"),
         ("tel:+31900", "+31900"),
+        ("http:evil.test", "evil.test"),
+        ("https:/evil.test", "evil.test"),
+        ("https:///evil.test", "evil.test"),
+        ("ht&#9;tps:\\&#10;\\evil.test", "evil.test"),
+        ("&#1;https://evil.test", "evil.test"),
+        ("https://evil%2Etest/", "evil.test"),
+        ("https://\u05d01.evil.test/", "?"),  # browsers go there; Python's IDNA has no name for it
+        ("https:", "?"),
+        (
+            "https://bank.test." + "a" * 60 + "." + "b" * 60 + ".evil.test",
+            "…" + "a" * 29 + "." + "b" * 60 + ".evil.test",
+        ),
+        ("mailto:%E2%80%AEtset.live@x", "tset.live@x"),
     ],
 )
 def test_a_link_says_where_it_leads(source: str, shown: str) -> None:
@@ -88,6 +101,27 @@ def test_no_text_of_a_link_takes_the_place_of_where_it_leads(text: str) -> None:
 @pytest.mark.parametrize("text", ["evil.test", "https://evil.test/pad?a=1", " HTTPS://EVIL.TEST/ "])
 def test_a_link_that_says_it_itself_says_it_once(text: str) -> None:
     assert "[evil.test]" not in markup_of(f'<a href="https://evil.test/">{text}</a>')
+
+
+@pytest.mark.parametrize(
+    ("leads", "text"),
+    [
+        ("https://\u05d01.evil.test/", "https://bank.test\u200e"),  # no name for either: not the same for that
+        ("https://\u05d01.evil.test/", "https://[bank.test"),
+        ("https://strasse.test/", "https://straße.test/"),
+        ("https://xn--bnk-5cd.test/", "https://b\u0430nk.test/"),
+        ("https://" + "a." * 60 + "evil.test/", "https://" + "a." * 60 + "bank.test/"),
+    ],
+)
+def test_what_only_looks_like_where_it_leads_does_not_take_its_place(leads: str, text: str) -> None:
+    assert 'class="leads-to"' in markup_of(f'<a href="{leads}">{text}</a>')
+
+
+@pytest.mark.parametrize(
+    "source", ["http:evil.test/a", "http:///evil.test/a", "HTTP:/\\evil.test/a", " http:\t//evil.test/a"]
+)
+def test_a_link_is_written_as_every_browser_reads_it(source: str) -> None:
+    assert 'href="http://evil.test/a"' in markup_of(f'<a href="{source}">x</a>')
 
 
 def test_ordinary_mail_looks_as_it_was_meant() -> None:

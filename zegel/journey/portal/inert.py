@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import re
 import secrets
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -124,6 +125,10 @@ _SMALLEST_FONT: Final = 6.0  # pixels
 _MEASURE: Final = re.compile(r"[+-]?\d{1,4}(?:\.\d{1,4})?(?:%|px|pt)?")
 _MEASURED: Final = words("width height border cellpadding cellspacing size colspan rowspan span")
 _LINK: Final = re.compile(r"(?i)(?:https?:|mailto:|tel:)")
+_WEB: Final = re.compile(r"(?i)(https?):[/\\]*+")
+_NOT_IN_A_LINK: Final = re.compile("[\t\n\r]")
+_AROUND_A_LINK: Final = "".join(map(chr, range(0x21)))
+_LONGEST_PLACE: Final = 100
 _CID: Final = re.compile(r"(?i)cid:(.{1,500})", re.DOTALL)
 _REMOTE: Final = re.compile(  # a name that others know; no number, no port of a machine nearby, nothing before an "@"
     r"(?ai)https://(?:[a-z0-9-]{1,63}\.){1,20}([a-z][a-z0-9-]{0,62})(?:[/?][!#$%&()*+,\-./0-9:;=?@A-Z\[\]_a-z~]{0,3000}+)?"
@@ -362,7 +367,9 @@ class _Rewriting:
     def _say_where_it_leads(self) -> None:
         text, self._link_text = self._link_text, None
         if self._link and not (text is not None and _says("".join(text), self._link)):
-            self.written.append(f'<span class="leads-to" dir="ltr">[{html.escape(self._link)}]</span>')
+            # Of a long name the end tells whose it is.
+            shown = self._link if len(self._link) <= _LONGEST_PLACE else f"…{self._link[-_LONGEST_PLACE:]}"
+            self.written.append(f'<span class="leads-to" dir="ltr">[{html.escape(shown)}]</span>')
         self._link = ""
 
     def _image(self, attributes: dict[str, str]) -> None:
@@ -415,7 +422,7 @@ def _judged(name: str, value: str) -> str | None:
         case "style":
             return style(value) or None
         case "href":
-            return value.strip() if _LINK.match(value.strip()) else None
+            return _link(value)
         case "src":
             return value.strip()
         case _ if name in _MEASURED:
@@ -452,22 +459,42 @@ def _too_small(size: re.Match[str]) -> bool:
     return number * _PIXELS.get(unit.lower(), 0.0) < _SMALLEST_FONT
 
 
+def _link(value: str) -> str | None:
+    """As every browser reads it (WHATWG URL §4.4): tabs and line ends don't count, nor how many slashes of which kind
+    begin it; without them all, ``http:evil.test`` is a page of evil.test too."""
+    link = _NOT_IN_A_LINK.sub("", value).strip(_AROUND_A_LINK)
+    if not _LINK.match(link):
+        return None
+    found = _WEB.match(link)
+    return link if found is None else f"{found[1].lower()}://{link[found.end() :]}"
+
+
 def _says(text: str, place: str) -> bool:
-    """A link's text that is the place itself, or an address that leads there and shows nothing else."""
-    text = text.strip().casefold()
-    if text == place.casefold():
+    """A link's text that is the place itself, or an address that leads there and shows nothing else. Letters that look
+    like others, and what can't be seen, are outside ASCII."""
+    text = text.strip()
+    if text == place:
         return True
-    return re.fullmatch(r"https?://[^\s@]+", text) is not None and place_of(text) == place.casefold()
+    if not text.isascii() or place == "?":
+        return False
+    text, place = text.lower(), place.lower()
+    return text == place or (re.fullmatch(r"https?://[^\s@]+", text) is not None and place_of(text) == place)
 
 
 def place_of(link: str) -> str:
-    """Who is behind a link: the host, or the address or number. Never what stands before an ``@``."""
-    link = "".join(link.split()).replace("\\", "/")
+    """Who is behind a link: the host, or the address or number. Never what stands before an ``@``. ``?``: who knows."""
+    if not link:
+        return ""
     scheme, _, rest = link.partition(":")
     if scheme.lower() in ("mailto", "tel"):
-        return unquote(rest.partition("?")[0])[:100]
+        return _seen(unquote(rest.partition("?")[0])) or "?"
     try:
-        host = urlsplit(link).hostname or ""
-        return host.encode("idna").decode("ascii")[:100] if not host.isascii() else host[:100]
+        host = unquote(urlsplit("".join((_link(link) or "").split()).replace("\\", "/")).hostname or "")
+        return _seen(host if host.isascii() else host.encode("idna").decode("ascii")) or "?"
     except (ValueError, UnicodeError):
         return "?"
+
+
+def _seen(place: str) -> str:
+    """Without what turns text around or can't be seen."""
+    return "".join(char for char in place if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
