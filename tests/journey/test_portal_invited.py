@@ -96,6 +96,8 @@ def test_following_the_link_changes_nothing_and_shows_its_secret_nowhere(post: P
     for _ in range(2):
         arrived = client.get(link)
         assert arrived["Location"] == "/join/invited/" and arrived["Referrer-Policy"] == "no-referrer"
+    dead = client.get(link[:-4] + "AAAA")
+    assert dead.status_code == 404 and dead["Referrer-Policy"] == "strict-origin", "its page has a form"
     page = client.get("/join/invited/")
     assert "Voorbeeldziekenhuis made an account for nieuw@voorbeeld.test" in page_words(page)
     secret = link.rpartition("/")[2]

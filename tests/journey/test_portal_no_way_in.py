@@ -84,7 +84,7 @@ def test_a_link_that_opens_nothing_is_answered_like_one_that_never_was(
     known, unknown = (client.get(f"/m/{one}{behind}") for client, one in zip(clients, (token, NEVER), strict=True))
     assert told(known) == told(unknown)
     assert known.status_code == 404 and links.COOKIE not in known.cookies
-    assert known["Referrer-Policy"] == "no-referrer" and known["Cache-Control"] == "no-store"
+    assert known["Referrer-Policy"] == "strict-origin" and known["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(("name", "verb"), PAGES)

@@ -92,6 +92,22 @@ def test_from_the_link_to_readable_text(
         print(f'{{"method": "{method}", "pages": {len(pages)}, "clicks": {clicks}}}')
 
 
+@pytest.mark.parametrize("behind", ["", "/", "/devices"])
+def test_who_followed_a_dead_link_reads_why_in_the_other_language(
+    ground: Ground, live_server: LiveServer, chromium: Chromium, behind: str
+) -> None:
+    """And the link goes nowhere else, not even to our own style sheets and back."""
+    ground.configure(url=live_server.url)
+    token, told = "C" * 43, list[str]()
+    with chromium.visit(java_script_enabled=False) as visit:
+        visit.context.on("request", lambda request: told.append(str(request.all_headers()) + (request.post_data or "")))
+        visit.page.goto(f"{live_server.url}/m/{token}{behind}")
+        visit.page.get_by_role("button", name="English").click()
+        expect(visit.page.get_by_role("button", name="English", pressed=True)).to_be_visible()
+        assert visit.page.url == f"{live_server.url}/"
+    assert len(told) > 3 and not [one for one in told if token in one]
+
+
 def test_a_further_message_on_a_remembered_device_is_one_click(
     ground: Ground, live_server: LiveServer, chromium: Chromium, tmp_path: Path
 ) -> None:

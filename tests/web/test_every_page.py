@@ -63,7 +63,7 @@ def is_guarded(response: Any) -> None:
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert policy["form-action"] == "'self'"
     assert "no-store" in response.headers["Cache-Control"]
-    assert response.headers["Referrer-Policy"] in ("same-origin", "no-referrer")
+    assert response.headers["Referrer-Policy"] in ("same-origin", "no-referrer", "strict-origin")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["X-Frame-Options"] == "DENY"
     assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
@@ -234,6 +234,18 @@ def test_no_library_logs_the_address_of_a_page(
         Client().get("/nowhere/VerySecretToken", headers={"host": "elsewhere.example.org"})
     assert "VerySecretToken" not in "".join(capfd.readouterr())
     assert not [record for record in caplog.records if "VerySecretToken" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    "address", ["/m/{}", "/m/{}/", "/M/{}", "/m/{}/x", "/m/{}%0D%0A", "/join/invited/{}/", "/x/{}"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_link_that_was_copied_badly_stands_in_no_page_and_no_referer(db: None, method: str, address: str) -> None:
+    """Its secret is as good as ever, and whatever a page asks for next would tell it to whoever keeps a log."""
+    answer = Client(enforce_csrf_checks=True).generic(method, address.format("VerySecretToken"))
+    assert answer.status_code in (403, 404, 405)
+    assert "VerySecretToken" not in answer.content.decode() + str(answer.headers)
+    assert answer.headers["Referrer-Policy"] == "strict-origin" or not answer.content
 
 
 def views_in(patterns: list[URLPattern | URLResolver]) -> Iterator[str]:

@@ -32,6 +32,7 @@ from zegel.journey.portal import cookies
 from zegel.journey.portal.joining import BACKEND, NewPasswordForm
 from zegel.journey.portal.pages import private, see_other, speak_for
 from zegel.journey.portal.setup import portal
+from zegel.web.views import REFERRER_OF_A_LINK
 
 COOKIE: Final = "__Host-zegel-invitation"
 _CONTEXT: Final = "cookie/invitation"
@@ -45,10 +46,11 @@ def arrive(request: HttpRequest, token: str) -> HttpResponse:
     secret = Secret(token[:_LONGEST])
     if _account_of(_invitation(secret)) is None:
         response = _over(request)
-    else:
-        response = see_other(reverse("portal:invited"))
-        text = cookies.closed(secret.reveal(), context=_CONTEXT)
-        response.set_cookie(COOKIE, text, path="/", secure=True, httponly=True, samesite="Lax")
+        response["Referrer-Policy"] = REFERRER_OF_A_LINK
+        return response
+    response = see_other(reverse("portal:invited"))
+    text = cookies.closed(secret.reveal(), context=_CONTEXT)
+    response.set_cookie(COOKIE, text, path="/", secure=True, httponly=True, samesite="Lax")
     response["Referrer-Policy"] = "no-referrer"
     return response
 

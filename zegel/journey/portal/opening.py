@@ -29,6 +29,7 @@ from zegel.journey.portal.guests import Guest, for_guests, guest_of, lock
 from zegel.journey.portal.pages import language, no_way_in, private, see_other
 from zegel.journey.portal.proofs import proof_of, prove, withdraw
 from zegel.journey.portal.setup import portal
+from zegel.web.views import REFERRER_OF_A_LINK
 
 _LONGEST_CODE: Final = 200
 _PAGES: Final = {"devices": "guest-devices"}  # that a link in mail leads to, besides the message
@@ -94,9 +95,10 @@ def arrive(request: HttpRequest, token: str, to: str = "") -> HttpResponse:
     link = links.link_of(secret)
     if link is None or not link.recipient.conversation.is_open(portal().now()):
         response = no_way_in(request)
-    else:
-        response = see_other(reverse("portal:guest", kwargs={"recipient": link.recipient_id}) + _query(to))
-        links.hold(request, response, link.recipient_id, secret)
+        response["Referrer-Policy"] = REFERRER_OF_A_LINK  # of a page with a form, and of this address
+        return response
+    response = see_other(reverse("portal:guest", kwargs={"recipient": link.recipient_id}) + _query(to))
+    links.hold(request, response, link.recipient_id, secret)
     response["Referrer-Policy"] = "no-referrer"
     return response
 
