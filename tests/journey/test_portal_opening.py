@@ -342,6 +342,48 @@ def test_five_codes_an_hour_with_half_a_minute_between(
     assert visitor.ask(recipient).status_code == 303
 
 
+@pytest.mark.parametrize("days", [1, 30])
+def test_a_clock_that_is_set_right_keeps_nobody_out_until_the_day_that_it_showed(
+    ground: Ground, clock: Clock, recipient: Recipient, token: str, visitor: Visitor, days: int
+) -> None:
+    visitor.follow(token)
+    clock.forward(days=days)
+    visitor.ask(recipient)
+    early = ground.last_code()
+    clock.forward(days=-days)
+    assert visitor.enter(recipient, early).status_code == 422  # P23: a clock that was set back revives nothing
+    assert int(visitor.ask(recipient)["Retry-After"]) <= 30
+    clock.forward(seconds=31)
+    assert visitor.ask(recipient).status_code == 303
+    later = ground.text_messages()[0]["text"]  # sorted by what the clock said
+    if early not in later:
+        assert visitor.enter(recipient, early).status_code == 422
+    assert visitor.enter(recipient, re.findall(r"\b\d{6}\b", later)[0]).status_code == 303
+    clock.forward(days=days)
+    assert Visitor(ground).follow(token).status_code == 303
+    assert visitor.enter(recipient, early).status_code == 422
+
+
+@pytest.mark.parametrize("method", ["sms", "access-code"])
+def test_a_clock_that_is_set_right_ends_no_lock_and_makes_it_no_longer(
+    ground: Ground, clock: Clock, visitor: Visitor, method: str
+) -> None:
+    recipient = ground.recipient(ground.conversation(mail()), method=method, access_code="tulp")
+    visitor.follow(ground.link(recipient))
+    clock.forward(days=30)
+    WrongTry.objects.bulk_create(WrongTry(recipient=recipient, at=clock()) for _ in range(10))
+    clock.forward(days=-30)
+    right = "tulp" if method == "access-code" else "123456"
+    if method == "sms":
+        assert 86_000 < int(visitor.ask(recipient)["Retry-After"]) <= 86_400
+    else:
+        assert 86_000 < int(visitor.enter(recipient, right)["Retry-After"]) <= 86_400
+    clock.forward(hours=23)
+    assert (visitor.ask if method == "sms" else lambda one: visitor.enter(one, right))(recipient).status_code == 429
+    clock.forward(hours=1, seconds=1)
+    assert (visitor.ask if method == "sms" else lambda one: visitor.enter(one, right))(recipient).status_code == 303
+
+
 @pytest.mark.parametrize("typed", ["", "12345", "1234567", "abcdef", "１２３", " "])
 def test_what_is_no_code_is_no_try(
     ground: Ground, recipient: Recipient, token: str, visitor: Visitor, typed: str

@@ -86,6 +86,7 @@ def send(recipient: Recipient, browser: bytes, language: Language) -> TooSoon | 
         if _is_late(recipient, asked_for):
             return Expired()
         method = Method(recipient.method)
+        _date_back(recipient, now)
         phone = _phone(recipient) if method is Method.SMS else None
         match rules.issue(_ledger(recipient, now), method, now):
             case TooSoon() | TooMany() as refused:
@@ -204,6 +205,7 @@ def judge(recipient: Recipient, browser: bytes, typed: Secret[str]) -> Verdict:
         if _is_late(recipient, asked_for):
             return Expired()
         method = Method(recipient.method)
+        _date_back(recipient, now)
         known = _access_code(recipient) if method is Method.ACCESS_CODE else _NOBODY
         row = _last(recipient, browser) if method in _SENT else None
         if row is None and method in _SENT:
@@ -245,6 +247,15 @@ def _ledger(recipient: Recipient, now: Instant) -> Ledger:
     wrong = WrongTry.objects.filter(recipient=recipient, at__gt=now - _DAY).order_by("at")
     issued = Challenge.objects.filter(recipient=recipient, created_at__gt=now - _DAY).order_by("created_at")
     return Ledger(tuple(wrong.values_list("at", flat=True)), tuple(issued.values_list("created_at", flat=True)))
+
+
+def _date_back(recipient: Recipient, now: Instant) -> None:
+    """The clock was set back (P23): what is dated later counts as of this moment. A lock or a wait is as long as ever,
+    and not until that date comes again; a code from then is dead for good."""
+    latest = now + rules.CLOCK_TOLERANCE
+    WrongTry.objects.filter(recipient=recipient, at__gt=latest).update(at=now)
+    late = Challenge.objects.filter(recipient=recipient, created_at__gt=latest)
+    late.update(created_at=now, expires_at=now, used_at=now)
 
 
 def _last(recipient: Recipient, browser: bytes | None) -> Challenge | None:
