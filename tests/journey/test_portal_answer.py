@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from tests.journey.portal_ground import MARKER, Ground, Visitor, dump, mail, words
+from tests.journey.portal_ground import MARKER, NOON, Ground, Visitor, dump, mail, words
 from zegel.core.mail.head import Head
 from zegel.core.mail.mime import MimeIndexer
 from zegel.edge.blobs import BlobWriter
-from zegel.journey.custody.models import Content, Job, Message, Recipient
+from zegel.journey.custody.models import Content, Conversation, Job, Message, Recipient
 from zegel.journey.portal.answering import answerer_name
 
 pytestmark = pytest.mark.django_db
@@ -213,6 +213,29 @@ def test_a_conversation_that_ends_meanwhile_takes_no_answer(
     octets = form(("nonce", nonce), ("text", "x"))
     response = guest.client.post(guest.page("guest-answer", recipient), octets, content_type=TYPE)
     assert response.status_code == 410 and Message.objects.count() == 1
+
+
+@pytest.mark.parametrize("sends", ["an answer", "nothing", "no form"])
+@pytest.mark.parametrize("change", [{"revoked_at": NOON}, {"method": "access-code"}, {"conversation": NOON}])
+def test_a_message_that_is_taken_back_while_an_answer_comes_takes_none_and_is_not_shown(
+    ground: Ground, recipient: Recipient, guest: Visitor, change: dict[str, Any], sends: str
+) -> None:
+    """An upload can be made to last as long as one likes: what it began with proves nothing at its end."""
+
+    def takes_back() -> None:
+        if "conversation" in change:
+            Conversation.objects.filter(id=recipient.conversation_id).update(expires_at=change["conversation"])
+        else:
+            Recipient.objects.filter(id=recipient.id).update(**change)
+
+    nonce = re.findall(r'name="nonce" value="([^"]+)"', guest.read(recipient).content.decode())[0]
+    fields = [("nonce", nonce if sends == "an answer" else "x"), ("text", "" if sends == "nothing" else "vals")]
+    body = _Body(form(*fields, ("files", "a.pdf", LARGE)), at_each=takes_back, every=3)
+    response = send(guest, recipient, body, length=len(body.octets) + (sends == "no form"))
+    assert response.status_code == 303 and response["Location"] == guest.page("guest-read", recipient)
+    assert Message.objects.count() == 1 and not blobs(ground)[1:]
+    assert not Job.objects.filter(kind="answered").exists()
+    assert guest.read(recipient).status_code in (303, 404, 410)
 
 
 # What is taken

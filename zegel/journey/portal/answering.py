@@ -176,7 +176,9 @@ class _Taking:
         return csrf_protect(self._checked)(request)
 
     def refuse(self, why: Refusal, text: str) -> HttpResponse:
-        """Says why, with what was written."""
+        """Says why, with what was written, to who may still read what stands around it."""
+        if not may_still(self.reader):
+            return self._lead_home()
         if wants_json(self.request):
             said = {"refusal": why.text} | ({"nonce": str(new_nonce())} if why is Refusal.ARRIVED else {})
             response: HttpResponse = JsonResponse(said, status=why.status)
@@ -214,6 +216,8 @@ class _Taking:
                 return self.refuse(Refusal.ARRIVED, text)
             case Recorded.NOT:
                 return self.refuse(Refusal.STALE, text)
+            case Recorded.SHUT:
+                return self._lead_home()
 
     def _is_same(self, nonce: uuid.UUID, text: str) -> bool:
         """As what the form was sent with before: its reply was lost, and nobody changed anything since."""
@@ -232,6 +236,10 @@ class _Taking:
 
     def _done(self) -> HttpResponse:
         messages.success(self.request, say("Your answer was sent safely."))
+        return self._lead_home()
+
+    def _lead_home(self) -> HttpResponse:
+        """To where it is asked anew who may read."""
         home = self.reader.address("read")
         return JsonResponse({"to": home}) if wants_json(self.request) else see_other(home)
 
@@ -311,7 +319,8 @@ class Recorded(Enum):
 
     NOW = "now"
     BEFORE = "before"  # the same form was sent before
-    NOT = "not"  # the form is somebody else's, or the conversation was closed meanwhile
+    NOT = "not"  # the form is somebody else's
+    SHUT = "shut"  # the conversation was closed meanwhile, to all or to this reader
 
 
 def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
@@ -324,8 +333,8 @@ def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
         if before is not None:
             same = before.conversation_id == conversation.id and before.answered_by_id == own
             return Recorded.BEFORE if same and not _is_first(before) else Recorded.NOT
-        if not conversation.is_open(now):
-            return Recorded.NOT
+        if not may_still(reader):
+            return Recorded.SHUT
         content = Content.objects.create(
             id=sink.id,
             size=sink.size,
@@ -348,6 +357,15 @@ def record(reader: Reader, nonce: uuid.UUID, composed: Composed) -> Recorded:
             outbox.reached(Event.ANSWERED, [reader.recipient.id], now=now)
         transaction.on_commit(portal().ring)
     return Recorded.NOW
+
+
+def may_still(reader: Reader) -> bool:
+    """What was proven when the request began counts still. Its files can take an hour, and meanwhile the sender may
+    have taken the message back, or have allowed another number because that one is a stranger's."""
+    conversation, own = Conversation.objects.filter(id=reader.conversation.id).first(), reader.recipient
+    if conversation is None or not conversation.is_open(portal().now()):
+        return False
+    return own is None or Recipient.objects.filter(id=own.id, method=own.method, revoked_at=None).exists()
 
 
 def _is_first(message: Message) -> bool:

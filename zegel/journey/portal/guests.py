@@ -69,6 +69,8 @@ def guest_of(request: HttpRequest, recipient: uuid.UUID) -> Guest | None:
     link = links.leading_to(recipient, token)
     if link is None or link.recipient.method not in {method.value for method in Method}:
         return None
+    if link.recipient.revoked_at is not None:  # its links were destroyed then; one that came too late opens nothing
+        return None
     return Guest(link.recipient, link, token)
 
 
