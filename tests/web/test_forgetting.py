@@ -44,7 +44,7 @@ from zegel.journey.custody.models import (
     VerificationData,
     VerificationImport,
 )
-from zegel.journey.custody.retention import DESTROYED
+from zegel.journey.custody.retention import DESTROYED, forget_mails_of_no_message
 from zegel.journey.known import is_nothing, known_of
 from zegel.journey.report import inbound
 from zegel.journey.tracing import trace_json
@@ -145,6 +145,60 @@ def test_a_recipient_is_forgotten_and_others_are_not(ground: Ground, one: House,
     assert len(mine) == VerificationData.objects.filter(organisation=two.organisation, key=GUEST.key).count()
     entry = AuditEntry.objects.filter(organisation=one.organisation).latest("number")
     assert entry.act == "recipient-erased" and str(GUEST) not in said(entry)
+
+
+def of_no_message(organisation: Organisation, address: str, ground: Ground, state: str = "sent") -> Transmission:
+    """As a mail with a code for a free account, or a new password."""
+    mail = Transmission.objects.create(
+        id=uuid.uuid4(),
+        organisation=organisation,
+        kind=Transmission.Kind.CODE,
+        address=address,
+        message_id="<y@zegel.test>",
+        state=state,
+        created_at=ground.clock(),
+    )
+    Attempt.objects.create(
+        transmission=mail, at=mail.created_at, outcome="Accepted", host="mx.gast-een.test", reply=f"250 to <{address}>"
+    )
+    return mail
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_mails_about_an_account_of_a_recipient_are_forgotten_too(
+    ground: Ground, one: House, two: House, restored: bool
+) -> None:
+    with transaction.atomic():
+        sent = of_no_message(one.organisation, "Ontvanger@gast-een.test", ground)
+        queued = of_no_message(one.organisation, str(GUEST), ground, state="queued")
+        jobs.put(Kind.TRANSMIT, [queued.id], due=ground.clock())
+        others = [
+            of_no_message(one.organisation, "iemand@gast-een.test", ground),
+            of_no_message(two.organisation, str(GUEST), ground),
+            of_no_message(one.organisation, one.administrator.email, ground),
+        ]
+        if restored:
+            forgetting.name_nobody_again([one.guest.id], now=ground.clock())
+            forgetting.name_nobody_again([one.guest.id], now=ground.clock())
+        else:
+            forgetting.forget_recipient(one.organisation, GUEST, now=ground.clock())
+    assert not Transmission.objects.filter(id__in=[sent.id, queued.id]).exists()
+    assert not Job.objects.filter(subject=queued.id).exists()
+    assert Transmission.objects.filter(id__in=[mail.id for mail in others]).count() == 3
+
+
+def test_what_is_known_of_a_mail_of_no_message_ends_after_a_month(ground: Ground, one: House) -> None:
+    sent = of_no_message(one.organisation, str(GUEST), ground)
+    waiting = of_no_message(one.organisation, str(GUEST), ground, state="queued")
+    of_a_message = attempted(one.guest, "250 ok").transmission
+    ground.clock.forward(days=29)
+    forget_mails_of_no_message(ground.clock())
+    assert Transmission.objects.filter(id=sent.id).exists()
+    ground.clock.forward(days=2)
+    forget_mails_of_no_message(ground.clock())
+    assert not Transmission.objects.filter(id=sent.id).exists()
+    assert not Attempt.objects.filter(transmission_id=sent.id).exists()
+    assert Transmission.objects.filter(id__in=[waiting.id, of_a_message.id]).count() == 2
 
 
 def test_who_got_it_readable_keeps_it_and_is_not_said_to_have_lost_it(ground: Ground, one: House) -> None:

@@ -27,7 +27,7 @@ from zegel.journey.custody.erasures import keep_journal
 from zegel.journey.custody.forgetting import forget_what_was_asked
 from zegel.journey.custody.numbers import Numbering
 from zegel.journey.custody.numbers import forget_old as forget_old_numbers
-from zegel.journey.custody.retention import Retention, empty_log, forget_drafts
+from zegel.journey.custody.retention import Retention, empty_log, forget_drafts, forget_mails_of_no_message
 from zegel.journey.delivery.sts import forget_ended
 from zegel.journey.delivery.tls_results import forget_old as forget_old_tls_results
 from zegel.journey.importing import forget_old as forget_old_imports
@@ -85,6 +85,7 @@ def _sweepings(blobs: Blobs) -> tuple[Callable[[], object], ...]:
     return (
         lambda: forget_expired(now()),
         lambda: forget_drafts(now()),
+        lambda: forget_mails_of_no_message(now()),
         forget_what_was_asked,
         lambda: throttle.forget_old(now()),
         lambda: credentials.forget_failures(now()),

@@ -122,8 +122,12 @@ def name_nobody_again(recipients: Sequence[uuid.UUID], *, now: Instant) -> int:
 def _name_nobody(recipients: Sequence[uuid.UUID], now: Instant, *, is_noted: bool = True) -> None:
     if is_noted:
         erasures.note(erasures.Kind.ADDRESS, recipients, at=now)
+    whose = set(Recipient.objects.filter(id__in=recipients).values_list("conversation__organisation", "key"))
     for one in recipients:
         _name_nobody_for(one)
+    for organisation, key in whose:
+        if not is_nobody(key):
+            _forget_mails_about_an_account(organisation, key)
     for model in (Challenge, WrongTry, Proof, Draft, Link, SealedVerification):
         model._default_manager.filter(recipient__in=recipients).delete()
     MethodRequest.objects.filter(recipient__in=recipients).update(masked="")
@@ -143,6 +147,18 @@ def _name_nobody_for(one: uuid.UUID) -> None:
     mails.update(address=nobody, sealed=None)
     for attempt in Attempt.objects.filter(transmission__in=mails).exclude(reply=""):
         Attempt.objects.filter(pk=attempt.pk).update(reply=code_alone(attempt.reply))
+
+
+def _forget_mails_about_an_account(organisation: int, key: str) -> None:
+    """Codes and words about an account that it has elsewhere, or wanted: of no message, and so of no trace."""
+    if Account.objects.filter(organisation=organisation, key=key).exists():
+        return
+    domain = key.rpartition("@")[2]
+    found = retention.of_no_message().filter(organisation=organisation, address__iendswith=f"@{domain}")
+    mine = [one for one, address in found.values_list("id", "address") if Mailbox.parse(address).key == key]
+    jobs.forget(Kind.TRANSMIT, mine)
+    PutAside.objects.filter(kind=Kind.TRANSMIT.value, subject__in=mine).delete()
+    Transmission.objects.filter(id__in=mine).delete()
 
 
 def is_nobody(address: str) -> bool:

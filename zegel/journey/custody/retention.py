@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import connection
-from django.db.models import DateTimeField, Value
+from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from zegel.core.clock import Instant
@@ -53,6 +53,8 @@ SWEEP: Final = 3600.0  # seconds between sweeps
 DESTROYED: Final = b"\0"  # not empty: that would read as "nothing was asked"
 ORPHAN: Final = timedelta(hours=24)  # no upload takes longer
 DRAFTS: Final = timedelta(days=7)  # how long a text is kept that was not sent
+OWN_MAILS: Final = timedelta(days=30)  # a bounce comes home within a few
+AT_ONCE: Final = 500  # rows in a transaction
 AGAIN: Final = timedelta(minutes=2)  # what was being written at the moment of a destruction is there by then
 STATUS: Final = "5.7.0"  # RFC 3463 §3.8: of who was to get what is destroyed
 
@@ -196,6 +198,19 @@ def destroy(conversation: uuid.UUID, *, now: Instant) -> list[uuid.UUID]:
 def forget_drafts(now: Instant) -> None:
     """What was begun and not sent for long."""
     Draft.objects.filter(saved_at__lt=now - DRAFTS).delete()
+
+
+def of_no_message() -> QuerySet[Transmission]:
+    """The gateway's own mails that no trace shows, and that end with none: codes and words about accounts, alarms, the
+    state of domains."""
+    return Transmission.objects.filter(submission=None, recipient=None, answer=None)
+
+
+def forget_mails_of_no_message(now: Instant) -> None:
+    """To whom they went, and what servers answered, once nothing more will come of them."""
+    over = of_no_message().filter(created_at__lt=now - OWN_MAILS).exclude(state=Transmission.State.QUEUED)
+    while some := list(over.values_list("id", flat=True)[:AT_ONCE]):
+        Transmission.objects.filter(id__in=some).delete()
 
 
 def _end_waiting(conversation: uuid.UUID, now: Instant) -> None:
