@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,19 @@ def test_what_is_refused_is_guarded_too(administrator: Account) -> None:
     is_guarded(Client(enforce_csrf_checks=True).post("/account/sign-in/", {}))
     is_guarded(Client().get("/", headers={"host": "elsewhere.example.org"}))
     is_guarded(Client().delete("/"))
+
+
+@pytest.mark.parametrize("address", ["/inbox/search", "/console/privacy/erase/", f"/r/{uuid.uuid4()}/answer"])
+def test_who_loads_the_address_of_a_form_anew_reads_where_to_go(db: None, address: str) -> None:
+    """As the form for the language does, on a page that answered one."""
+    client = browser("en")
+    answer = client.get(address)
+    assert answer.status_code == 405 and answer.headers["Allow"] == "POST"
+    is_guarded(answer)
+    page = answer.content.decode()
+    assert "There is nothing here" in page and 'href="/"' in page and 'name="next" value="/"' in page
+    assert answer.cookies["__Host-csrf"], "or the form in it is refused"
+    assert client.head(address).status_code == client.put(address).status_code == 405
 
 
 @pytest.mark.parametrize("address", [*OPEN, "/account/security/authenticate/"])

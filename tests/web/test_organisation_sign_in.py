@@ -195,7 +195,10 @@ def test_an_answer_counts_once_and_in_the_browser_that_asked(
 ) -> None:
     client, thief = browser(), browser()
     back = oidc.consents(begins(client), SUBJECT)
-    assert returns(thief, back).status_code == 403  # nothing was asked in that browser
+    page = returns(thief, back)
+    assert page.status_code == 403  # nothing was asked in that browser
+    assert "state=" in back and "state=" not in page.content.decode(), "the answer isn't in the page about it"
+    assert page.headers["Referrer-Policy"] == "strict-origin"
     assert returns(client, back).status_code == 302
     again = browser()
     begins(again)

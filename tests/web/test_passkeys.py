@@ -66,7 +66,8 @@ class SecurityKey:
         flags |= AuthenticatorData.FLAG.UP
         if self.verifies:
             flags |= AuthenticatorData.FLAG.UV
-        return AuthenticatorData.create(hashlib.sha256(SITE.encode()).digest(), flags, 1, made)
+        seen: AuthenticatorData = AuthenticatorData.create(hashlib.sha256(SITE.encode()).digest(), flags, 1, made)
+        return seen
 
     def _answer(self, **parts: bytes) -> dict[str, object]:
         return {

@@ -18,6 +18,7 @@ from allauth.socialaccount.models import SocialAccount, SocialApp
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone, translation
 
 from zegel.accounts import audit, oidc, people, providers, throttle
@@ -37,6 +38,7 @@ from zegel.core.policy.identity import (
 )
 from zegel.edge.asking import NotAsked
 from zegel.edge.log import SignInRefused, log
+from zegel.web.views import REFERRER_OF_A_LINK
 
 
 def provider_of(request: HttpRequest, row: IdentityProvider) -> Any:
@@ -209,4 +211,8 @@ def turned_away(request: HttpRequest, why: TurnedAway | None) -> HttpResponse:
     """A page that says why, without a word of what the provider sent. ``None``: nothing is known but that it failed; it
     is the same page whether such a provider is there or not."""
     sentence = None if why is None else (why.nl if translation.get_language() == "nl" else why.en)
-    return render(request, "account/organisation_refused.html", {"why": sentence}, status=HTTPStatus.FORBIDDEN)
+    # Of this address an answer of the provider is a part: it isn't asked again for another language, nor told further.
+    context = {"why": sentence, "language_next": reverse("identity_start")}
+    response = render(request, "account/organisation_refused.html", context, status=HTTPStatus.FORBIDDEN)
+    response["Referrer-Policy"] = REFERRER_OF_A_LINK
+    return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
 from zegel.edge.log import Broken, log
+from zegel.web.views import not_found
 
 Page = Callable[[HttpRequest], HttpResponseBase]
 
@@ -81,6 +83,22 @@ class PrivatePages:
         if hasattr(view, "view_class") and request.method not in _METHODS:
             return HttpResponseNotAllowed(_METHODS)
         return None
+
+
+class NothingToSee:
+    """Who loads an address that takes forms alone (a page that answered one, once more or in another language) reads
+    that nothing is there, and where to go; Django answers with nothing at all. Stands behind all others."""
+
+    def __init__(self, get_response: Page) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        if not isinstance(response, HttpResponseNotAllowed) or request.method != "GET" or response.content:
+            return response
+        page = not_found(request, status=HTTPStatus.METHOD_NOT_ALLOWED)
+        page["Allow"] = response["Allow"]
+        return page
 
 
 class SessionLimits:

@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "zegel.accounts.middleware.SecondFactorRequired",
     "zegel.journey.portal.sessions.NotesSessions",
+    "zegel.web.middleware.NothingToSee",
 ]
 TEMPLATES = [
     {

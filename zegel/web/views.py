@@ -42,9 +42,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return _at_any_address(request, "403_csrf.html", HTTPStatus.FORBIDDEN)
 
 
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def not_found(
+    request: HttpRequest, exception: Exception | None = None, *, status: HTTPStatus = HTTPStatus.NOT_FOUND
+) -> HttpResponse:
     """The same page for what isn't there and for what belongs to another organisation (P20)."""
-    return _at_any_address(request, "404.html", HTTPStatus.NOT_FOUND)
+    return _at_any_address(request, "404.html", status)
 
 
 def broken(request: HttpRequest) -> HttpResponse:
