@@ -17,6 +17,7 @@ from tests.needs import needs
 from tests.peers.chromium import Chromium, Visit, browser
 from zegel.journey.portal import reading
 from zegel.journey.portal.inert import MAX_DEPTH, Inline, make_inert, place_of, style
+from zegel.journey.portal.showing import with_links
 
 SITE = "http://portal.test/"
 FENCE = 'sandbox="allow-popups allow-popups-to-escape-sandbox"'  # as in portal/message.html
@@ -355,3 +356,32 @@ def test_a_link_opens_apart_and_tells_nothing_of_where_it_was(chromium: Chromium
 )
 def test_a_link_to_nowhere_has_a_place_too(link: str) -> None:
     assert isinstance(place_of(link), str)
+
+
+BACKWARDS = "https://evil.test/ln.knab//:sptth"  # read from its end: https://bank.nl/tset.live//:sptth
+TURNED = (
+    markup_of(f'<bdo dir="rtl"><a href="{BACKWARDS}">{BACKWARDS}</a></bdo>'),
+    markup_of(f'\u202e<a href="{BACKWARDS}">{BACKWARDS}</a>'),
+    markup_of(f'<div dir="rtl"><bdo dir="rtl"><b><a href="{BACKWARDS}">{BACKWARDS}</a></b></bdo></div>'),
+    with_links(f"\u202e{BACKWARDS}"),
+    with_links(f"\u2067\u202e{BACKWARDS}\u202e"),
+    with_links(f"https://evil.test/\u202e{BACKWARDS[18:]}"),
+)
+EDGES = """() => {
+  const text = document.querySelector("a").firstChild, range = document.createRange();
+  const at = (place) => {
+    range.setStart(text, place);
+    range.setEnd(text, place + 1);
+    return range.getBoundingClientRect().x;
+  };
+  return [at(0), at(text.length - 1)];
+}"""
+
+
+def test_nothing_around_an_address_makes_it_read_backwards(chromium: Chromium) -> None:
+    with chromium.visit() as visit:
+        for markup in TURNED:
+            visit.page.set_content(f'<div dir="auto">{markup}</div>')
+            first, last = visit.page.evaluate(EDGES)
+            assert first < last, markup
+            assert "\u202e" not in visit.page.locator("a").inner_text()

@@ -106,7 +106,7 @@ def test_text_is_escaped_and_its_addresses_are_links_that_open_apart(ground: Gro
     )
     page = visitor.read(recipient).content.decode()
     assert "&lt;script&gt;" in page and "<script>" not in page
-    link = '<a href="https://example.org/a?b=1&amp;c=2" target="_blank" rel="noopener noreferrer nofollow">'
+    link = '<a href="https://example.org/a?b=1&amp;c=2" dir="auto" target="_blank" rel="noopener noreferrer nofollow">'
     assert link in page
 
 

@@ -288,6 +288,8 @@ class _Rewriting:
         elif len(self._stack) < MAX_DEPTH:
             if name == "a":
                 self._link, self._link_text = place_of(attributes.get("href", "")), []
+                if self._link:  # apart: what turns text around before it doesn't turn the name in it
+                    attributes.setdefault("dir", "auto")
             elif self._link_text is not None and "a" in self._stack:
                 self._link_text = None
             self._stack.append(name)

@@ -27,7 +27,8 @@ from zegel.journey.portal.setup import portal
 from zegel.journey.portal.viewing import is_offered
 from zegel.web import addresses
 
-_ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`]{1,2000}", re.IGNORECASE)
+# It ends before what turns text around, and stands apart from what did: read backwards it would be another.
+_ADDRESS: Final = re.compile(r"https?://[^\s<>\"'`\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]{1,2000}", re.IGNORECASE)
 _NO_TEXT: Final = SafeString("")
 _NOT_OF_AN_ADDRESS: Final = ".,;:!?)]}»”’"
 MAX_WORDS: Final = 2_000_000  # characters of all messages that are shown as text at once
@@ -319,7 +320,9 @@ def with_links(text: str) -> SafeString:
         address = found[0].rstrip(_NOT_OF_AN_ADDRESS)
         pieces.append(escape(text[end : found.start()]))
         pieces.append(
-            format_html('<a href="{}" target="_blank" rel="noopener noreferrer nofollow">{}</a>', address, address)
+            format_html(
+                '<a href="{}" dir="auto" target="_blank" rel="noopener noreferrer nofollow">{}</a>', address, address
+            )
         )
         end = found.start() + len(address)
     pieces.append(escape(text[end:]))
