@@ -293,7 +293,7 @@ class Delivery(_Section):
     retry_first: float = Field(default=900.0, gt=0)  # seconds; below 60 only while testing
     give_up_after: float = Field(default=432_000.0, ge=3_600, le=1_209_600)  # seconds of trying; two fifths if readable
     warn_after: float = Field(default=14_400.0, gt=0)  # seconds of trying until the sender hears that it takes long
-    timeout: float = Field(default=60.0, gt=0)  # seconds for each SMTP command, RFC 5321 §4.5.3.2 bounds it from below
+    timeout: float = Field(default=60.0, gt=0)  # seconds for each reply; docs/delivery.md says why not 300
 
     def patience(self) -> Patience:
         """How long mail is tried. Raises ``ValueError`` where these settings contradict each other."""
