@@ -541,7 +541,9 @@ def console_look(stage: Stage) -> Iterator[str]:
     stage.page.locator("[name=logo]").set_input_files(logo)
     stage.send()
     yield "with a logo"
-    stage.send(help_nl="Kijk op www.voorbeeld.test.")
+    stage.send(region="Nederland")
+    yield "no country"
+    stage.send(region="NL", help_nl="Kijk op www.voorbeeld.test.")
     yield "an address on the web"
     stage.send(
         introduction_nl="Het Voorbeeldziekenhuis mailt medische gegevens alleen beveiligd.",

@@ -38,3 +38,17 @@ def test_own_words_are_checked_kept_beside_each_other_and_taken_away(tmp_path: P
     told = shell(*look, "--text", "introduction", "nl", "Wij mailen veilig.")
     assert "introduction nl: Wij mailen veilig.\nintroduction en: none\nhelp nl: Bel 030 123 4567.\n" in told
     assert "help nl: none\nhelp en: Call 030 123 4567.\n" in shell(*look, "--text", "help", "nl", "")
+
+
+def test_an_organisation_is_called_otherwise_and_writes_otherwise(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    shell("organisation", "add", ORGANISATION)
+    shell("organisation", "add", "Andere")
+    change = ("organisation", "set", "--organisation", ORGANISATION)
+    assert "There is an organisation 'Andere' already." in shell.refusal(*change, "--name", " Andere ")
+    assert "An organisation has a name." in shell.refusal(*change, "--name", " ")
+    assert "'XX' is not a country" in shell.refusal(*change, "--country", "xx")
+    assert shell(*change, "--country", "be") == f"name: {ORGANISATION}\nlanguage: nl\ncountry: BE\n"
+    assert shell(*change, "--name", "Nieuw", "--language", "en") == "name: Nieuw\nlanguage: en\ncountry: BE\n"
+    assert shell.refusal(*change)
+    assert shell("organisation", "set", "--organisation", "Nieuw").startswith("name: Nieuw")

@@ -101,6 +101,7 @@ BODIES: Final[dict[str, Any]] = {
     "change-account": {"display_name": "x"},
     "put-policy": {},
     "put-look": {},
+    "put-organisation": {"language": "nl", "country": "NL"},
     "put-text-caps": {},
     "put-direct-delivery": {},
     "put-minimum": {"method": "sms"},
@@ -417,6 +418,22 @@ def test_a_look_that_can_not_be_is_refused_as_a_whole(program: Program, body: An
     assert refused.status_code == 422
     assert [one["field"] for one in refused.json()["errors"]] == [field]
     assert program.get("policies/look").json() == held.json()
+
+
+def test_language_and_country_are_changed_and_the_name_is_not(program: Program) -> None:
+    path, held = "policies/organisation", program.get("policies/organisation")
+    assert held.json() == {"name": "Voorbeeldziekenhuis", "language": "nl", "country": "NL"}
+    refused = program.ask("PUT", path, {"language": "nl", "country": "XX"}, if_match=held.headers["ETag"])
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "country")
+    for body in ({"language": "fr", "country": "NL"}, {"language": "nl"}, {**held.json(), "name": "Belastingdienst"}):
+        assert program.ask("PUT", path, body, if_match=held.headers["ETag"]).status_code in (400, 422)
+    put = program.ask("PUT", path, {"language": "en", "country": "be"}, if_match=held.headers["ETag"])
+    assert put.json() == {"name": "Voorbeeldziekenhuis", "language": "en", "country": "BE"}
+    assert (
+        program.ask("PUT", path, {"language": "nl", "country": "NL"}, if_match=held.headers["ETag"]).status_code == 412
+    )
+    read = program.post("verification", {"address": "belg@example.org", "phone": "0470 12 34 56"})
+    assert read.status_code == 201, read.content
 
 
 def test_a_look_is_put_in_the_place_of_another(program: Program) -> None:

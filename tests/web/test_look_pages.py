@@ -35,7 +35,7 @@ def store(client: Client, *, version: str | None = None, logo: bytes | None = No
     if logo is not None:
         values["logo"] = BytesIO(logo)  # type: ignore[assignment]
         values["logo"].name = "logo.png"  # type: ignore[attr-defined]
-    return client.post(PAGE, {"accent": "", "version": version or found[1], **values})
+    return client.post(PAGE, {"accent": "", "language": "nl", "region": "NL", "version": version or found[1], **values})
 
 
 def linked(body: bytes) -> list[str]:
@@ -171,3 +171,16 @@ def test_words_are_shown_as_they_will_be_sent_and_who_changed_them_stands_in_the
     entry = AuditEntry.objects.filter(act=Act.LOOK_CHANGED.value).latest("pk")
     assert entry.details["introduction_nl"] == text and entry.details["help_en"] == "Call 030 123 4567."
     assert "introduction in Dutch" in client.get("/console/audit/").content.decode()
+
+
+def test_language_and_country_are_changed_and_the_name_is_the_operator_s(
+    client: Client, organisation: Organisation
+) -> None:
+    name = organisation.name
+    assert "two letters" in store(client, region="Nederland").content.decode()
+    assert store(client, language="fr").status_code == 422
+    assert store(client, language="en", region="be", name="Belastingdienst").status_code == 302
+    organisation.refresh_from_db()
+    assert (organisation.name, organisation.language, organisation.region) == (name, "en", "BE")
+    entry = AuditEntry.objects.filter(act=Act.ORGANISATION_CHANGED.value).latest("pk")
+    assert (entry.details["region"], entry.details["language"]) == ("BE", "en")

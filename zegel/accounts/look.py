@@ -1,5 +1,5 @@
-"""What an administrator decides about the look of pages and mails, and about the organisation's own words in them. One
-place for console, API and command line."""
+"""What an administrator decides about how an organisation shows itself: its language and country, the look of pages and
+mails, its own words in them; and its name. One place for console, API and command line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,25 @@ from zegel.accounts.models import Organisation, OrganisationLogo
 from zegel.core.look import Logo, NotALook, Palette, palette
 from zegel.core.own_texts import NO_WORDS, OwnTexts, Words, kept, stored
 from zegel.core.policy.audit import Act, changes
+from zegel.core.policy.organisation import Described, NameTaken
+
+
+def describe(organisation: Organisation, described: Described) -> None:
+    """Another name, language or country, from the next mail and page on. Raises :class:`NameTaken`."""
+    if Organisation.objects.filter(name=described.name).exclude(pk=organisation.pk).exists():
+        raise NameTaken(described.name)
+    changed = changes(asdict(description_of(organisation)), asdict(described))
+    organisation.name, organisation.language = described.name, described.language
+    organisation.region = described.region
+    with transaction.atomic():
+        organisation.save(update_fields=["name", "language", "region"])
+        if changed:
+            note(Act.ORGANISATION_CHANGED, organisation, organisation.name, changed)
+
+
+def description_of(organisation: Organisation) -> Described:
+    """As it is now."""
+    return Described(organisation.name, organisation.language, organisation.region)
 
 
 def paint(organisation: Organisation, accent: str) -> None:

@@ -1,11 +1,11 @@
-"""How an organisation's pages and mails look, and what it says there in its own words."""
+"""An organisation's language and country; how its pages and mails look, and what it says there in its own words."""
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
 from dataclasses import asdict
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from django.db import transaction
 from pydantic import Field
@@ -18,6 +18,7 @@ from zegel.api.operation import Call, Done, Form, Operation
 from zegel.api.versions import must_match, tag_of
 from zegel.core.look import LARGEST_LOGO, Logo, NotALogo, NotALook, palette, parse_colour, parse_logo
 from zegel.core.own_texts import LONGEST, NotAnOwnText, OwnTexts, parse_own_text
+from zegel.core.policy.organisation import NotADescription, parse_description
 
 _AS_TEXT: Final = 4 * LARGEST_LOGO // 3 + 100  # characters, padding and white space included
 _RAW: Final = 2 * LONGEST  # white space and what isn't shown included
@@ -32,6 +33,28 @@ class TextsForm(Form):
     help_en: str = Field(
         default="", max_length=_RAW, description="Where to turn: in mails, and on pages of recipients."
     )
+
+
+class OrganisationForm(Form):
+    """What an administrator may change of it; its name is the operator's."""
+
+    language: Literal["nl", "en"] = Field(description="Of its mails, and of its pages for who chose none.")
+    country: str = Field(
+        max_length=20, examples=["BE"], description="Whose telephone numbers may be written without a code."
+    )
+
+
+class Described(OrganisationForm):
+    """As it is now."""
+
+    name: str
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> Self:
+        """Its name, language and country."""
+        return cls.model_validate(
+            {"name": organisation.name, "language": organisation.language, "country": organisation.region}
+        )
 
 
 class LookForm(Form):
@@ -56,6 +79,32 @@ class Look(LookForm):
             logo=None if logo is None else b64encode(logo.octets).decode(),
             texts=TextsForm(**asdict(looks.texts_of(organisation))),
         )
+
+
+def organisation_got(call: Call) -> Done:
+    """As it is now."""
+    return _described(call.organisation)
+
+
+def organisation_put(call: Call) -> Done:
+    """From the next mail and page on."""
+    asked: OrganisationForm = call.body
+    with transaction.atomic():
+        current = Organisation.objects.select_for_update().get(pk=call.organisation.pk)
+        must_match(call.request, _tag_of_organisation(current))
+        try:
+            looks.describe(current, parse_description(current.name, asked.language, asked.country))
+        except NotADescription as cause:
+            raise cant_be("country", str(cause), "BE") from None
+    return _described(current)
+
+
+def _described(organisation: Organisation) -> Done:
+    return Done(Described.of(organisation), tag=_tag_of_organisation(organisation))
+
+
+def _tag_of_organisation(organisation: Organisation) -> str:
+    return tag_of(looks.description_of(organisation))
 
 
 def got(call: Call) -> Done:
@@ -116,9 +165,32 @@ def _tag(organisation: Organisation) -> str:
     return tag_of(organisation.accent, organisation.logo_name, looks.texts_of(organisation))
 
 
+_ORGANISATION: Final = "policies/organisation"
 _LOOK: Final = "policies/look"
 
 ROWS: Final = (
+    Operation(
+        "get-organisation",
+        "GET",
+        _ORGANISATION,
+        Scope.POLICIES_READ,
+        "Name, language and country.",
+        organisation_got,
+        Described,
+        is_tagged=True,
+    ),
+    Operation(
+        "put-organisation",
+        "PUT",
+        _ORGANISATION,
+        Scope.POLICIES_WRITE,
+        "Another language or country.",
+        organisation_put,
+        Described,
+        asks=OrganisationForm,
+        is_tagged=True,
+        changes=True,
+    ),
     Operation(
         "get-look",
         "GET",

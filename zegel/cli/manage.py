@@ -14,6 +14,7 @@ from zegel.cli.base import Trouble, config_option, ready, tells_trouble
 from zegel.cli.named import mailbox_named, organisation_named
 from zegel.compose import clock
 from zegel.core.policy.audit import Act
+from zegel.core.policy.organisation import LANGUAGES, Described, NameTaken, NotADescription, parse_description
 from zegel.core.policy.roles import Role
 from zegel.core.policy.submitting import Caps, NotARule, parse_authors, parse_networks, written_author
 from zegel.core.policy.texts import (
@@ -52,10 +53,11 @@ def organisation() -> None:
 
 @organisation.command("add")
 @click.argument("name")
-@click.option("--language", type=click.Choice(["nl", "en"]), default="nl", show_default=True)
+@click.option("--language", type=click.Choice(LANGUAGES), default="nl", show_default=True)
+@click.option("--country", metavar="XX", default="NL", show_default=True, help="As of `zegel organisation set`.")
 @config_option
 @tells_trouble
-def organisation_add(name: str, language: str, config: Path | None) -> None:
+def organisation_add(name: str, language: str, country: str, config: Path | None) -> None:
     """Add an organisation."""
     ready(config)
     from django.db import transaction
@@ -63,12 +65,46 @@ def organisation_add(name: str, language: str, config: Path | None) -> None:
     from zegel.accounts.audit import note
     from zegel.accounts.models import Organisation
 
-    if Organisation.objects.filter(name=name).exists():
+    described = _described(name, language, country)
+    if Organisation.objects.filter(name=described.name).exists():
         raise Trouble(f"There is an organisation {name!r} already.")
     with transaction.atomic():
-        made = Organisation.objects.create(name=name, language=language)
-        note(Act.ORGANISATION_ADDED, made, made.name, {"language": language})
+        made = Organisation.objects.create(name=described.name, language=language, region=described.region)
+        note(Act.ORGANISATION_ADDED, made, made.name, {"language": language, "region": made.region})
     click.echo(f"Added {name}. Next: zegel domain add DOMAIN --organisation {name!r}")
+
+
+@organisation.command("set")
+@click.option("--organisation", "organisation_name", required=True)
+@click.option("--name", help="Another name: on pages, in mails, and for these commands.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Of its mails, and of its pages for who chose none.")
+@click.option("--country", metavar="XX", help="Whose telephone numbers may be written without a code, such as BE.")
+@config_option
+@tells_trouble
+def organisation_set(
+    organisation_name: str, name: str | None, language: str | None, country: str | None, config: Path | None
+) -> None:
+    """Change name, language or country of an organisation. What isn't named stays."""
+    ready(config)
+    from zegel.accounts import look
+
+    owner = organisation_named(organisation_name)
+    now = look.description_of(owner)
+    wanted = _described(
+        now.name if name is None else name, language or now.language, now.region if country is None else country
+    )
+    try:
+        look.describe(owner, wanted)
+    except NameTaken as cause:
+        raise Trouble(f"{str(cause)[0].upper()}{str(cause)[1:]}.") from cause
+    click.echo(f"name: {owner.name}\nlanguage: {owner.language}\ncountry: {owner.region}")
+
+
+def _described(name: str, language: str, country: str) -> Described:
+    try:
+        return parse_description(name, language, country)
+    except NotADescription as cause:
+        raise Trouble(f"{str(cause)[0].upper()}{str(cause)[1:]}.") from cause
 
 
 @click.group()

@@ -1,4 +1,5 @@
-"""The administrator's page about the look of what recipients meet: one colour, a logo, and some words of their own."""
+"""The administrator's page about how an organisation shows itself: its language and country; one colour, a logo,
+and some words of its own in what recipients meet."""
 
 from __future__ import annotations
 
@@ -41,6 +42,7 @@ from zegel.core.look import (
 from zegel.core.mail.address import Mailbox
 from zegel.core.mail.texts import Language, Mail, Notification, notification_mail
 from zegel.core.own_texts import LONGEST, HoldsAnAddress, NotAnOwnText, OwnTexts, TooLong, parse_own_text
+from zegel.core.policy.organisation import NotADescription, parse_description
 from zegel.core.policy.roles import Capability
 from zegel.core.secret import Secret
 
@@ -77,7 +79,22 @@ class _OwnTextField(forms.CharField):
 
 
 class LookForm(forms.Form):
-    """Colour and logo."""
+    """Language, country, colour, logo and words. The name is the operator's to change: who could call themselves what
+    they like could pass for another organisation."""
+
+    language = forms.ChoiceField(
+        label=gettext_lazy("Language"),
+        help_text=gettext_lazy("Of your mails, and of pages for who chose none."),
+        choices=(("nl", "Nederlands"), ("en", "English")),
+    )
+    region = forms.CharField(
+        max_length=20,
+        label=gettext_lazy("Country"),
+        help_text=gettext_lazy(
+            "Two letters, such as NL or BE: telephone numbers of this country may be written without its code."
+        ),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "characters"}),
+    )
 
     accent = forms.CharField(
         required=False,
@@ -115,6 +132,17 @@ class LookForm(forms.Form):
         ),
     )
     help_en = _OwnTextField(label=gettext_lazy("Where to turn, in English"))
+
+    def clean_region(self) -> str:
+        """Raises a validation error for what is no country with telephone numbers."""
+        region: str = self.cleaned_data["region"].strip().upper()
+        try:
+            parse_description("-", "nl", region)
+        except NotADescription:
+            raise forms.ValidationError(
+                _("Country: this is not a country. Write its two letters, such as NL or BE.")
+            ) from None
+        return region
 
     def clean_accent(self) -> str:
         """Raises a validation error for what is no colour, or one that can't be read."""
@@ -185,7 +213,8 @@ def look(request: HttpRequest, organisation: Organisation) -> HttpResponse:
 
     def checked(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
-            initial = {"accent": organisation.accent, **asdict(looks.texts_of(organisation))}
+            initial = {"accent": organisation.accent, **asdict(looks.description_of(organisation))}
+            initial |= asdict(looks.texts_of(organisation))
             return _page(request, organisation, LookForm(initial=initial))
         form = LookForm(request.POST, request.FILES)
         if not form.is_valid():
@@ -205,7 +234,9 @@ def _store(organisation: Organisation, form: LookForm, version: str) -> bool:
         current = Organisation.objects.select_for_update().get(pk=organisation.pk)
         if version != _version(current):
             return False
-        looks.paint(current, form.cleaned_data["accent"])
+        given = form.cleaned_data
+        looks.describe(current, parse_description(current.name, given["language"], given["region"]))
+        looks.paint(current, given["accent"])
         if form.cleaned_data["logo"] is not None or form.cleaned_data["no_logo"]:
             looks.show_logo(current, form.cleaned_data["logo"])
         looks.say(current, OwnTexts(**{name: form.cleaned_data[name] for name in asdict(OwnTexts())}))
@@ -213,7 +244,14 @@ def _store(organisation: Organisation, form: LookForm, version: str) -> bool:
 
 
 def _version(organisation: Organisation) -> str:
-    return version_of((organisation.accent, organisation.logo_name, *asdict(looks.texts_of(organisation)).values()))
+    return version_of(
+        (
+            organisation.accent,
+            organisation.logo_name,
+            *asdict(looks.description_of(organisation)).values(),
+            *asdict(looks.texts_of(organisation)).values(),
+        )
+    )
 
 
 def _page(
