@@ -408,7 +408,8 @@ def test_no_octet_of_an_upload_is_on_a_disk_in_clear(
     assert len(blobs(ground)) == 1
     assert marker.decode() not in "\n".join(dump())
     message = Message.objects.get(answered_by=recipient)
-    assert marker in base64.b64decode(ground.content_of(message).split(b"\r\n\r\n")[2])
+    file = ground.content_of(message).split(b"\r\n\r\n")[2].partition(b"\r\n--")[0]
+    assert base64.b64decode(file) == content
 
 
 def test_equal_answers_have_different_octets_at_rest(ground: Ground, recipient: Recipient, guest: Visitor) -> None:
