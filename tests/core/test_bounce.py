@@ -13,8 +13,12 @@ from zegel.core.mail.bounce import (
     Bounced,
     Delayed,
     Failed,
+    Success,
     Unclear,
     read_bounce,
+    status_within,
+    success_of,
+    with_status,
 )
 
 
@@ -61,7 +65,17 @@ Diagnostic-Code: smtp; 550 5.1.1 <lezer@example.org>: no such
  user here"""
 DELAYED = "Final-Recipient: rfc822; lezer@example.org\nAction: delayed\nStatus: 4.4.1\nWill-Retry-Until: tomorrow"
 RELAYED = "Final-Recipient: rfc822; lezer@example.org\nAction: relayed\nStatus: 2.1.9"
+ALIASED = """Original-Recipient: rfc822;Lezer+Info@Example.ORG
+Final-Recipient: rfc822; <ander@elders.test>
+Action: delivered
+Status: 2.0.0"""
+READER = frozenset({"lezer@example.org"})
+OTHERS = frozenset({"lezer+info@example.org", "ander@elders.test"})
 NO_SUCH_USER = Failed("5.1.1", "550 5.1.1 <lezer@example.org>: no such user here", "mx.example.org")
+
+
+def arrived(*said: Success) -> Arrived:
+    return Arrived(said, "mx.example.org")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +85,11 @@ NO_SUCH_USER = Failed("5.1.1", "550 5.1.1 <lezer@example.org>: no such user here
         ([FAILED.replace("failed", "FAILED").replace("Action", "ACTION")], NO_SUCH_USER),
         ([RELAYED, DELAYED, FAILED], NO_SUCH_USER),
         ([DELAYED, RELAYED], Delayed("4.4.1", "", "")),
-        ([RELAYED], Arrived()),
-        (["Action: expanded\nStatus: 2.0.0"], Arrived()),
+        ([RELAYED], arrived(Success("relayed", "2.1.9", READER))),
+        (["Action: expanded\nStatus: 2.0.0"], arrived(Success("expanded", "2.0.0"))),
+        (["Action: Delivered\nStatus: 5.1.1"], arrived(Success("delivered", "2.0.0"))),
+        (["Action: delivered\nStatus: 2.1.5 (fine)"], arrived(Success("delivered", "2.1.5"))),
+        ([ALIASED, RELAYED], arrived(Success("delivered", "2.0.0", OTHERS), Success("relayed", "2.1.9", READER))),
         (["Action: failed"], Failed("5.0.0", "", "")),
         (["Action: failed\nStatus: 2.0.0"], Failed("5.0.0", "", "")),
         (["Action: failed\nStatus: 4.4.7 (expired)"], Failed("4.4.7", "", "")),
@@ -86,6 +103,48 @@ NO_SUCH_USER = Failed("5.1.1", "550 5.1.1 <lezer@example.org>: no such user here
 def test_a_report_is_read(groups: list[str], expected: Bounced, is_null: bool) -> None:
     assert read_bounce(report(*groups), is_null_reverse_path=is_null) == expected
     assert read_bounce(report(*groups, kind="message/global-delivery-status"), is_null_reverse_path=is_null) == expected
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[], ["wie@example.org"], ["lezer"], ["example.org"], ["lezer@example.orgx"], ["rfc822; lezer@example.org"]],
+)
+def test_the_success_of_somebody_else_is_nobodys(names: list[str]) -> None:
+    assert success_of(arrived(Success("delivered", "2.0.0", READER), Success("relayed", "2.0.0")), names) is None
+    assert success_of(Arrived(), names) is None
+
+
+def test_of_several_successes_of_one_recipient_the_least_counts() -> None:
+    relayed, delivered = Success("relayed", "2.1.9", READER), Success("delivered", "2.0.0", OTHERS)
+    expanded = Success("expanded", "2.0.0", READER)
+    found = arrived(expanded, delivered, relayed)
+    assert success_of(found, ["LEZER@example.org", "lezer+info@example.org"]) == relayed
+    assert success_of(found, ["lezer+info@Example.org"]) == delivered
+    assert success_of(arrived(expanded), READER) == expanded
+
+
+def test_a_report_that_begins_with_an_empty_line_says_who_reports() -> None:
+    octets = report(RELAYED).replace(b"Reporting-MTA", b"\r\nReporting-MTA")
+    assert read_bounce(octets, is_null_reverse_path=True) == arrived(Success("relayed", "2.1.9", READER))
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kept"),
+    [
+        ("4.3.2", "451 4.3.2 come back later", "451 4.3.2 come back later"),
+        ("4.4.1", "connect to mx[192.0.2.1]: timed out", "4.4.1 connect to mx[192.0.2.1]: timed out"),
+        ("4.4.1", "", "4.4.1"),
+        ("4.4.1", "451 4.3.2 no", "4.4.1 451 4.3.2 no"),
+    ],
+)
+def test_the_status_of_a_delay_is_kept_with_its_words(status: str, words: str, kept: str) -> None:
+    assert with_status(status, words) == kept
+    assert status_within(kept) == status
+
+
+@pytest.mark.parametrize("words", ["", "451 greylisted", "550 5.1.1 no", "connect to 4.3.2.1 4.4.1", "4.4.1: slow"])
+def test_words_without_the_status_of_a_delay_have_none(words: str) -> None:
+    assert status_within(words) is None
 
 
 def test_no_diagnostic_is_longer_than_a_line() -> None:

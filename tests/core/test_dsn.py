@@ -119,7 +119,7 @@ ALL_NOTIFY: Final = [
 ]
 
 
-@pytest.mark.parametrize("action", ["failed", "delayed", "relayed", "delivered"])
+@pytest.mark.parametrize("action", ["failed", "delayed", "relayed", "delivered", "expanded"])
 def test_never_silences_everything(action: Action) -> None:
     assert not wants(frozenset({"NEVER"}), action)
     assert not wants(frozenset({"never"}), action)
@@ -135,8 +135,9 @@ def test_notify_decides_over_every_action(notify: frozenset[str]) -> None:
         "delayed": "DELAY" in asked,
         "relayed": "SUCCESS" in asked,
         "delivered": "SUCCESS" in asked,
+        "expanded": "SUCCESS" in asked,
     }
-    actions: tuple[Action, ...] = ("failed", "delayed", "relayed", "delivered")
+    actions: tuple[Action, ...] = ("failed", "delayed", "relayed", "delivered", "expanded")
     assert {action: wants(notify, action) for action in actions} == expected
     assert {action: wants(frozenset(map(str.lower, notify)), action) for action in actions} == expected
 
@@ -151,7 +152,14 @@ def test_what_is_no_enhanced_status_is_refused(status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "status"), [("failed", "2.0.0"), ("delayed", "2.1.5"), ("delivered", "5.1.1"), ("relayed", "4.4.7")]
+    ("action", "status"),
+    [
+        ("failed", "2.0.0"),
+        ("delayed", "2.1.5"),
+        ("delivered", "5.1.1"),
+        ("relayed", "4.4.7"),
+        ("expanded", "5.0.0"),
+    ],
 )
 def test_a_status_that_contradicts_the_action_is_refused(action: Action, status: str) -> None:
     with pytest.raises(NotAReport):

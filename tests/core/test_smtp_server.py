@@ -293,6 +293,14 @@ def test_what_ehlo_offers_depends_on_tls_and_sign_in() -> None:
     assert _keywords(nothing, EHLO, tls=True) == ALWAYS
 
 
+def test_who_reports_nothing_announces_no_dsn_and_takes_none_of_its_parameters() -> None:
+    profile = replace(PROFILE, offers_dsn=False)
+    assert _keywords(profile, EHLO, tls=True) == (ALWAYS - {"DSN"}) | {"SMTPUTF8", "AUTH PLAIN LOGIN"}
+    asked = MAIL[:-2] + b" RET=HDRS\r\n" + MAIL + RCPT[:-2] + b" NOTIFY=SUCCESS\r\n" + RCPT
+    replies = converse([EHLO + asked], profile=profile, tls=True).replies
+    assert [reply[:3] for reply in replies[-4:]] == ["555", "250", "555", "250"]
+
+
 def test_helo_is_answered_without_keywords() -> None:
     talk = converse([b"HELO [192.0.2.7]\r\n"])
     assert talk.sent == BANNER + b"250 mx.example.org\r\n"

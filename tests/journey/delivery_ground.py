@@ -125,8 +125,9 @@ class Post:
         own = {"id": None, "organisation_id": organisation.pk, "in_place": True}
         return SendingDomain.objects.create(**{**_MADE, **own})
 
-    def start(self) -> None:
-        """As a process does, with connections of its own; a second call is a second process."""
+    def start(self, *, hears: bool = True) -> None:
+        """As a process does, with connections of its own; a second call is a second process. ``hears``: bounces come
+        home."""
         contexts = Contexts(verifying_context(certificates().authority.certificate_path), opportunistic_context())
         self.dialler = Dialler(
             "zegel.test", self.port, contexts, 5.0, addresses=Places(PLACES, self.clock, Scope.ADDRESS)
@@ -146,7 +147,7 @@ class Post:
             policies=Policies(self.zone, self.fetch, self.writer, self.readers, now),
             places=Places(PLACES, now),
             dialler=self.dialler,
-            mails=Mails(self.writer, self.readers, self.readers, unsealer, signing, PORTAL, now),
+            mails=Mails(self.writer, self.readers, self.readers, unsealer, signing, PORTAL, now, hears),
             patience=self.patience,
             now=now,
         )
@@ -170,6 +171,7 @@ class Post:
             Kind.UNREAD: self.telling.unread,
             Kind.DELAYED: self.telling.delayed,
             Kind.RELAYED: self.telling.relayed,
+            Kind.CONFIRMED: self.telling.confirmed,
             Kind.WARN: self.telling.warn,
             Kind.HELD: self.telling.held,
             Kind.WITHHELD: self.telling.code_withheld,
@@ -207,9 +209,14 @@ class Post:
 
     # the sender
 
+    def submit_each(self, wishes: Mapping[str, str], **more: Any) -> Reply:
+        """As :meth:`submit`, each recipient with a NOTIFY of its own."""
+        return self.submit(*wishes, notifies=wishes, **more)
+
     def submit(
         self,
         *recipients: str,
+        notifies: Mapping[str, str] | None = None,
         fields: Sequence[tuple[str, str]] = (),
         reverse_path: str = SENDER,
         to: Sequence[str] | None = None,
@@ -235,7 +242,9 @@ class Post:
             envelope_id,
             requires_tls,
             [
-                AcceptedRecipient(Mailbox.parse(one), frozenset(filter(None, notify.split(","))), original)
+                AcceptedRecipient(
+                    Mailbox.parse(one), frozenset(filter(None, (notifies or {}).get(one, notify).split(","))), original
+                )
                 for one in recipients
             ],
         )

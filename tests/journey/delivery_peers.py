@@ -80,6 +80,7 @@ class ScriptedMx:
     starttls: Answer = b"220 2.0.0 go ahead\r\n"
     handshake: Answer | None = None  # instead of one
     answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
+    judge: Callable[[str, str], Answer | None] | None = None  # of MAIL and RCPT, with what follows; None: as ever
     drips: bool = False
     at_end: Callable[[Taken], None] | None = None  # between the final dot and the answer to it
     heard: list[Heard] = field(default_factory=list)
@@ -184,10 +185,11 @@ class _Dialogue:
                 self._say(self.server.starttls)
                 self._secure()
             case "MAIL":
-                if self._say(self.server.answer(verb, ok)):
+                if self._say(self._judged(verb, argument) or self.server.answer(verb, ok)):
                     self._mail, self._rcpt = argument, ""
             case "RCPT":
-                if self._say(self.server.answer(verb, ok if self._mail else b"503 5.5.1 MAIL first\r\n")):
+                ordinary = ok if self._mail else b"503 5.5.1 MAIL first\r\n"
+                if self._say(self._judged(verb, argument) or self.server.answer(verb, ordinary)):
                     self._rcpt = argument
             case "DATA":
                 ordinary = b"354 go ahead\r\n" if self._rcpt else b"503 5.5.1 RCPT first\r\n"
@@ -202,6 +204,10 @@ class _Dialogue:
             case _:
                 self._say(self.server.answer(verb, ok))
         return True
+
+    def _judged(self, verb: str, argument: str) -> Answer | None:
+        judge = self.server.judge
+        return judge(verb, argument) if judge is not None and (verb == "MAIL" or self._mail) else None
 
     def _take(self) -> None:
         content = bytearray()

@@ -28,9 +28,9 @@ from tests.journey.delivery_ground import (
 from tests.journey.delivery_peers import ScriptedMx
 from tests.journey.portal_ground import Clock, Visitor
 from zegel.accounts.models import Organisation
-from zegel.core.mail.bounce import Failed
+from zegel.core.mail.bounce import Arrived, Delayed, Failed, Success
 from zegel.journey.custody.jobs import Kind, LeaseLost
-from zegel.journey.custody.models import Conversation, Job, Message, Recipient, Transmission
+from zegel.journey.custody.models import Confirmation, Conversation, Job, Message, Recipient, Transmission
 from zegel.journey.custody.retention import destroy
 from zegel.journey.portal import answering
 from zegel.journey.portal.answering import Recorded, record
@@ -403,6 +403,21 @@ def test_an_answer_that_comes_back_says_nothing_of_the_message(post: Post) -> No
     inbound.record(sent.id, Failed("5.1.1", "gone", "mx.veilig.test"), now=post.clock.at)
     post.settle()
     assert post.recipient(READER).state == "delivered" and post.reports() == []
+
+
+def test_what_the_sender_asked_to_hear_of_the_message_is_not_asked_of_an_answer(post: Post) -> None:
+    server = readable(post)
+    server.extensions = (*server.extensions, "DSN")
+    Recipient.objects.filter(address=READER).update(notify="SUCCESS,DELAY", original="rfc822;Lezer@Veilig.Test")
+    answers(post, GUEST)
+    post.settle()
+    assert not any(word in server.taken[-1].mail + server.taken[-1].rcpt for word in ("RET=", "NOTIFY=", "ORCPT="))
+    (sent,) = post.transmissions("readable-answer")
+    success = Success("delivered", "2.0.0", frozenset({READER}))
+    inbound.record(sent.id, Arrived((success,), "mx.veilig.test"), now=post.clock.at)
+    inbound.record(sent.id, Delayed("4.4.1", "slow", ""), now=post.clock.at)
+    post.settle()
+    assert post.reports() == [] and not Confirmation.objects.exists()
 
 
 # Who waits for the message still

@@ -4,81 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
-import ssl
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import uvloop
 
 from tests.core.test_bounce import DELAYED, FAILED, RELAYED, crlf, report
-from tests.journey.delivery_ground import PROVEN_FIELD, SENDER, SENTENCE, SUBJECT, Post, a_post, status_of, words
+from tests.journey.delivery_ground import PROVEN_FIELD, SENDER, SENTENCE, SUBJECT, status_of, words
+from tests.journey.inbound_ground import GUEST, Home, a_home
 from tests.journey.portal_ground import Clock
-from tests.local.running import Loop
 from zegel.core.mail.bounce import LARGEST_READ
 from zegel.core.policy.ended import Ended
-from zegel.edge.database import Readers, Writer
-from zegel.edge.tls import server_context
 from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Attempt, Recipient, Transmission
-from zegel.journey.report.inbound import LARGEST, MOST_SAID, REMEMBERED, Homecoming
-from zegel.local.authority import LocalAuthority
+from zegel.journey.report.inbound import LARGEST, MOST_SAID, REMEMBERED
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-GUEST: Final = "gast@open.test"
 READER: Final = "lezer@veilig.test"
 AWAY: Final = crlf("From: gast@open.test\nSubject: Afwezig\nAuto-Submitted: auto-replied\n\nIk ben er niet.\n")
 
 
-@dataclass
-class Home:
-    """A post, and the door at which its bounces come home."""
-
-    post: Post
-    port: int
-    trust: ssl.SSLContext
-    writer: Writer
-    rings: list[int]
-
-    def client(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="mx.open.test", timeout=10)
-
-    def bring(self, mail: bytes, *addresses: str, sender: str = "") -> None:
-        with self.client() as client:
-            client.sendmail(sender, list(addresses), mail)
-
-    def notified(self, address: str = GUEST) -> Transmission:
-        """A notification that the receiving server took."""
-        self.post.mx(address.rpartition("@")[2])
-        self.post.submit(address)
-        self.post.settle()
-        assert self.post.recipient(address).state == "notified"
-        return Transmission.objects.get(address=address, kind="notification")
-
-    def outcomes(self, row: Transmission) -> list[str]:
-        return list(row.attempts.order_by("id").values_list("outcome", flat=True))
-
-
 @pytest.fixture
 def home(tmp_path: Path, clock: Clock) -> Iterator[Home]:
-    authority = LocalAuthority.load_or_create(tmp_path / "ca")
-    tls = server_context(*authority.issue(["localhost", "127.0.0.1"], tmp_path / "certificates"))
-    trust = ssl.create_default_context(cafile=str(authority.certificate_path))
-    with a_post(tmp_path / "post", clock) as post:
-        loop, rings = Loop(uvloop.new_event_loop()), list[int]()
-        with closing(Writer()) as writer, closing(Readers()) as readers:
-            door = Homecoming("zegel.test", writer, readers, clock, lambda: rings.append(1)).door(tls)
-            try:
-                loop.run(door.open([("127.0.0.1", 0)]))
-                yield Home(post, door.servers[0].sockets[0].getsockname()[1], trust, writer, rings)
-            finally:
-                loop.run(door.close(grace=5))
-                loop.stop()
-        assert loop.complaints == []
+    with a_home(tmp_path, clock) as found:
+        yield found
 
 
 NOT_OURS = "5f" * 16  # the form of an id

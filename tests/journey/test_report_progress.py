@@ -156,8 +156,8 @@ def test_success_is_told_for_each_recipient_who_got_it_and_failure_for_the_other
     assert actions == ["Action: failed", "Action: relayed"]
 
 
-def test_the_next_server_is_asked_for_no_reports(post: Post) -> None:
-    """They would come to our own return path, and say nothing that we don't know."""
+def test_the_server_that_takes_a_notification_is_asked_for_no_reports(post: Post) -> None:
+    """It is no message of the sender's; that it was taken is all that is to be said of it."""
     server = post.mx("open.test", extensions=("PIPELINING", "DSN"))
     post.submit(GUEST, notify="SUCCESS")
     post.settle()

@@ -47,11 +47,13 @@ def world(
     zone: str = "",
     stubs: Mapping[str, tuple[str, int]] | None = None,
     inbound: str = "",
+    secure_settings: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
     """All of it, running, with the sending domain in place; gone afterwards.
 
     ``zone`` are more lines of the zone ``test``; ``stubs`` are zones below it that another name server has;
     ``inbound`` is a domain of another organisation that takes readable messages (inbound direct delivery).
+    ``secure_settings`` are lines of main.cf of the server with TLS.
     """
     needs("postfix", "nsd", "unbound")
     with ExitStack() as stack:
@@ -87,7 +89,7 @@ def world(
             port=port,
             accepts=(READABLE_DOMAIN, GUEST_DOMAIN, *filter(None, [inbound])),
             certificate=authority.issue(["mx.veilig.test"], folder / "certificates"),
-            settings={"message_size_limit": "60000000"},
+            settings={"message_size_limit": "60000000", **(secure_settings or {})},
         )
         opened = Postfix(folder / "open", name="mx.zonder-tls.test", inet=OPEN_IP, port=port, accepts=(OPEN_DOMAIN,))
         sender = Postfix(

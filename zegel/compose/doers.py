@@ -94,7 +94,8 @@ def delivering(shared: Shared) -> tuple[Delivery, TlsResults]:
         tell=tls_results.ended,
     )
     signing = SigningKeys(shared.keys.opening, now)
-    mails = Mails(writer, readers, shared.aside, shared.unsealer, signing, settings.portal.url, now)
+    hears = bool(settings.inbound.listen)
+    mails = Mails(writer, readers, shared.aside, shared.unsealer, signing, settings.portal.url, now, hears)
     delivery = Delivery(
         writer=writer,
         readers=readers,
@@ -155,6 +156,7 @@ def doers(
         Kind.UNREAD: telling.unread,
         Kind.DELAYED: telling.delayed,
         Kind.RELAYED: telling.relayed,
+        Kind.CONFIRMED: telling.confirmed,
         Kind.WARN: telling.warn,
         Kind.HELD: telling.held,
         Kind.WITHHELD: telling.code_withheld,

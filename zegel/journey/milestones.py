@@ -64,13 +64,18 @@ def reminded(submissions: Sequence[uuid.UUID], *, now: Instant) -> None:
 
 
 def delayed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
-    """Delivery: these recipients are still being tried after hours; the sender is to be told."""
+    """Delivery, or a report that came home: it takes long with these recipients; the sender is to be told."""
     put(Kind.DELAYED, recipients, due=now)
 
 
 def relayed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
     """Delivery: the receiving servers took the mail for these recipients, and the sender asked to hear so."""
     put(Kind.RELAYED, recipients, due=now)
+
+
+def confirmed(recipients: Sequence[uuid.UUID], *, now: Instant) -> None:
+    """Report: the receiving servers reported success for these recipients, and the sender asked to hear so."""
+    put(Kind.CONFIRMED, recipients, due=now)
 
 
 def code_withheld(transmission: uuid.UUID, *, now: Instant) -> None:

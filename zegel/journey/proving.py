@@ -113,6 +113,13 @@ class _Says(Wording):
         "“Geopend op het portaal” betekent dat iemand die de genoemde verificatie doorliep het bericht opende. Het "
         "bewijst niet wie dat was. Van een bericht dat leesbaar is bezorgd, is het nooit bekend.",
     )
+    CONFIRMED = (
+        "confirmed",
+        "“Confirmed by a report” means that a report came to the return path of this mail, which those have who got "
+        "the mail. It is their word, and doesn't prove that anybody read it.",
+        "“Bevestigd met een melding” betekent dat er een melding kwam op het retouradres van deze mail, dat degenen "
+        "hebben die de mail kregen. Het is hun woord, en bewijst niet dat iemand die las.",
+    )
     CONNECTION = (
         "connection",
         "The TLS version, the certificate and the answers are those of the connection itself, as the gateway saw them.",

@@ -16,6 +16,7 @@ from zegel.core.policy.explain import Bilingual, Said
 from zegel.core.policy.tracing import (
     Attempted,
     Carries,
+    Confirmed,
     EventKind,
     SenderHears,
     Stands,
@@ -27,6 +28,7 @@ from zegel.core.policy.tracing import (
 from zegel.journey.custody.jobs import Kind as JobKind
 from zegel.journey.custody.models import (
     Attempt,
+    Confirmation,
     Job,
     MethodRequest,
     Proof,
@@ -49,6 +51,7 @@ class Beside:
     due: dict[uuid.UUID, Instant]  # when a mail is tried next
     put_aside: dict[uuid.UUID, Instant]  # a mail, or the submission
     texts: dict[uuid.UUID, list[Sms]]  # by recipient
+    confirmations: dict[uuid.UUID, Confirmation]  # by recipient; of whom one was asked for
 
     @classmethod
     def of(cls, recipients: Sequence[Recipient]) -> Beside:
@@ -59,11 +62,13 @@ class Beside:
         texts: defaultdict[uuid.UUID, list[Sms]] = defaultdict(list)
         for text in Sms.objects.filter(recipient__in=recipients).defer("sealed").order_by("created_at", "id"):
             texts[text.recipient_id].append(text)
+        asked = [one.id for one in recipients if one.notify]
         aside = [*mails, *{one.submission_id for one in recipients}]
         return cls(
             dict(Job.objects.filter(kind=JobKind.TRANSMIT, subject__in=mails).values_list("subject", "due_at")),
             dict(PutAside.objects.filter(subject__in=aside).values_list("subject", "put_aside_at")),
             texts,
+            {found.recipient_id: found for found in Confirmation.objects.filter(recipient__in=asked)},
         )
 
 
@@ -103,6 +108,7 @@ def _events(one: Recipient, submission: Submission, beside: Beside) -> Iterator[
     yield from _told(one)
     yield from _attempts(one, submission)
     yield from _reached(one)
+    yield from _confirmed(one, beside)
     yield from _codes(one, beside)
     yield from _opened(one)
     yield from _answers(one)
@@ -180,6 +186,13 @@ _REACHED: Final[dict[str, tuple[EventKind, Said]]] = {
     Recipient.State.NOTIFIED: (EventKind.NOTIFIED, _NOTIFIED),
     Recipient.State.OPENED: (EventKind.NOTIFIED, _NOTIFIED),
 }
+
+
+def _confirmed(one: Recipient, beside: Beside) -> Iterator[Event]:
+    found = beside.confirmations.get(one.id)
+    said = confirmed_in_words(found)
+    if found is not None and said is not None:
+        yield Event(found.at, EventKind.CONFIRMED, said, order=6, more={"action": found.action})
 
 
 def _codes(one: Recipient, beside: Beside) -> Iterator[Event]:
@@ -366,6 +379,11 @@ def carried(kind: str) -> Bilingual:
     return _CARRIES.get(kind, Said(kind, kind))
 
 
+def confirmed_in_words(found: Confirmation | None) -> Bilingual | None:
+    """What was reported; ``None``: nothing yet."""
+    return _CONFIRMED.get(found.action) if found is not None else None
+
+
 def outcome_in_words(outcome: str) -> Bilingual:
     """Of an attempt, as it is stored."""
     return _OUTCOMES.get(outcome, Said(outcome, outcome))
@@ -373,6 +391,7 @@ def outcome_in_words(outcome: str) -> Bilingual:
 
 _CARRIES: Final[dict[str, Bilingual]] = {one.value: one for one in Carries}
 _OUTCOMES: Final[dict[str, Bilingual]] = {one.value: one for one in Attempted}
+_CONFIRMED: Final[dict[str, Bilingual]] = {one.value: one for one in Confirmed}
 
 
 def attempt_in_words(attempt: Attempt, mail: Transmission) -> Said:

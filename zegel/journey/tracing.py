@@ -32,6 +32,7 @@ from zegel.core.policy.tracing import (
 from zegel.core.policy.transport import Authentication, Tls, TransportSecurity
 from zegel.journey.custody.models import (
     Attempt,
+    Confirmation,
     Message,
     MethodRequest,
     Proof,
@@ -42,7 +43,17 @@ from zegel.journey.custody.models import (
     Transmission,
     WrongTry,
 )
-from zegel.journey.timeline import ARRIVED, Beside, attempt_in_words, both, carried, events, hears, written
+from zegel.journey.timeline import (
+    ARRIVED,
+    Beside,
+    attempt_in_words,
+    both,
+    carried,
+    confirmed_in_words,
+    events,
+    hears,
+    written,
+)
 
 FORM: Final = "zegel-trace/1"
 _KIND = Transmission.Kind
@@ -164,9 +175,22 @@ def _recipient(one: Recipient, submission: Submission, beside: Beside, zone: tzi
         "revoked_at": written(one.revoked_at),
         "expires_at": written(conversation.expires_at),
         "destroyed_at": written(conversation.destroyed_at),
+        "confirmation": _confirmation(beside.confirmations.get(one.id)),
         "decision": _decision(one, plan),
         "events": [event.to_json() for event in events(one, submission, beside)],
         "mails": mails,
+    }
+
+
+def _confirmation(found: Confirmation | None) -> dict[str, Any] | None:
+    """``None``: nobody was asked for one. Without an action: nothing came yet."""
+    if found is None:
+        return None
+    return {
+        "action": found.action or None,
+        "status": found.status or None,
+        "host": found.host or None,
+        "at": written(found.at),
     }
 
 
@@ -194,6 +218,7 @@ def _way(one: Recipient, submission: Submission, beside: Beside) -> Way:
         hears(one, submission),
         one.revoked_at,
         one.conversation.destroyed_at,
+        confirmed_in_words(beside.confirmations.get(one.id)),
     )
 
 

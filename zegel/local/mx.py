@@ -89,7 +89,9 @@ class ReceivingServer:
         self.folder = folder
         self.domains = frozenset(domains)
         self.tls = tls
-        self.profile = Profile(hostname, offers_starttls=tls is not None, requires_tls=False, offers_auth=False)
+        self.profile = Profile(
+            hostname, offers_starttls=tls is not None, requires_tls=False, offers_auth=False, offers_dsn=False
+        )
         self._listeners: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
 

@@ -7,9 +7,9 @@ beyond the one mail that the address stands for, and what is not understood chan
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, cast
 
 from zegel.core.mail.fields import BrokenHeader, HeaderSection, decode_words
 from zegel.core.mail.mime import MimeIndexer, Part, as_text, decoder
@@ -19,6 +19,7 @@ LONGEST_DIAGNOSTIC: Final = 400
 MOST_GROUPS: Final = 100  # recipients in one report that are looked at
 _UNKNOWN_FAILURE: Final = "5.0.0"
 _UNKNOWN_DELAY: Final = "4.0.0"
+_UNKNOWN_SUCCESS: Final = "2.0.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,21 @@ class Delayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Success:
+    """What a report says of one recipient that was served. ``about``: the addresses that it names, in small letters."""
+
+    action: Literal["relayed", "delivered", "expanded"]  # RFC 3464 §2.3.3
+    status: str  # RFC 3463 §2, of class 2
+    about: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
-    """A report of success that nobody asked for; it came further than the server that we gave it to."""
+    """A report of success: it came further than the server that we gave it to. Whether anybody asked for it, and
+    whether it is about our recipient, is for others to find out (:func:`success_of`)."""
+
+    said: tuple[Success, ...] = ()
+    reporting_mta: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +88,9 @@ def read_bounce(octets: bytes, *, is_null_reverse_path: bool) -> Bounced:
     mail = _Mail(octets, section, indexer.finish())
     if _is_auto_reply(mail):
         return AutoReply()
-    groups = list(_groups(mail))
+    reporting_mta, groups = _groups(mail)
     if groups:
-        return _worst(groups)
+        return _worst(groups, reporting_mta)
     if not is_null_reverse_path:  # a person, or a machine that breaks RFC 3834 §3.3; either is no report
         return AutoReply() if _is_list_or_bulk(mail) else Unclear()
     if mail.has("X-Failed-Recipients"):  # Exim, where it writes no report of the standard form
@@ -139,18 +153,16 @@ _ACTIONS: Final = ("failed", "delayed", "relayed", "delivered", "expanded")  # t
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*)")
 
 
-def _groups(mail: _Mail) -> Iterator[dict[str, str]]:
-    """The fields of each recipient in the part for programs. The report is the mail itself, never a part of a part:
-    what somebody forwards is not said by who forwards it."""
-    if mail.type != _REPORT:
-        return
-    for part in mail.parts:
+def _groups(mail: _Mail) -> tuple[str, list[dict[str, str]]]:
+    """Who reports, and the fields of each recipient in the part for programs. The report is the mail itself, never a
+    part of a part: what somebody forwards is not said by who forwards it."""
+    for part in mail.parts if mail.type == _REPORT else ():
         if len(part.path) == 1 and part.type in _FOR_PROGRAMS:
-            for block in re.split(rb"\r\n[ \t]*\r\n", mail.content(part))[: MOST_GROUPS + 1]:
-                fields = _fields(block)
-                if fields.get("action", "").lower() in _ACTIONS:
-                    yield fields
-            return
+            blocks = re.split(rb"\r\n[ \t]*\r\n", mail.content(part).lstrip())[: MOST_GROUPS + 1]
+            fields = [_fields(block) for block in blocks]
+            groups = [one for one in fields if one.get("action", "").lower() in _ACTIONS]
+            return _after_semicolon(fields[0].get("reporting-mta", ""))[:255], groups
+    return "", []
 
 
 def _fields(block: bytes) -> dict[str, str]:
@@ -161,7 +173,7 @@ def _fields(block: bytes) -> dict[str, str]:
     return found
 
 
-def _worst(groups: list[dict[str, str]]) -> Bounced:
+def _worst(groups: list[dict[str, str]], reporting_mta: str) -> Bounced:
     fields = min(groups, key=lambda one: _ACTIONS.index(one["action"].lower()))
     found = _STATUS.match(fields.get("status", ""))
     diagnostic = _after_semicolon(fields.get("diagnostic-code", ""))[:LONGEST_DIAGNOSTIC]
@@ -172,8 +184,37 @@ def _worst(groups: list[dict[str, str]]) -> Bounced:
             return Failed(status, diagnostic, remote)
         case "delayed":
             return Delayed(found[0] if found and found[0][0] == "4" else _UNKNOWN_DELAY, diagnostic, remote)
-        case _:
-            return Arrived()
+        case _:  # the others are no worse
+            return Arrived(tuple(map(_success, groups)), reporting_mta)
+
+
+def _success(fields: dict[str, str]) -> Success:
+    found = _STATUS.match(fields.get("status", ""))
+    named = (_after_semicolon(fields.get(name, "")) for name in ("original-recipient", "final-recipient"))
+    return Success(
+        cast(Literal["relayed", "delivered", "expanded"], fields["action"].lower()),
+        found[0] if found and found[0][0] == "2" else _UNKNOWN_SUCCESS,
+        frozenset(one.strip("<> ").lower() for one in named if one),
+    )
+
+
+def success_of(arrived: Arrived, names: Collection[str]) -> Success | None:
+    """What it says of our recipient, whom it may call by any of ``names``; the least of it where it says several
+    things. ``None``: it is about somebody else."""
+    ours = {one.lower() for one in names}
+    about = [one for one in arrived.said if not ours.isdisjoint(one.about)]
+    return min(about, key=lambda one: _ACTIONS.index(one.action), default=None)
+
+
+def with_status(status: str, words: str) -> str:
+    """What a server said, with the status of the report before it unless it is there already."""
+    return words if status in words.split()[:2] else f"{status} {words}".rstrip()
+
+
+def status_within(words: str) -> str | None:
+    """The status of a delay, out of what :func:`with_status` made."""
+    found = (_STATUS.fullmatch(word) for word in words.split()[:2])
+    return next((one[0] for one in found if one and one[0][0] == "4"), None)
 
 
 def _after_semicolon(text: str) -> str:

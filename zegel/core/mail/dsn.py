@@ -16,7 +16,7 @@ from zegel.core.mail import compose
 from zegel.core.mail.address import Domain, Mailbox, NullPath, ReversePath
 from zegel.core.mail.texts import Language
 
-Action = Literal["failed", "delayed", "relayed", "delivered"]  # RFC 3464 §2.3.3; we expand nothing
+Action = Literal["failed", "delayed", "relayed", "delivered", "expanded"]  # RFC 3464 §2.3.3
 Sentences = tuple[str, str]
 """The same in Dutch and in English."""
 
@@ -24,6 +24,7 @@ LONGEST_DIAGNOSTIC: Final = 1000
 LONGEST_WORD: Final = 900  # with its field name still below RFC 5322 §2.1.1
 
 _STATUS: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
+_SUCCESSES: Final = ("relayed", "delivered", "expanded")
 
 
 class NotAReport(ValueError):
@@ -54,7 +55,7 @@ class ReportedRecipient:
         if not _STATUS.fullmatch(self.status):
             raise NotAReport("not an enhanced status code")
         # An expired retry keeps its 4.4.7 in a failed report (RFC 3463 §3.5); success is never reported as 4 or 5.
-        if (self.status[0] == "2") != (self.action in ("relayed", "delivered")):
+        if (self.status[0] == "2") != (self.action in _SUCCESSES):
             raise NotAReport("status and action contradict each other")
 
 
@@ -91,7 +92,7 @@ def wants(notify: frozenset[str], action: Action) -> bool:
     asked = {word.upper() for word in notify} or {"FAILURE", "DELAY"}
     if "NEVER" in asked:
         return False
-    return {"failed": "FAILURE", "delayed": "DELAY", "relayed": "SUCCESS", "delivered": "SUCCESS"}[action] in asked
+    return ("SUCCESS" if action in _SUCCESSES else {"failed": "FAILURE", "delayed": "DELAY"}[action]) in asked
 
 
 def compose_report(
@@ -132,8 +133,9 @@ _SUBJECTS: Final[dict[Action, Sentences]] = {
     "delayed": ("Uw bericht is nog niet afgeleverd", "Your message has not been delivered yet"),
     "relayed": ("Uw bericht is doorgegeven", "Your message was relayed"),
     "delivered": ("Uw bericht is afgeleverd", "Your message was delivered"),
+    "expanded": ("Uw bericht is doorgestuurd", "Your message was forwarded"),
 }
-_WORST_FIRST: Final[tuple[Action, ...]] = ("failed", "delayed", "relayed", "delivered")
+_WORST_FIRST: Final[tuple[Action, ...]] = ("failed", "delayed", "relayed", "delivered", "expanded")
 
 _OUTCOMES: Final[dict[Action, Sentences]] = {
     "failed": (
@@ -149,6 +151,10 @@ _OUTCOMES: Final[dict[Action, Sentences]] = {
         "The message was relayed to a server that sends no confirmation of delivery.",
     ),
     "delivered": ("Het bericht is afgeleverd.", "The message was delivered."),
+    "expanded": (
+        "Het bericht is aangekomen, en doorgestuurd naar het adres of de adressen achter dit adres.",
+        "The message arrived, and was forwarded to the address or addresses behind this one.",
+    ),
 }
 
 REASONS: Final[dict[str, Sentences]] = {

@@ -38,7 +38,9 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """2yz after the final dot."""
+    """2yz after the final dot. ``confirms``: the server was asked to report success, as it announced that it does."""
+
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ class EventKind(Enum):
     NOTIFIED = "notified"  # as the recipient's row says; where no attempt says so
     DELIVERED = "delivered"
     TAKEN = "taken"  # one of both
+    CONFIRMED = "confirmed"  # by a report of the server that took the message, for which the sender asked
     CODE_ASKED = "code-asked"
     WRONG_CODE = "wrong-code"
     VERIFIED = "verified"
@@ -295,6 +296,27 @@ class Taken:
     at: Instant
 
 
+class Confirmed(Wording):
+    """What was reported of a message that was delivered readable; the code is the action as it is stored."""
+
+    DELIVERED = (
+        "delivered",
+        "Confirmed by a report: the receiving server delivered it to the mailbox.",
+        "Bevestigd met een melding: de ontvangende server heeft het in de mailbox bezorgd.",
+    )
+    RELAYED = (
+        "relayed",
+        "Confirmed by a report: the receiving server passed it on to one that confirms nothing.",
+        "Bevestigd met een melding: de ontvangende server heeft het doorgegeven aan een server die niets bevestigt.",
+    )
+    EXPANDED = (
+        "expanded",
+        "Confirmed by a report: the receiving server forwarded it to the address or addresses behind this one.",
+        "Bevestigd met een melding: de ontvangende server heeft het doorgestuurd naar het adres of de adressen achter "
+        "dit adres.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """What the summary of one recipient is made of."""
@@ -312,6 +334,7 @@ class Way:
     hears: SenderHears = SenderHears.REPORT
     revoked_at: Instant | None = None
     destroyed_at: Instant | None = None
+    confirmed: Bilingual | None = None
 
 
 NOT_KNOWN_IF_READ: Final = Said("Whether it was read is not known.", "Of het gelezen is, is niet bekend.")
@@ -342,7 +365,8 @@ def _stands(way: Way, zone: tzinfo) -> Said:
         case Stands.NOTIFIED:
             return joined(_notified(way, zone), Said("Not opened yet.", "Nog niet geopend."))
         case Stands.DELIVERED:
-            return joined(_took(way, zone, "Delivered readable", "Leesbaar bezorgd"), NOT_KNOWN_IF_READ)
+            took = _took(way, zone, "Delivered readable", "Leesbaar bezorgd")
+            return joined(*(one for one in (took, way.confirmed) if one), NOT_KNOWN_IF_READ)
         case Stands.OPENED:
             return joined(_opened(way, zone), *([_notified(way, zone)] if way.delivered_at else []))
         case Stands.UNDELIVERABLE:

@@ -92,6 +92,10 @@ class Extensions:
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.keywords
 
+    def without(self, keyword: str) -> Extensions:
+        """The others: this one is announced, and refused when it is used."""
+        return Extensions({word: value for word, value in self.keywords.items() if word != keyword})
+
     @property
     def size(self) -> int | None:
         """The largest message the server takes (RFC 1870); ``None``: it doesn't say, or says that there is no limit."""

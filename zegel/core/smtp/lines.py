@@ -283,12 +283,12 @@ def parse_mail_parameters(text: str, offered: Container[str]) -> MailParameters:
     )
 
 
-def parse_rcpt_parameters(text: str, *, smtputf8: bool) -> RcptParameters:
-    """The parameters of RCPT. Raises :class:`BadParameter` and :class:`NotOffered`."""
+def parse_rcpt_parameters(text: str, *, smtputf8: bool, dsn: bool = True) -> RcptParameters:
+    """The parameters of RCPT, all of which belong to ``dsn``. Raises :class:`BadParameter` and :class:`NotOffered`."""
     if not text:
         return _NO_RCPT_PARAMETERS
     given = parse_parameters(text)
-    if not given.keys() <= {"NOTIFY", "ORCPT"}:
+    if not dsn or not given.keys() <= {"NOTIFY", "ORCPT"}:
         raise NotOffered("a parameter of RCPT is not offered")
     return RcptParameters(
         notify=_notify(given),

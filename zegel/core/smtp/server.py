@@ -61,6 +61,8 @@ class Profile:
     """MAIL needs AUTH first; False where the driver may find another proof, such as SPF."""
     offers_requiretls: bool = False
     """RFC 8689, after TLS only."""
+    offers_dsn: bool = True
+    """RFC 3461 §5: who announces it reports what is asked of it, or passes that on."""
     max_size: int = 150_000_000
     max_recipients: int = 1000
     max_errors: int = 10
@@ -877,7 +879,7 @@ class Server:
             "8BITMIME": True,
             "SMTPUTF8": profile.smtputf8,
             "ENHANCEDSTATUSCODES": True,
-            "DSN": True,
+            "DSN": profile.offers_dsn,
             "CHUNKING": True,
             f"LIMITS RCPTMAX={profile.max_recipients}": True,  # RFC 9422
             "STARTTLS": profile.offers_starttls and not self.tls,
@@ -983,7 +985,9 @@ class Server:
             return BAD_PARAMETER
 
     def _mail_keywords(self) -> set[str]:
-        offered = {"SIZE", "BODY", "RET", "ENVID"}
+        offered = {"SIZE", "BODY"}
+        if self.profile.offers_dsn:
+            offered |= {"RET", "ENVID"}
         if self.profile.smtputf8:
             offered.add("SMTPUTF8")
         if self._offers_auth:
@@ -1015,7 +1019,8 @@ class Server:
     def _parse_recipient(self, argument: str) -> Recipient | Reply:
         try:
             path, text = split_path(argument, "TO:")
-            parameters = parse_rcpt_parameters(text, smtputf8=self._transaction.smtputf8)
+            smtputf8, offers_dsn = self._transaction.smtputf8, self.profile.offers_dsn
+            parameters = parse_rcpt_parameters(text, smtputf8=smtputf8, dsn=offers_dsn)
             if not (path.isascii() or self._transaction.smtputf8):
                 return NEEDS_SMTPUTF8
             if path.lower() == "postmaster":

@@ -58,7 +58,7 @@ _NOBODY: Final = "@erased.invalid"  # no such domain can be
 _STRIDE: Final = 500  # identifiers in a statement
 _UNKNOWN: Final = "****"  # as a number that can't be shown is masked
 _OF_SUBMISSION: Final = (Kind.DECIDE, Kind.UNREAD, Kind.WARN, Kind.HELD, Kind.CONTINUES)
-_OF_RECIPIENT: Final = (Kind.REPORT, Kind.REMIND, Kind.DELAYED, Kind.RELAYED, Kind.RELEASE)
+_OF_RECIPIENT: Final = (Kind.REPORT, Kind.REMIND, Kind.DELAYED, Kind.RELAYED, Kind.CONFIRMED, Kind.RELEASE)
 _REPLY: Final = re.compile(r"[2-5][0-9]{2}(?:[ -][245]\.[0-9]{1,3}\.[0-9]{1,3})?")  # RFC 5321 §4.2, RFC 3463 §2
 
 

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     REPORT = "report"  # a recipient that can't be served
     DELAYED = "delayed"  # a recipient that is still being tried
     RELAYED = "relayed"  # a recipient whose server took the mail
+    CONFIRMED = "confirmed"  # a recipient whose server reported success
     REMIND = "remind"  # a recipient who may not have opened yet
     UNREAD = "unread"  # a submission with recipients who were reminded
     WARN = "warn"  # a submission whose control fields hold something odd

@@ -434,6 +434,17 @@ class Attempt(models.Model):
     named_by = models.CharField(max_length=16, blank=True, db_default="")  # dnssec, mta-sts: what names the host
 
 
+class Confirmation(models.Model):
+    """The server that took a readable message was asked to report success, and announced that it does (RFC 3461 §4.1);
+    what was reported since, once."""
+
+    recipient = models.OneToOneField(Recipient, models.CASCADE, primary_key=True, related_name="+")
+    action = models.CharField(max_length=10, blank=True, db_default="")  # RFC 3464 §2.3.3; empty: nothing yet
+    status = models.CharField(max_length=12, blank=True, db_default="")  # RFC 3463 §2
+    host = models.CharField(max_length=255, blank=True, db_default="")  # who reported, by its own words
+    at = models.DateTimeField(null=True)  # when that came home
+
+
 class Job(_Row):
     """Work that is due. Leased by one process, done in the transaction that records its result."""
 

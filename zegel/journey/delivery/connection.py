@@ -25,7 +25,7 @@ from zegel.core.mail.reply import Reply
 from zegel.core.policy.carriage import Accepted, Deferred, InsufficientSecurity, NetworkFailure, Refused, Stage
 from zegel.core.policy.destinations import ADDRESS_PLACES, Later, Scope
 from zegel.core.policy.transport import NO_DEMAND, Authentication, Tls, TransportSecurity
-from zegel.core.smtp import dane
+from zegel.core.smtp import dane, dsn
 from zegel.core.smtp.client import Extensions, NotSmtp, ReplyReader, Stuffer
 from zegel.core.smtp.dane import Tlsa
 from zegel.core.smtp.tls_report import (
@@ -78,6 +78,7 @@ class Result:
     evidence: Evidence
     limit: int | None = None  # octets that the server takes at most, where it was refused for its size before it left
     tried: tuple[NextHop, ...] = ()  # the one that carried it, and those that failed before it
+    refuses_dsn: bool = False  # the server announced DSN, and refused a command that used it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Mail:
     is_eight_bit: bool = False
     usual_limit: int | None = None  # octets; counts where the server announces no limit
     requires_tls: bool = False  # not for a server that doesn't promise REQUIRETLS (RFC 8689 §4.2.1)
+    asked: dsn.Asked | None = None  # what a server that announces DSN is to report; None: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +245,12 @@ class Connection:
             return lacks
         stage = Stage.MAIL
         refusal: Result | None = None
+        asked = mail.asked if dsn.KEYWORD in self.extensions else None
         try:
             pipelines = "PIPELINING" in self.extensions
             commands = [
-                f"MAIL FROM:<{mail.reverse_path}>{self._parameters(mail)}\r\n",
-                f"RCPT TO:<{mail.recipient}>\r\n",
+                f"MAIL FROM:<{mail.reverse_path}>{self._parameters(mail)}{dsn.MAIL if asked else ''}\r\n",
+                f"RCPT TO:<{mail.recipient}>{dsn.rcpt(asked, mail.recipient) if asked else ''}\r\n",
                 "DATA\r\n",
             ]
             if pipelines:
@@ -260,6 +263,9 @@ class Connection:
                     break
                 if (stage is Stage.DATA or not _is_success(reply)) and refusal is None:
                     refusal = self._refused(stage, reply)
+                    if asked and stage is not Stage.DATA and reply.code in dsn.REFUSES_PARAMETERS:
+                        self.extensions = self.extensions.without(dsn.KEYWORD)
+                        refusal = replace(refusal, refuses_dsn=True)
                 if refusal is not None and not pipelines:
                     break
             else:
@@ -285,7 +291,7 @@ class Connection:
         if reply.code == SHUTTING_DOWN:
             self.channel.close()
         if _is_success(reply):
-            return Result(Accepted(), replace(self.evidence, detail=str(reply)))
+            return Result(Accepted(confirms=bool(asked and asked.success)), replace(self.evidence, detail=str(reply)))
         return self._refused(Stage.END_OF_DATA, reply)
 
     def _refused(self, stage: Stage, reply: Reply) -> Result:
@@ -372,13 +378,19 @@ class Dialler:
 
         ``beside``: the host's other addresses, for when this one is slow or away; the first that answers carries the
         mail. ``is_pressing``: as in :func:`zegel.core.policy.destinations.admit`. ``before`` is awaited when everything
-        is ready for the mail; what it raises is raised here, and nothing was sent.
+        is ready for the mail; what it raises is raised here, and nothing was sent. A server that refuses the DSN
+        parameters that it announced is asked once more, without them.
         """
 
         async def use(connection: Connection, at: NextHop) -> Result:
             return await self._send_over(connection, at, mail, needs, before)
 
-        return await self._attempt((hop, *beside), needs, use, is_pressing=is_pressing)
+        result = await self._attempt((hop, *beside), needs, use, is_pressing=is_pressing)
+        if not result.refuses_dsn:
+            return result
+        mail = replace(mail, asked=None)  # which is what ``use`` sends from now on
+        again = await self._attempt(result.tried[-1:], needs, use, is_pressing=is_pressing)
+        return replace(again, tried=result.tried)
 
     async def probe(
         self, hop: NextHop, *, needs: TransportSecurity, beside: Sequence[NextHop] = (), is_pressing: bool = False

@@ -10,6 +10,7 @@ from typing import Final
 
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Domain, Mailbox, parse_reverse_path
+from zegel.core.mail.dsn import wants
 from zegel.core.mail.fields import HeaderSection, NotOneAuthor, author
 from zegel.core.mail.mime import Part
 from zegel.core.policy import precedence
@@ -17,6 +18,7 @@ from zegel.core.policy.shrinking import LINK_FROM, USUAL_LIMIT, become_links, sm
 from zegel.core.policy.verification import Method
 from zegel.core.seal.wrap import CannotOpen
 from zegel.core.secret import Secret
+from zegel.core.smtp.dsn import Asked
 from zegel.edge import rows
 from zegel.edge.chance import identifier
 from zegel.edge.database import Readers, Writer
@@ -44,6 +46,7 @@ class Mails:
     keys: SigningKeys
     url: str
     now: Callable[[], Instant]
+    hears: bool = True  # what servers report later comes home: bounces are taken here
 
     async def of(self, task: Task, mailbox: Mailbox) -> Mail:
         """One that is there already, or is the message itself. Raises :class:`CannotOpen`, :class:`LeaseLost`."""
@@ -122,6 +125,16 @@ class Mails:
             is_eight_bit=True,
             usual_limit=usual,
             requires_tls=recipient.requires_tls,
+            asked=self._asked(recipient) if task.transmission.kind == Kind.READABLE else None,
+        )
+
+    def _asked(self, recipient: Addressee) -> Asked:
+        """What the sender asked. Where nobody would hear it, word of success or delay is not asked for."""
+        wishes = frozenset(filter(None, recipient.notify.split(",")))
+        return Asked(
+            recipient.original,
+            success=self.hears and wants(wishes, "delivered"),
+            delay=self.hears and wants(wishes, "delayed"),
         )
 
     def _large_parts(self, task: Task, limit: int | None) -> tuple[direct.Original, tuple[Part, ...] | None]:

@@ -12,6 +12,7 @@ from django.db.models import F
 from zegel.core.clock import Instant
 from zegel.core.mail.dsn import wants
 from zegel.core.policy.carriage import (
+    Accepted,
     Bounce,
     Cause,
     Done,
@@ -31,7 +32,7 @@ from zegel.edge import rows
 from zegel.journey import milestones, steps
 from zegel.journey.custody import forgetting, jobs, outbox
 from zegel.journey.custody.jobs import Leased
-from zegel.journey.custody.models import Attempt, Recipient, Transmission
+from zegel.journey.custody.models import Attempt, Confirmation, Recipient, Transmission
 from zegel.journey.delivery import answers
 from zegel.journey.delivery.connection import Evidence
 from zegel.journey.delivery.tasks import Addressee, Kind, Outgoing, Task
@@ -60,7 +61,7 @@ def record(ended: Sequence[Ending], *, now: Instant) -> None:
     done = [one for one in ended if not isinstance(one.follows, RetryAt | Later)]
     jobs.finish(*(one.task.leased for one in done))
     _keep_attempts(ended)
-    _sent([one.task.transmission for one in done if isinstance(one.follows, Done)], now)
+    _sent([one for one in done if isinstance(one.follows, Done)], now)
     for one in ended:
         match one.follows:
             case RetryAt(delay=delay):
@@ -120,8 +121,13 @@ def _warned(task: Task, now: Instant) -> bool:
     return transmission.warned or due
 
 
-def _sent(sent: Sequence[Outgoing], now: Instant) -> None:
-    """With the sealed mail goes the last copy of the link's secret that we had."""
+def _sent(ended: Sequence[Ending], now: Instant) -> None:
+    """With the sealed mail goes the last copy of the link's secret that we had. Who asked to hear of success hears it
+    from us, or from the server that was asked to report it (RFC 3461 §5.2.2 b, §5.2.1 c)."""
+    sent = [one.task.transmission for one in ended]
+    confirmed = [one.task.transmission.recipient for one in ended if _will_be_confirmed(one)]
+    told_later = frozenset(one.id for one in confirmed if one is not None)
+    rows.insert(Confirmation, ("recipient_id",), [(one,) for one in told_later], unless_there=True)
     for one in sent:
         days = _days_until_reminder(one)
         if days is not None and one.recipient is not None:
@@ -129,7 +135,8 @@ def _sent(sent: Sequence[Outgoing], now: Instant) -> None:
     reached = [
         (one.recipient, _REACHED[one.kind]) for one in sent if one.recipient is not None and one.kind in _REACHED
     ]
-    milestones.relayed([recipient.id for recipient, _ in reached if _wants_success(recipient)], now=now)
+    told_now = [one.id for one, _ in reached if _wants_success(one) and one.id not in told_later]
+    milestones.relayed(told_now, now=now)
     values = [(Transmission.State.SENT.value, one.tries + 1, None, one.id) for one in sent]
     rows.update(Transmission, ("state", "tries", "sealed"), values)
     for event, state in _HEARD.items():
@@ -174,8 +181,13 @@ def _days_until_reminder(transmission: Outgoing) -> int | None:
     return transmission.recipient.conversation.remind_after_days
 
 
+def _will_be_confirmed(ended: Ending) -> bool:
+    last = ended.tried[-1].outcome
+    return isinstance(last, Accepted) and last.confirms
+
+
 def _wants_success(recipient: Addressee) -> bool:
-    """RFC 3461 §4.1. Nothing is asked of the next server: its reports would go to our own return path."""
+    """RFC 3461 §4.1."""
     return bool(recipient.notify) and wants(frozenset(recipient.notify.split(",")), "relayed")
 
 

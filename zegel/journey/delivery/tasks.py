@@ -92,6 +92,7 @@ class Addressee:
     is_opened: bool
     is_revoked: bool  # for this recipient alone; its mail, if any was on its way, may have a link that leads nowhere
     notify: str
+    original: str
     method: str
     masked: str
     decided_at: Instant  # when it was accepted, where nobody decided yet
@@ -295,7 +296,8 @@ def _can_be_notified_again(recipient: Addressee | None, now: Instant) -> bool:
 _FIELDS: Final = """
 t.id, t.kind, t.step, t.reverse_path, t.address, t.message_id, t.sealed, t.needs_tls, t.needs_authentication, t.tries,
 t.created_at, t.expires_at, t.warned,
-r.id, r.state, r.step, CAST(r.plan AS text), r.opened_at, r.revoked_at, r.notify, r.method, r.masked,
+r.id, r.state, r.step, CAST(r.plan AS text), r.opened_at, r.revoked_at, r.notify, r.original, r.method,
+r.masked,
 r.decided_at, s.accepted_at, s.requires_tls,
 a.email, c.id, c.gateway_slot, c.expires_at, c.destroyed_at,
 o.remind_after_days, o.name, o.subject, o.language, o.accent, CAST(o.own_texts AS text),
@@ -346,7 +348,8 @@ def _transmission(identity: uuid.UUID, row: Sequence[Any]) -> Outgoing:
 
 
 def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
-    identity, state, step, plan, opened, revoked, notify, method, masked, decided, accepted, requires_tls, *rest = row
+    identity, state, step, plan, opened, revoked, notify, original, method, masked, *rest = row
+    decided, accepted, requires_tls, *rest = rest
     sender, conversation, slot, expires, destroyed, remind, name, subject, language, accent, own_texts, *message = rest
     return Addressee(
         rows.found(identity),
@@ -356,6 +359,7 @@ def _addressee(row: Sequence[Any], *, goes_by_plan: bool) -> Addressee:
         opened is not None,
         revoked is not None,
         notify,
+        original,
         method,
         masked,
         _instant(decided if decided is not None else accepted),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +17,15 @@ from zegel.core.policy.ended import wording_of
 from zegel.core.policy.transport import Authentication, Tls
 from zegel.core.policy.verification import Method
 from zegel.journey import steps
-from zegel.journey.custody.models import Attempt, Conversation, Link, MethodRequest, Recipient, Transmission
+from zegel.journey.custody.models import (
+    Attempt,
+    Confirmation,
+    Conversation,
+    Link,
+    MethodRequest,
+    Recipient,
+    Transmission,
+)
 from zegel.journey.portal.pages import language
 
 State = Recipient.State
@@ -49,6 +58,11 @@ _AUTHENTICATION: Final[dict[int, Any]] = {
     Authentication.CERTIFICATE: gettext_lazy("certificate checked"),
     Authentication.SIGNED_MX: gettext_lazy("certificate checked, server named by MTA-STS or signed DNS"),
     Authentication.DANE: gettext_lazy("server authenticated by DANE"),
+}
+_CONFIRMED: Final[dict[str, Any]] = {
+    "delivered": gettext_lazy("The receiving server reported that it delivered it to the mailbox"),
+    "relayed": gettext_lazy("The receiving server reported that it passed it on to a server that confirms nothing"),
+    "expanded": gettext_lazy("The receiving server reported that it forwarded it to the addresses behind this one"),
 }
 _ARRIVED: Final = "Accepted"  # the outcome of an attempt that the receiving server ended with 250
 
@@ -109,10 +123,20 @@ def with_evidence(conversation: Conversation) -> QuerySet[Recipient]:
 
 def full_lines(conversation: Conversation, now: Instant) -> list[RecipientLine]:
     """With the security that each mail travelled under, when and how it was opened, and what can still be done."""
-    return [_full(one, conversation, now) for one in with_evidence(conversation)]
+    recipients = list(with_evidence(conversation))
+    confirmed = _confirmed(recipients)
+    return [_full(one, conversation, now, confirmed.get(one.id)) for one in recipients]
 
 
-def _full(one: Recipient, conversation: Conversation, now: Instant) -> RecipientLine:
+def _confirmed(recipients: Iterable[Recipient]) -> dict[uuid.UUID, tuple[str, Instant | None]]:
+    """What was reported of each, where the sender had asked for it."""
+    found = Confirmation.objects.filter(recipient__in=[one.id for one in recipients if one.notify])
+    return {one.recipient_id: (str(_CONFIRMED[one.action]), one.at) for one in found if one.action in _CONFIRMED}
+
+
+def _full(
+    one: Recipient, conversation: Conversation, now: Instant, confirmed: tuple[str, Instant | None] | None
+) -> RecipientLine:
     one.conversation = conversation
     line = _line(one)
     here = {"conversation": conversation.id, "recipient": one.id}
@@ -120,20 +144,22 @@ def _full(one: Recipient, conversation: Conversation, now: Instant) -> Recipient
     asks = is_open and _asks_another_way(one)
     return replace(
         line,
-        facts=tuple(_facts(one)),
+        facts=tuple(_facts(one, confirmed)),
         revoke_at=reverse("portal:sent-revoke-one", kwargs=here) if is_open and can_be_revoked(one) else "",
         again_at=reverse("portal:sent-again", kwargs=here) if is_open and steps.can_be_notified_again(one, now) else "",
         other_way_at=reverse("portal:another-way", kwargs={"recipient": one.id}) if asks else "",
     )
 
 
-def _facts(one: Recipient) -> list[tuple[str, Instant | None]]:
+def _facts(one: Recipient, confirmed: tuple[str, Instant | None] | None) -> list[tuple[str, Instant | None]]:
     facts: list[tuple[str, Instant | None]] = []
     for mail in one.transmissions.all():
         if mail.state == Transmission.State.SENT:
             facts += [_travelled(mail, attempt) for attempt in list(mail.attempts.all())[:1]]
         elif mail.kind == Kind.AGAIN:
             facts.append((_not_there_yet(mail), mail.created_at))
+    if confirmed is not None:
+        facts.append(confirmed)
     if one.opened_at is not None:
         how = _METHODS.get(one.opened_with, one.opened_with)
         facts.append((_("Opened %(how)s") % {"how": how}, one.opened_at))

@@ -1,7 +1,8 @@
 """The listener on port 25: bounces of our own mail come home here, and nothing else is taken (ADR 31).
 
 A recipient is a return path that we made for one mail; every other address is refused, so nothing can be relayed.
-Who knows a return path got that mail. What is said there can change how that mail ended, and nothing more.
+Who knows a return path got that mail. What is said there can change how that mail ended, or tell a sender who asked for
+it that it was delivered or takes long, and nothing more.
 """
 
 from __future__ import annotations
@@ -15,18 +16,31 @@ from typing import Any, Final
 
 from zegel.core.clock import Instant
 from zegel.core.mail.address import Mailbox
-from zegel.core.mail.bounce import LARGEST_READ, Arrived, AutoReply, Bounced, Delayed, Failed, Unclear, read_bounce
+from zegel.core.mail.bounce import (
+    LARGEST_READ,
+    Arrived,
+    AutoReply,
+    Bounced,
+    Delayed,
+    Failed,
+    Unclear,
+    read_bounce,
+    success_of,
+    with_status,
+)
+from zegel.core.mail.dsn import wants
 from zegel.core.mail.reply import Reply
 from zegel.core.policy.ended import Ended
+from zegel.core.smtp import dsn
 from zegel.core.smtp.server import Mail, Profile
 from zegel.core.smtp.server import Recipient as RcptTo
 from zegel.edge import smtp_door
 from zegel.edge.database import Readers, Writer
 from zegel.edge.log import BounceHeard, Broken, log
 from zegel.edge.smtp_door import Door, Verdict
-from zegel.journey import steps
+from zegel.journey import milestones, steps
 from zegel.journey.custody.forgetting import is_nobody
-from zegel.journey.custody.models import Attempt, Recipient, Transmission
+from zegel.journey.custody.models import Attempt, Confirmation, Recipient, Transmission
 
 MOST_CONNECTIONS: Final = 200  # per process; all of them are strangers
 LARGEST: Final = 20_000_000  # octets; some servers send the whole message back
@@ -148,14 +162,15 @@ def _record(about: list[uuid.UUID], bounced: Bounced, now: Instant) -> None:
 
 def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
     """Inside a transaction: what came home stands in the trace; a failure ends a recipient who hasn't read yet, and
-    the sender is told. Twice the same changes nothing more; nor does the failure of a mail that another one replaced.
+    the sender is told. So is a sender who asked to hear of delay or of success, and nothing else changes by that.
+    Twice the same changes nothing more; nor does what is about a mail that another one replaced.
 
-    Raises :class:`StillOnItsWay` for the failure of a mail about which that can't be said yet.
+    Raises :class:`StillOnItsWay` for what would follow from a mail about which that can't be said yet.
     """
     row = Transmission.objects.select_related("recipient").filter(id=transmission).first()
-    if row is None or row.attempts.filter(outcome__in=_NAMES.values()).count() >= MOST_SAID:
+    if row is None or row.attempts.filter(outcome__in=steps.CAME_HOME).count() >= MOST_SAID:
         return
-    if isinstance(bounced, Failed) and row.state == Transmission.State.QUEUED:
+    if row.state == Transmission.State.QUEUED and _is_awaited(row, bounced):
         raise StillOnItsWay
     status, diagnostic, host = _said(bounced)
     Attempt.objects.create(
@@ -167,11 +182,62 @@ def record(transmission: uuid.UUID, bounced: Bounced, *, now: Instant) -> None:
     )
     is_of_the_message = row.answer_id is None  # an answer that came back says nothing of the message, which arrived
     recipient = row.recipient if row.state == Transmission.State.SENT and is_of_the_message else None
-    if isinstance(bounced, Failed) and recipient is not None and recipient.state in _UNREAD:
-        steps.give_up(recipient, status=status, reason=Ended.CAME_BACK.value, now=now)
+    if recipient is None:
+        return
+    match bounced:
+        case Failed() if recipient.state in _UNREAD:
+            steps.give_up(recipient, status=status, reason=Ended.CAME_BACK.value, now=now)
+        case Delayed() if row.kind == Transmission.Kind.READABLE:
+            _delay(row, recipient, now)
+        case Arrived() if row.kind == Transmission.Kind.READABLE:
+            _confirm(recipient, bounced, now)
+        case _:
+            pass
+
+
+def _is_awaited(row: Transmission, bounced: Bounced) -> bool:
+    """Something would be lost if it were taken now: the failure, or the success that the sender asked to hear of."""
+    if isinstance(bounced, Arrived) and row.recipient is not None and row.kind == Transmission.Kind.READABLE:
+        return wants(_notify(row.recipient), "delivered")
+    return isinstance(bounced, Failed)
+
+
+def _notify(recipient: Recipient) -> frozenset[str]:
+    return frozenset(filter(None, recipient.notify.split(",")))
+
+
+def _delay(row: Transmission, recipient: Recipient, now: Instant) -> None:
+    """The sender hears once for each recipient that it takes long (RFC 3464 §2.3.3: ``delayed``), from whomever."""
+    mails = Transmission.objects.filter(recipient=recipient)
+    is_told = not wants(_notify(recipient), "delayed") or mails.filter(warned=True).exists()
+    if recipient.state == Recipient.State.DELIVERED and not is_told:
+        mails.filter(id=row.id).update(warned=True)
+        milestones.delayed([recipient.id], now=now)
+
+
+def _confirm(recipient: Recipient, arrived: Arrived, now: Instant) -> None:
+    """Where the server was asked for it, and about our recipient: once. What is known of the recipient stays as it is:
+    who got the message hasn't read it by that, and who never got it can't be made to have it by a word from outside."""
+    said = success_of(arrived, _names(recipient))
+    if said is None or recipient.state not in _SERVED:
+        return
+    waiting = Confirmation.objects.filter(recipient=recipient, action="")
+    host = steps.without_links(arrived.reporting_mta)
+    if waiting.update(action=said.action, status=said.status, host=host, at=now):
+        milestones.confirmed([recipient.id], now=now)
+
+
+def _names(recipient: Recipient) -> list[str]:
+    """What a report may call it: its address, or what was said to be the original one, as it stands there or decoded
+    (RFC 3461 §6.3)."""
+    mailbox = Mailbox.parse(recipient.address)
+    sent = dsn.original_recipient(dsn.Asked(recipient.original), mailbox) or ""
+    found = (recipient.address, mailbox.key, sent.partition(";")[2], recipient.original.partition(";")[2])
+    return [" ".join(one.split()) for one in found if one]
 
 
 _UNREAD: Final = frozenset({Recipient.State.NOTIFIED, Recipient.State.DELIVERED})
+_SERVED: Final = frozenset({Recipient.State.DELIVERED, Recipient.State.OPENED})
 _NAMES: Final[dict[type[Bounced], str]] = {
     Failed: "Bounced",
     Delayed: "DelayedElsewhere",
@@ -184,7 +250,12 @@ _NAMES: Final[dict[type[Bounced], str]] = {
 def _said(bounced: Bounced) -> tuple[str, str, str]:
     """Status, words and host. No link stands in what servers say of our mail: they may quote it."""
     match bounced:
-        case Failed(status, diagnostic, host) | Delayed(status, diagnostic, host):
+        case Failed(status, diagnostic, host):
             return status, steps.without_links(diagnostic), steps.without_links(host)
-        case Arrived() | AutoReply() | Unclear():
+        case Delayed(status, diagnostic, host):
+            words = steps.without_links(diagnostic)
+            return status, with_status(status, words), steps.without_links(host)
+        case Arrived(said, reporting_mta):
+            return " ".join((said[0].action, said[0].status) if said else ()), "", steps.without_links(reporting_mta)
+        case AutoReply() | Unclear():
             return "", "", ""

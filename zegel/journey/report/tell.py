@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from django.db.models import F, Q
@@ -16,6 +16,7 @@ from zegel.accounts.addresses import own_mailbox
 from zegel.accounts.models import Organisation
 from zegel.core.clock import Duration, Instant
 from zegel.core.mail.address import Domain, Mailbox, NotADomain, parse_reverse_path
+from zegel.core.mail.bounce import status_within
 from zegel.core.mail.compose import compose
 from zegel.core.mail.dsn import Action, Report, ReportedRecipient, Sentences, compose_report, report_to, wants
 from zegel.core.mail.texts import (
@@ -59,7 +60,7 @@ from zegel.edge.log import RecipientUndeliverable, log
 from zegel.journey import milestones, steps
 from zegel.journey.custody import jobs
 from zegel.journey.custody.jobs import Leased
-from zegel.journey.custody.models import Attempt, Conversation, Recipient, Submission, Transmission
+from zegel.journey.custody.models import Attempt, Confirmation, Conversation, Recipient, Submission, Transmission
 from zegel.journey.custody.unseal import Unsealer
 
 ZONE: Final = ZoneInfo("Europe/Amsterdam")
@@ -124,6 +125,10 @@ class Telling:
     async def relayed(self, leased: Leased) -> None:
         """The receiving server took the mail, and the reverse-path asked to hear of it (RFC 3461 §5.2.2)."""
         await self._tell(leased, await self._readers.read(lambda: self._report(leased, "relayed")))
+
+    async def confirmed(self, leased: Leased) -> None:
+        """The receiving server reported success, for which the reverse-path asked (RFC 3461 §4.1)."""
+        await self._tell(leased, await self._readers.read(lambda: self._confirmed(leased)))
 
     async def unread(self, leased: Leased) -> None:
         """Recipients were reminded of a message that they did not open: its author hears of it once."""
@@ -199,7 +204,13 @@ class Telling:
 
     # --- reports --------------------------------------------------------------------------------------------------
 
-    def _report(self, leased: Leased, action: Action = "failed") -> Outgoing | None:
+    def _confirmed(self, leased: Leased) -> Outgoing | None:
+        found = Confirmation.objects.filter(recipient=leased.subject).exclude(action="").first()
+        return self._report(leased, cast(Action, found.action), found) if found is not None else None
+
+    def _report(
+        self, leased: Leased, action: Action = "failed", confirmation: Confirmation | None = None
+    ) -> Outgoing | None:
         recipient = Recipient.objects.select_related(
             "submission__account", "submission__organisation", "conversation"
         ).get(id=leased.subject)
@@ -207,13 +218,14 @@ class Telling:
         to = report_to(parse_reverse_path(submission.reverse_path))
         if to is None or not wants(frozenset(filter(None, recipient.notify.split(","))), action):
             return None
-        if action == "delayed" and recipient.state != Recipient.State.DECIDED:  # it ended meanwhile
+        last = _last_attempt(recipient)
+        if action == "delayed" and not _is_delayed(recipient, last):  # it ended meanwhile
             return None
         _, author = own_mailbox(submission.organisation)
         message_id = _message_id(author)
         report = Report(
             to=to,
-            about=(self._about(action, recipient, _last_attempt(recipient)),),
+            about=(self._about(action, recipient, last, confirmation),),
             original_header=self._header(recipient.conversation),
             reporting_mta=_host(self._hostname, author),
             arrival=submission.accepted_at,
@@ -222,7 +234,11 @@ class Telling:
         octets = compose_report(report, author=author, boundary=_boundary(), message_id=message_id, at=self._now())
         return Outgoing(submission.organisation, submission, Transmission.Kind.REPORT, to, octets, message_id)
 
-    def _about(self, action: Action, recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
+    def _about(
+        self, action: Action, recipient: Recipient, last: Attempt | None, confirmation: Confirmation | None
+    ) -> ReportedRecipient:
+        if confirmation is not None:
+            return _confirmed(recipient, action, confirmation)
         match action:
             case "failed":
                 return _failed(recipient, last)
@@ -382,6 +398,16 @@ def _last_attempt(recipient: Recipient) -> Attempt | None:
     return said.exclude(outcome__in=("AutoReply", "Unclear")).order_by("-id").first()
 
 
+def _is_delayed(recipient: Recipient, last: Attempt | None) -> bool:
+    """Here, or further on."""
+    return recipient.state == Recipient.State.DECIDED or _is_delayed_elsewhere(recipient, last)
+
+
+def _is_delayed_elsewhere(recipient: Recipient, last: Attempt | None) -> bool:
+    """At the server that took it, from which nothing was heard since."""
+    return recipient.state == Recipient.State.DELIVERED and last is not None and last.outcome == _ELSEWHERE
+
+
 def _failed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
     wording = wording_of(recipient.reason)
     sentences = (wording.nl, wording.en) if wording else None
@@ -391,6 +417,8 @@ def _failed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
 
 
 def _delayed(recipient: Recipient, last: Attempt | None, give_up_after: Duration) -> ReportedRecipient:
+    if last is not None and _is_delayed_elsewhere(recipient, last):  # and how long it tries is its own affair
+        return _about(recipient, last, "delayed", status_within(last.reply) or "4.0.0", reason=_HELD_UP)
     until = (recipient.decided_at or recipient.submission.accepted_at) + give_up_after
     status = _DELAYS.get(last.outcome if last is not None else "", "4.4.1")
     return _about(recipient, last, "delayed", status, until=until)
@@ -399,6 +427,22 @@ def _delayed(recipient: Recipient, last: Attempt | None, give_up_after: Duration
 def _relayed(recipient: Recipient, last: Attempt | None) -> ReportedRecipient:
     """What the receiving server took: the message itself, or word that it waits here."""
     return _about(recipient, last, "relayed", "2.0.0", reason=_TAKEN.get(recipient.state, _TAKEN["notified"]))
+
+
+def _confirmed(recipient: Recipient, action: Action, found: Confirmation) -> ReportedRecipient:
+    """By the word of the server that took it: of what it did with the message, not of anybody who read it."""
+    return ReportedRecipient(
+        final=Mailbox.parse(recipient.address),
+        original_orcpt=recipient.original or None,
+        action=action,
+        status=found.status or "2.0.0",
+        diagnostic=None,
+        remote_mta=found.host or None,
+        last_attempt=recipient.delivered_at,
+        will_retry_until=None,
+        remedy=("", ""),
+        reason=_CONFIRMED.get(action),
+    )
 
 
 def _about(
@@ -411,7 +455,8 @@ def _about(
     remedy: Sentences = ("", ""),
     until: Instant | None = None,
 ) -> ReportedRecipient:
-    answered = last is not None and action != "relayed" and last.outcome in ("Refused", "Deferred", "Bounced")
+    answers = ("Refused", "Deferred", "Bounced", *([_ELSEWHERE] if action == "delayed" else []))
+    answered = last is not None and action != "relayed" and last.outcome in answers
     return ReportedRecipient(
         final=Mailbox.parse(recipient.address),
         original_orcpt=recipient.original or None,
@@ -427,6 +472,25 @@ def _about(
 
 
 _DELAYS: Final = {"DnsTrouble": "4.4.3", "Deferred": "4.3.0", "InsufficientSecurity": "4.7.5"}  # RFC 3463 §3
+_ELSEWHERE: Final = "DelayedElsewhere"  # the outcome of what a server reported that took the message
+_HELD_UP: Final[Sentences] = (
+    "De ontvangende server nam het bericht aan, en kan het nog niet verder bezorgen.",
+    "The receiving server took the message, and can’t deliver it any further yet.",
+)
+_CONFIRMED: Final[dict[str, Sentences]] = {
+    "delivered": (
+        "De ontvangende server meldt dat het bericht in de mailbox is bezorgd. Of het is gelezen, is niet bekend.",
+        "The receiving server reports that the message was delivered to the mailbox. Whether it was read is not known.",
+    ),
+    "relayed": (
+        "De ontvangende server meldt dat het bericht verder is doorgegeven. Of het is gelezen, is niet bekend.",
+        "The receiving server reports that the message was passed on. Whether it was read is not known.",
+    ),
+    "expanded": (
+        "De ontvangende server meldt dat. Een verdere bevestiging volgt niet.",
+        "So the receiving server reports. No further confirmation follows.",
+    ),
+}
 _TAKEN: Final[dict[str, Sentences]] = {
     "delivered": (
         "De ontvangende server heeft het leesbare bericht aangenomen. Of het is gelezen, is niet bekend.",
