@@ -89,7 +89,10 @@ def test_what_is_empty_is_not_kept_and_what_is_strange_is_not_used() -> None:
     texts = OwnTexts(introduction_nl=INTRODUCTION, help_en="Call us.")
     assert kept(texts) == {"introduction_nl": INTRODUCTION, "help_en": "Call us."}
     assert stored(kept(texts)) == texts
-    assert stored({"help_nl": "zie www.voorbeeld.test", "help_en": 4, "later": "x"}) == OwnTexts()
+    assert (
+        stored({"help_nl": "zie www.voorbeeld.test", "help_en": ["x"], "introduction_en": 4, "later": "x"})
+        == OwnTexts()
+    )
     nothings: tuple[object, ...] = (None, {}, "x", [])
     for nothing in nothings:
         assert stored(nothing) == OwnTexts()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import pytest
 import uvloop
 
 from tests.journey.delivery_ground import Post, a_post
@@ -17,6 +19,7 @@ from tests.journey.portal_ground import Clock
 from tests.local.running import Loop
 from zegel.edge.database import Readers, Writer
 from zegel.edge.tls import server_context
+from zegel.journey.custody.jobs import Kind
 from zegel.journey.custody.models import Transmission
 from zegel.journey.report.inbound import Homecoming
 from zegel.local.authority import LocalAuthority
@@ -48,6 +51,23 @@ class Home:
         self.post.settle()
         assert self.post.recipient(address).state == "notified"
         return Transmission.objects.get(address=address, kind="notification")
+
+    def bring_too_early(self, mail: bytes, row: Transmission) -> int:
+        """The mail leaves, and before that is recorded ``mail`` comes home: the code with which it is put off."""
+        post, together, codes = self.post, self.post.writer.write_together, list[int]()
+
+        async def late(*arguments: Any) -> Any:
+            post.writer.write_together = together  # type: ignore[method-assign]
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                await asyncio.to_thread(self.bring, mail, row.reverse_path)
+            codes.append(refused.value.smtp_code)
+            return await together(*arguments)
+
+        (leased,) = post.lease(Kind.TRANSMIT)
+        post.writer.write_together = late  # type: ignore[method-assign, assignment]
+        post.run(post.delivery.transmit(leased))
+        (code,) = codes
+        return code
 
     def outcomes(self, row: Transmission) -> list[str]:
         return list(row.attempts.order_by("id").values_list("outcome", flat=True))

@@ -3,8 +3,6 @@ Postfix's own words; what the sender hears of them, and that nothing else change
 
 from __future__ import annotations
 
-import asyncio
-import smtplib
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -430,19 +428,7 @@ def test_a_confirmation_that_is_quicker_than_our_own_record_comes_again_and_is_n
     (leased,) = post.lease(Kind.DECIDE)
     post.run(post.decision.decide(leased))
     row = Transmission.objects.get(address=READER)
-    together, codes = post.writer.write_together, list[int]()
-
-    async def late(*arguments: Any) -> Any:
-        post.writer.write_together = together  # type: ignore[method-assign]
-        with pytest.raises(smtplib.SMTPDataError) as refused:
-            await asyncio.to_thread(home.bring, by_postfix(), row.reverse_path)
-        codes.append(refused.value.smtp_code)
-        return await together(*arguments)
-
-    (leased,) = post.lease(Kind.TRANSMIT)
-    post.writer.write_together = late  # type: ignore[method-assign, assignment]
-    post.run(post.delivery.transmit(leased))
-    assert codes == [451]
+    assert home.bring_too_early(by_postfix(), row) == 451
     assert home.outcomes(row) == ["Accepted"]
     home.bring(by_postfix(), row.reverse_path)
     post.settle()

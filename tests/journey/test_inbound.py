@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import smtplib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -149,19 +147,7 @@ def test_a_bounce_that_is_quicker_than_our_own_record_comes_again_and_is_not_los
     (leased,) = post.lease(Kind.DECIDE)
     post.run(post.decision.decide(leased))
     row = Transmission.objects.get(address=GUEST)
-    together, codes = post.writer.write_together, list[int]()
-
-    async def late(*arguments: Any) -> Any:
-        post.writer.write_together = together  # type: ignore[method-assign]
-        with pytest.raises(smtplib.SMTPDataError) as refused:
-            await asyncio.to_thread(home.bring, report(FAILED), row.reverse_path)
-        codes.append(refused.value.smtp_code)
-        return await together(*arguments)
-
-    (leased,) = post.lease(Kind.TRANSMIT)
-    post.writer.write_together = late  # type: ignore[method-assign, assignment]
-    post.run(post.delivery.transmit(leased))
-    assert codes == [451]
+    assert home.bring_too_early(report(FAILED), row) == 451
     assert home.outcomes(row) == ["Accepted"]
     home.bring(report(FAILED), row.reverse_path)
     post.settle()

@@ -12,7 +12,7 @@ from zegel.accounts.audit import note
 from zegel.accounts.models import Organisation, OrganisationLogo
 from zegel.core.look import Logo, NotALook, Palette, palette
 from zegel.core.own_texts import NO_WORDS, OwnTexts, Words, kept, stored
-from zegel.core.policy.audit import Act, changes
+from zegel.core.policy.audit import Act, Details, changes
 from zegel.core.policy.organisation import Described, NameTaken
 
 
@@ -29,6 +29,13 @@ def describe(organisation: Organisation, described: Described) -> None:
             note(Act.ORGANISATION_CHANGED, organisation, organisation.name, changed)
 
 
+def _save(organisation: Organisation, field: str, changed: Details) -> None:
+    with transaction.atomic():
+        organisation.save(update_fields=[field])
+        if changed:
+            note(Act.LOOK_CHANGED, organisation, details=changed)
+
+
 def description_of(organisation: Organisation) -> Described:
     """As it is now."""
     return Described(organisation.name, organisation.language, organisation.region)
@@ -40,10 +47,7 @@ def paint(organisation: Organisation, accent: str) -> None:
         palette(accent)
     changed = changes({"colour": organisation.accent}, {"colour": accent})
     organisation.accent = accent
-    with transaction.atomic():
-        organisation.save(update_fields=["accent"])
-        if changed:
-            note(Act.LOOK_CHANGED, organisation, details=changed)
+    _save(organisation, "accent", changed)
 
 
 class Coloured(Protocol):
@@ -68,19 +72,14 @@ def show_logo(organisation: Organisation, logo: Logo | None) -> None:
         OrganisationLogo.objects.create(organisation=organisation, name=logo.name, octets=logo.octets)
     changed = changes({"logo": organisation.logo_name}, {"logo": "" if logo is None else logo.name})
     organisation.logo_name = "" if logo is None else logo.name
-    organisation.save(update_fields=["logo_name"])
-    if changed:
-        note(Act.LOOK_CHANGED, organisation, details=changed)
+    _save(organisation, "logo_name", changed)
 
 
 def say(organisation: Organisation, texts: OwnTexts) -> None:
     """Other words in mails and on pages; what is empty isn't said."""
     changed = changes(asdict(texts_of(organisation)), asdict(texts))
     organisation.own_texts = kept(texts)
-    with transaction.atomic():
-        organisation.save(update_fields=["own_texts"])
-        if changed:
-            note(Act.LOOK_CHANGED, organisation, details=changed)
+    _save(organisation, "own_texts", changed)
 
 
 class Worded(Protocol):

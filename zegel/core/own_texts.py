@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 LONGEST: Final = 400  # characters
@@ -96,8 +97,13 @@ def stored(values: object) -> OwnTexts:
 
 
 def _usable(text: Any) -> str:
+    return _parsed(text) if isinstance(text, str) else ""
+
+
+@lru_cache(maxsize=1024)  # the same few, for every mail and page
+def _parsed(text: str) -> str:
     try:
-        return parse_own_text(text) if isinstance(text, str) else ""
+        return parse_own_text(text)
     except NotAnOwnText:
         return ""
 

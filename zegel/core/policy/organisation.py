@@ -16,16 +16,12 @@ LONGEST_NAME: Final = 200  # characters
 class NotADescription(ValueError):
     """It can't be this; the text says why."""
 
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(why)
-        self.field = field  # of Described
-
 
 class NameTaken(NotADescription):
     """Another organisation of this gateway is called so."""
 
     def __init__(self, name: str) -> None:
-        super().__init__("name", f"there is an organisation {name!r} already")
+        super().__init__(f"there is an organisation {name!r} already")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +34,14 @@ class Described:
 
 
 def parse_description(name: str, language: str, region: str) -> Described:
-    """Raises :class:`NotADescription`."""
+    """Of what people write: the name on one line, the country in any case. Raises :class:`NotADescription`."""
     name, region = writable(name), region.strip().upper()
     if not name:
-        raise NotADescription("name", "an organisation has a name")
+        raise NotADescription("an organisation has a name")
     if len(name) > LONGEST_NAME:
-        raise NotADescription("name", f"a name has at most {LONGEST_NAME} characters")
+        raise NotADescription(f"a name has at most {LONGEST_NAME} characters")
     if language not in LANGUAGES:
-        raise NotADescription("language", f"{language[:20]!r} is not a language of these mails; write nl or en")
+        raise NotADescription(f"{language[:20]!r} is not a language of these mails; write nl or en")
     if region not in phonenumbers.SUPPORTED_REGIONS:
-        raise NotADescription("region", f"{region[:20]!r} is not a country; write its two letters, like NL or BE")
+        raise NotADescription(f"{region[:20]!r} is not a country; write its two letters, like NL or BE")
     return Described(name, language, region)

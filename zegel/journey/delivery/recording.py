@@ -182,8 +182,7 @@ def _days_until_reminder(transmission: Outgoing) -> int | None:
 
 
 def _will_be_confirmed(ended: Ending) -> bool:
-    last = ended.tried[-1].outcome
-    return isinstance(last, Accepted) and last.confirms
+    return any(isinstance(one.outcome, Accepted) and one.outcome.confirms for one in ended.tried)
 
 
 def _wants_success(recipient: Addressee) -> bool:
