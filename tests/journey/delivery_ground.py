@@ -367,6 +367,11 @@ def status_of(report: EmailMessage) -> str:
     return part.as_string()
 
 
+def holds_a_link(text: str) -> bool:
+    """To any message. A signature in base64 can hold ``/m/`` by chance, and no host before it."""
+    return re.search(r"localhost(?::\d+)?/m/", text) is not None
+
+
 def link_in(octets: bytes) -> str:
     """The token of the link in a notification."""
     found = re.search(r"http://localhost(?::\d+)?/m/([A-Za-z0-9_-]{43})(?![\w-])", words(octets))
